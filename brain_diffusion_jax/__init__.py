@@ -1,0 +1,16 @@
+"""Conditional diffusion models of brain MRI in JAX. Importing this loads neither jax nor anything heavy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["AgeModel", "DiffusionModel", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load", "DiffusionModel", "AgeModel"):
+        from brain_diffusion_jax import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

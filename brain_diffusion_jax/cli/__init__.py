@@ -1,0 +1,1 @@
+"""One thin file per subcommand of `brain-diffusion`; main.py finds them."""

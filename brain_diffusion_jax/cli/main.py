@@ -1,0 +1,77 @@
+"""`brain-diffusion`: finds the subcommand and imports it only then, so that --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from brain_diffusion_jax import __version__
+from brain_diffusion_jax.errors import InputError, nearest
+
+# name: (module in brain_diffusion_jax.cli, what it does)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "phantom cohort to report, on this machine, in minutes"),
+    "prepare": ("prepare", "NIfTI volumes and a table to shards with a contract"),
+    "inspect": ("inspect", "look at a cohort: contact sheet, histograms, quality flags"),
+    "train": ("train", "train a diffusion model from a config"),
+    "train-age": ("train_age", "train the regressor that judges age"),
+    "sample": ("sample", "synthetic pictures for given conditions"),
+    "sweep": ("sweep", "one compiled call over guidance scales"),
+    "evaluate": ("evaluate", "numbers for a folder of pictures or a model"),
+    "study": ("study", "every guidance scale against real people, as a report"),
+}
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: brain-diffusion COMMAND [options]",
+            "",
+            "Train conditional diffusion models on brain MRI, sample from them, and learn how good they are.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "brain-diffusion COMMAND --help explains one command; --version prints the version.",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status (2: bad input, 130: interrupted)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(f"brain-diffusion-jax {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    try:
+        if name not in COMMANDS:
+            raise InputError("command line", "COMMAND", name, nearest(name, COMMANDS))
+        module = importlib.import_module(f"brain_diffusion_jax.cli.{COMMANDS[name][0]}")
+        parser = argparse.ArgumentParser(
+            prog=f"brain-diffusion {name}",
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(parser)
+        return module.run(parser.parse_args(rest)) or 0
+    except InputError as error:
+        print(f"brain-diffusion {name}: error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"brain-diffusion {name}: interrupted; what was finished is kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

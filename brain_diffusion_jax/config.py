@@ -1,0 +1,279 @@
+"""Configs: the defaults, config files with get_config(), and section.key=value overrides.
+
+A section becomes a typed object at the door (`UNet(**config.model)`); below models/factory.py,
+api.py and cli/ nobody sees a ConfigDict.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from brain_diffusion_jax.errors import InputError, nearest
+
+
+def base_config() -> ConfigDict:
+    """The defaults that every config file starts from; None means "not set" and accepts any type."""
+    c = ConfigDict()
+    c.name = "run"
+    c.seed = 0
+
+    # The meaning of every condition, in order; see covariates.Schema.from_json.
+    c.covariates = (
+        {"name": "age", "unit": "years", "low": 18.0, "high": 96.0},
+        {"name": "sex", "values": ("F", "M")},
+        {"name": "slice", "unit": "index", "low": 0.0, "high": 90.0},
+    )
+
+    # Where people and scans come from; see data.cohort.CohortSpec.
+    c.cohort = ConfigDict(
+        dict(
+            layout="bids",  # bids | camcan | oasis1 | table
+            root="",
+            table="",
+            file_pattern="",
+            columns={},  # covariate or person/scan/file -> column of the table
+            sex_codes={},  # code in the table -> "F" | "M"
+            keep={},  # column -> value, or tuple of values, to keep
+            bad_ages="refuse",  # refuse | drop
+        )
+    )
+    # From volumes to pictures; see data.pipeline.Preparation.
+    c.prepare = ConfigDict(
+        dict(
+            spacing_mm=(2.0, 2.0, 2.0),
+            grid="mni",  # mni (91x109x91 at 2 mm) | native | (x, y, z)
+            intensity=dict(rule="percentile", low=0.0, high=99.5, dtype="uint8"),
+            axis="axial",
+            slices=dict(rule="range_index", start=25, stop=65, step=1),
+            fit=dict(rule="none", size=None),
+        )
+    )
+    c.split = ConfigDict(dict(unit="person", seed=0, train=0.6, validation=0.2, test=0.2, stratify=()))
+    c.data = ConfigDict(dict(shards="", batch_size=16, shuffle_buffer=0, mirror=0.0, class_balance=None))
+
+    # The network; see models.factory.
+    c.model = ConfigDict(
+        dict(
+            spatial_dims=2,
+            in_channels=1,
+            out_channels=1,
+            channels=(256, 256, 512),
+            num_res_blocks=(2, 2, 2),
+            attention_levels=(False, False, True),
+            num_head_channels=(0, 0, 512),
+            norm_num_groups=32,
+            norm_eps=1e-6,
+            resblock_updown=False,
+            transformer_num_layers=1,
+            context_dim=64,
+            num_class_embeds=None,
+            upcast_attention=False,
+            dropout_cattn=0.0,
+            patch_size=1,
+            dtype="float32",
+            remat="none",
+        )
+    )
+    # How conditions reach the network: tokens with learned nulls, or the raw token of R1.
+    c.conditioning = ConfigDict(dict(mode="tokens", width=64, time_embedding=True, raw_null=-1.0))
+    # See diffusion.process.Process.
+    c.diffusion = ConfigDict(
+        dict(
+            schedule="cosine",
+            num_train_steps=1000,
+            beta_start=1e-4,
+            beta_end=2e-2,
+            zero_terminal_snr=False,
+            prediction="v",
+            data_range=(-1.0, 1.0),
+            clip_x0=True,
+        )
+    )
+    # See training.optimizer and training.loop.
+    c.optimizer = ConfigDict(
+        dict(
+            name="adamw",
+            learning_rate=2e-4,
+            weight_decay=0.01,
+            betas=(0.9, 0.999),
+            warmup_steps=200,
+            schedule="cosine",
+            clip_norm=1.0,
+        )
+    )
+    c.train = ConfigDict(
+        dict(
+            num_steps=1000,
+            drop_probability=0.2,
+            loss="mse",
+            loss_weight="none",
+            ema_decay=0.999,
+            accumulation=1,
+            parallelism="jit",  # jit | pmap
+            data_parallel=-1,
+            fsdp=1,
+            log_every=50,
+            validate_every=250,
+            checkpoint_every=500,
+            keep_last=2,
+            sample_every=500,
+            on_nan="stop",
+            early_stopping=0,
+        )
+    )
+    c.sample = ConfigDict(
+        dict(sampler="ddim", num_steps=50, eta=0.0, spacing="trailing", guidance_scale=3.0, batch_size=32)
+    )
+    c.age_model = ConfigDict(
+        dict(
+            backbone="small_cnn",
+            width=1.0,
+            dense=128,
+            dropout=0.2,
+            pooling="avg",
+            loss="mse",
+            learning_rate=1e-3,
+            batch_size=32,
+            num_epochs=30,
+            target="age",
+            pretrained="",
+        )
+    )
+    c.study = ConfigDict(dict(guidance_scales=(1.0, 3.0, 5.0, 7.0), num_samples=0, bootstrap=200, dark_fraction=None))
+    return c
+
+
+def _describe(value: Any) -> str:
+    return "nothing (None)" if value is None else f"{type(value).__name__} {value!r}"
+
+
+def _convert(old: Any, new: Any, where: object, field: str) -> Any:
+    """`new` in the type of `old`; int to float and list to tuple are no mistakes, the rest is."""
+    if isinstance(new, list):
+        new = tuple(new)
+    if old is None or new is None:
+        return new
+    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
+        return float(new)
+    if isinstance(old, tuple) and not isinstance(new, tuple | str):
+        return (new,)
+    if isinstance(old, str) and field.endswith("grid") and isinstance(new, tuple):
+        return new
+    if type(old) is not type(new):
+        raise InputError(where, field, _describe(new), f"{type(old).__name__}, as in the default {old!r}")
+    return new
+
+
+def _parse(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, value in config.items():
+        inner = _paths(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else []
+        names += inner or [f"{prefix}{key}"]
+    return names
+
+
+# Sections whose keys the user invents (columns of their own table).
+_OPEN = ("cohort.columns", "cohort.sex_codes", "cohort.keep")
+
+
+def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object = "command line") -> ConfigDict:
+    """Set `section.key=value` in place; a typo lists the nearest keys, a wrong type says both types."""
+    for item in overrides:
+        path, separator, text = item.partition("=")
+        if not separator:
+            raise InputError(where, item, "no '='", "section.key=value")
+        node = config
+        *sections, key = path.split(".")
+        for section in sections:
+            inner = node.get(section) if isinstance(node, ConfigDict) else None
+            if not isinstance(inner, ConfigDict):
+                raise InputError(where, path, "an unknown key", nearest(path, _paths(config)))
+            node = inner
+        if ".".join(sections) in _OPEN:
+            with node.unlocked():
+                node[key] = _parse(text)
+            continue
+        if key not in node or isinstance(node[key], ConfigDict):
+            raise InputError(where, path, "an unknown key", nearest(path, _paths(config)))
+        old, new = node[key], _parse(text)
+        if isinstance(old, str) and not (path.endswith("grid") and isinstance(new, tuple)):
+            new = text  # a word such as "1" or "none" stays a word
+        value = _convert(old, new, where, path)
+        with node.ignore_type():
+            node[key] = value
+    return config
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The locked config of a `configs/*.py` file, or of a run folder's config.json, with overrides."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "config.json"
+    if not path.exists():
+        beside = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise InputError(
+            path,
+            "config",
+            "no such file",
+            f"a config file; {nearest(path.name, beside)}" if beside else "a config file",
+        )
+    if path.suffix == ".json":
+        config = from_json(json.loads(path.read_text()))
+    else:
+        spec = importlib.util.spec_from_file_location(f"brain_diffusion_config_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise InputError(path, "config", "not Python", "a .py file with get_config()")
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+            config = module.get_config()
+        except (AttributeError, KeyError, TypeError, SyntaxError, NameError) as error:
+            raise InputError(path, "get_config()", f"{type(error).__name__}: {error}", "a ConfigDict") from error
+    config.lock()
+    return apply_overrides(config, overrides)
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return value
+
+
+def from_json(items: dict[str, Any]) -> ConfigDict:
+    """The inverse of `to_json`; keys added to base_config since then get their defaults."""
+    config = base_config()
+    _merge(config, _tuples(items))
+    return config
+
+
+def _merge(config: ConfigDict, items: dict[str, Any]) -> None:
+    with config.unlocked(), config.ignore_type():
+        for key, value in items.items():
+            if isinstance(config.get(key), ConfigDict) and isinstance(value, dict):
+                _merge(config[key], value)
+            else:
+                config[key] = value

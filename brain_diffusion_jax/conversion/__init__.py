@@ -1,0 +1,1 @@
+"""Foreign weights to pytrees, and back."""

@@ -1,0 +1,159 @@
+"""Typed covariates: the meaning, unit and domain of every condition a model knows.
+
+Nothing else in the package knows the name of a covariate. A batch of conditions is two arrays:
+`values` (continuous scaled to [0, 1] over its domain, categorical as index) and `present`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from brain_diffusion_jax.errors import InputError, nearest
+
+
+class Condition(NamedTuple):
+    """A batch of conditions. values: float32[batch, n]; present: bool[batch, n] (False = null)."""
+
+    values: Any
+    present: Any
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """A number with a unit; [low, high] is the domain seen in training."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise InputError(f"covariate {self.name}", "low, high", (self.low, self.high), "low < high")
+
+    def encode(self, value: object) -> float:
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError("condition", self.name, repr(value), f"a number in {self.unit}")
+        if not self.low <= number <= self.high:
+            warnings.warn(
+                f"condition: {self.name}: found {number:g}; the model saw {self.low:g} to {self.high:g} "
+                f"{self.unit} (extrapolating)",
+                stacklevel=3,
+            )
+        return (number - self.low) / (self.high - self.low)
+
+    def decode(self, encoded: float) -> float:
+        return float(self.low + encoded * (self.high - self.low))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "unit": self.unit, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of a fixed set of words; the encoded value is its index."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(str(v) for v in self.values))
+        if not self.values or len(set(self.values)) != len(self.values):
+            raise InputError(f"covariate {self.name}", "values", self.values, "distinct words")
+
+    def encode(self, value: object) -> float:
+        if str(value) not in self.values:
+            raise InputError("condition", self.name, repr(value), f"one of {', '.join(self.values)}")
+        return float(self.values.index(str(value)))
+
+    def decode(self, encoded: float) -> str:
+        return self.values[round(encoded)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "values": list(self.values)}
+
+
+Covariate = Continuous | Categorical
+
+
+@dataclass(frozen=True)
+class Schema:
+    """An ordered tuple of covariates."""
+
+    covariates: tuple[Covariate, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covariates", tuple(self.covariates))
+        if len(set(self.names)) != len(self.names):
+            raise InputError("schema", "names", self.names, "each name once")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.covariates)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of categories of each covariate; 0 marks a continuous one. All a network needs."""
+        return tuple(len(c.values) if isinstance(c, Categorical) else 0 for c in self.covariates)
+
+    def __getitem__(self, name: str) -> Covariate:
+        for covariate in self.covariates:
+            if covariate.name == name:
+                return covariate
+        raise InputError("schema", "covariate", name, nearest(name, self.names))
+
+    def encode(self, conditions: Sequence[Mapping[str, object]]) -> Condition:
+        """Encode conditions such as {"age": 70, "sex": "F"}; a name left out or None is absent.
+
+        Raises InputError for unknown names and values; warns beyond a continuous domain.
+        """
+        values = np.zeros((len(conditions), len(self.covariates)), np.float32)
+        present = np.zeros(values.shape, bool)
+        for row, condition in enumerate(conditions):
+            for name in condition:
+                self[name]
+            for column, covariate in enumerate(self.covariates):
+                value = condition.get(covariate.name)
+                if value is not None:
+                    values[row, column] = covariate.encode(value)
+                    present[row, column] = True
+        return Condition(values, present)
+
+    def decode(self, condition: Condition) -> list[dict[str, Any]]:
+        """The inverse of `encode`; absent covariates are left out."""
+        values, present = np.asarray(condition.values), np.asarray(condition.present)
+        return [
+            {c.name: c.decode(float(v)) for c, v, p in zip(self.covariates, vs, ps, strict=True) if p}
+            for vs, ps in zip(values, present, strict=True)
+        ]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [c.to_json() for c in self.covariates]
+
+    @classmethod
+    def from_json(cls, items: Sequence[Mapping[str, Any]]) -> Schema:
+        """Covariates from dicts: {name, values} is categorical, {name, unit, low, high} continuous."""
+        covariates: list[Covariate] = []
+        for item in items:
+            kind: type[Covariate] = Categorical if "values" in item else Continuous
+            try:
+                covariates.append(kind(**dict(item)))
+            except TypeError as error:
+                raise InputError("schema", str(item.get("name", "?")), dict(item), str(error)) from error
+        return cls(tuple(covariates))
+
+
+def unconditional(batch: int, schema: Schema) -> Condition:
+    """The null condition: nothing present."""
+    shape = (batch, len(schema.covariates))
+    return Condition(np.zeros(shape, np.float32), np.zeros(shape, bool))

@@ -1,0 +1,1 @@
+"""NIfTI in, batches out (numpy only; no networks)."""

@@ -1,0 +1,1 @@
+"""The mathematics of noise: no networks, no files."""

@@ -1,0 +1,1 @@
+"""Samplers: one method per file, one scan in base.py."""

@@ -1,0 +1,27 @@
+"""The one exception for bad input: it names the file, the field, what was found and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input from the user; the command line prints it without a traceback and exits with 2.
+
+    where: file or option; field: column, key or property in it.
+    """
+
+    def __init__(self, where: object, field: str, found: object, expected: object) -> None:
+        self.where, self.field, self.found, self.expected = where, field, found, expected
+        super().__init__(f"{where}: {field}: found {found}; expected {expected}")
+
+    def __reduce__(self):  # so that worker processes can raise it
+        return type(self), (self.where, self.field, self.found, self.expected)
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """A clause listing the known names closest to `name`, for messages about typos."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=count, cutoff=0.4)
+    return f"nearest: {', '.join(close)}" if close else f"known: {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""Pure steps, and the loop that drives them."""

@@ -1,0 +1,51 @@
+"""Packaging of brain-diffusion-jax; tool settings live in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "brain_diffusion_jax/__init__.py").read_text()).group(1)
+
+setup(
+    name="brain-diffusion-jax",
+    version=VERSION,
+    description="Conditional diffusion models of brain MRI in JAX, with an honest evaluation",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["brain_diffusion_jax", "brain_diffusion_jax.*"]),
+    package_data={"brain_diffusion_jax": ["py.typed", "evaluation/*.html"]},
+    install_requires=[
+        "array_record",
+        "flax>=0.12",
+        "grain>=0.2.12",
+        "h5py",
+        "jax>=0.7",
+        "jaxtyping",
+        "jinja2",
+        "matplotlib",
+        "ml_collections>=1.0",
+        "nibabel>=5",
+        "numpy>=1.26",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11",
+        "pillow",
+        "safetensors",
+        "scikit-image",
+        "scipy",
+        "tensorboardX",
+        "tensorflow-datasets>=4.9.7",
+        "tqdm",
+    ],
+    extras_require={
+        "test": ["chex", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
+        "parity": ["keras>=3", "monai>=1.4", "torch==2.13.0"],
+        "beam": ["apache-beam"],
+        "cuda": ["jax[cuda13]"],
+        "template": ["nilearn"],
+    },
+    entry_points={"console_scripts": ["brain-diffusion=brain_diffusion_jax.cli.main:main"]},
+)

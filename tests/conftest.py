@@ -1,0 +1,35 @@
+"""Fixtures every test may use; the only door through which real data reaches the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Small programs compile again and again in tests: keep them, and leave a core to the other worker.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "brain-diffusion-tests"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def shared_folder(name: str) -> Path | None:
+    """The folder `name` of the real test data, or None where there is none."""
+    given = os.environ.get("BRAIN_DIFFUSION_TEST_DATA")
+    root = Path(given) if given else REPOSITORY.parent / "shared" / "data"
+    return root / name if (root / name).is_dir() else None
+
+
+@pytest.fixture
+def real_data():
+    """A function from a folder's name to its path; skips with a reason where the data are absent."""
+
+    def find(name: str) -> Path:
+        folder = shared_folder(name)
+        if folder is None:
+            pytest.skip(f"no real data folder {name!r}: set BRAIN_DIFFUSION_TEST_DATA")
+        return folder
+
+    return find
