@@ -1,0 +1,69 @@
+"""Every config file loads; typos and wrong types are refused with a suggestion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.errors import InputError
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
+FILES = sorted(FOLDER.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_config_loads_and_survives_json(path: Path) -> None:
+    config = configs.load_config(path)
+    assert config.is_locked
+    again = configs.from_json(configs.to_json(config))
+    assert configs.to_json(again) == configs.to_json(config)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_config_builds_its_network(path: Path) -> None:
+    from brain_diffusion_jax.covariates import Schema
+    from brain_diffusion_jax.diffusion.process import Process
+    from brain_diffusion_jax.models import factory
+
+    config = configs.load_config(path)
+    factory.diffusion_network(config.model, config.conditioning, Schema.from_json(config.covariates))
+    Process(**config.diffusion)
+
+
+def test_overrides_are_typed() -> None:
+    config = configs.base_config()
+    configs.apply_overrides(
+        config, ["train.num_steps=7", "optimizer.learning_rate=1", "model.channels=8,16", "name=12", "cohort.keep.cdr=0"]
+    )
+    assert (config.train.num_steps, config.optimizer.learning_rate) == (7, 1.0)
+    assert config.model.channels == (8, 16)
+    assert config.name == "12"
+    assert config.cohort.keep.cdr == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.num_stepz=5", ["train.num_stepz", "train.num_steps"]),
+        ("trian.num_steps=5", ["trian.num_steps", "train.num_steps"]),
+        ("train=5", ["train", "unknown key"]),
+        ("train.num_steps=many", ["str 'many'", "int"]),
+        ("train.num_steps=1.5", ["float 1.5", "int"]),
+        ("train.num_steps", ["no '='"]),
+    ],
+)
+def test_typos_and_wrong_types_name_both_sides(override: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        configs.apply_overrides(configs.base_config(), [override])
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_missing_or_broken_config_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        configs.load_config(tmp_path / "nowhere.py")
+    bad = tmp_path / "bad.py"
+    bad.write_text("def get_config():\n    return undefined\n")
+    with pytest.raises(InputError, match=r"bad\.py.*undefined"):
+        configs.load_config(bad)
