@@ -33,3 +33,15 @@ def real_data():
         return folder
 
     return find
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where $BRAIN_DIFFUSION_REQUIRE names a mark ("parity,realdata"), a skip of such a test is a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    required = set(filter(None, os.environ.get("BRAIN_DIFFUSION_REQUIRE", "").split(",")))
+    marks = required & {mark.name for mark in item.iter_markers()}
+    if report.skipped and marks and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but {sorted(marks)} must run: {report.longrepr}"
