@@ -1,0 +1,65 @@
+"""What every backbone of the age network shares: its settings, and its two parametrised layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Trunk(nn.Module):
+    """A convolutional backbone: [b, rows, cols, in_channels] in [0, 1] -> [b, rows', cols', d].
+
+    width: factor on every channel count (1 is the published network).
+    norm_eps: epsilon of batch normalisation; Keras files differ, so it is read from the file.
+    axis_name: axis of `jax.pmap` to average batch statistics over; None under jit, where the batch is
+    one array however it is sharded. frozen: prefixes of layer names that stay in inference mode in
+    training (their statistics do not move); the optimizer leaves their weights alone by the same names.
+    """
+
+    width: float = 1.0
+    norm_eps: float = 1e-3
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def in_channels(self) -> int:
+        return 3
+
+    def channels(self, published: int) -> int:
+        return max(1, round(published * self.width))
+
+    def conv(
+        self,
+        x: Float[Array, "b rows cols c"],
+        channels: int,
+        kernel: int | tuple[int, int],
+        name: str,
+        *,
+        stride: int = 1,
+        padding: Any = "SAME",
+        bias: bool = True,
+    ) -> Float[Array, "b rows2 cols2 d"]:
+        """A convolution to exactly `channels` channels (already scaled by `width`)."""
+        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        return nn.Conv(
+            channels, size, strides=(stride, stride), padding=padding, use_bias=bias, dtype=self.dtype, name=name
+        )(x)
+
+    def norm(
+        self, x: Float[Array, "b rows cols c"], name: str, train: bool, *, scale: bool = True, momentum: float = 0.99
+    ) -> Float[Array, "b rows cols c"]:
+        """Batch normalisation as in Keras; statistics are kept in float32."""
+        moving = train and not name.startswith(tuple(self.frozen))
+        return nn.BatchNorm(
+            use_running_average=not moving,
+            momentum=momentum,
+            epsilon=self.norm_eps,
+            use_scale=scale,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name=name,
+        )(x)

@@ -1,0 +1,147 @@
+"""The age regressor: backbone, global pooling, dense layers, age in years.
+
+The published DeepBrainNet (Bashyam et al. 2020, doi 10.1093/brain/awaa160) is an ImageNet backbone,
+global pooling, Dense(1024, relu), Dropout(0.8), Dense(1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.models.backbones.densenet169 import DenseNet169
+from brain_diffusion_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
+from brain_diffusion_jax.models.backbones.resnet50 import ResNet50
+from brain_diffusion_jax.models.backbones.trunk import Trunk
+from brain_diffusion_jax.models.backbones.vgg16 import VGG16
+from brain_diffusion_jax.models.small_cnn import SmallCnn
+
+BACKBONES: dict[str, type[Trunk]] = {
+    "small_cnn": SmallCnn,
+    "vgg16": VGG16,
+    "resnet50": ResNet50,
+    "densenet169": DenseNet169,
+    "inception_resnet_v2": InceptionResNetV2,
+}
+
+
+class AgeNetwork(nn.Module):
+    """[b, rows, cols, 1 or 3] in [0, 1] -> age in years [b]; features=True -> pooled features [b, d].
+
+    years = target_mean + target_scale * output, or, with `bins`, the mean of a distribution over `bins`
+    ages from bin_low to bin_high. dense: widths of the hidden layers between pooling and output.
+    Weights are float32 whatever `dtype` computes; the age is always float32.
+    """
+
+    trunk: Trunk
+    dense: tuple[int, ...] = (1024,)
+    dropout: float = 0.8
+    pooling: str = "avg"
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+    bins: int = 0
+    bin_low: float = 18.0
+    bin_high: float = 96.0
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.hidden = [nn.Dense(width, dtype=self.dtype, name=f"dense{i}") for i, width in enumerate(self.dense)]
+        self.drop = nn.Dropout(self.dropout)
+        self.output = nn.Dense(max(self.bins, 1), dtype=self.dtype, name="output")
+
+    def pooled(self, images: Float[Array, "b rows cols c"], train: bool = False) -> Float[Array, "b d"]:
+        """Features after global pooling."""
+        maps = self.trunk(_fit_channels(images, self.trunk.in_channels).astype(self.dtype), train)
+        axes = (1, 2)
+        return jnp.mean(maps, axes) if self.pooling == "avg" else jnp.max(maps, axes)
+
+    def raw(self, images: Float[Array, "b rows cols c"], train: bool = False) -> Float[Array, "b k"]:
+        """Output of the last layer in float32: [b, 1], or the logits of the age bins."""
+        x = self.pooled(images, train)
+        for layer in self.hidden:
+            x = self.drop(nn.relu(layer(x)), deterministic=not train)
+        if not self.dense:
+            x = self.drop(x, deterministic=not train)
+        return self.output(x).astype(jnp.float32)
+
+    def bin_centres(self) -> Float[Array, " k"]:
+        return jnp.linspace(self.bin_low, self.bin_high, self.bins)
+
+    def years(self, raw: Float[Array, "b k"]) -> Float[Array, " b"]:
+        """Ages from `raw`."""
+        if self.bins:
+            return jax.nn.softmax(raw) @ self.bin_centres()
+        return self.target_mean + self.target_scale * raw[:, 0]
+
+    def __call__(
+        self, images: Float[Array, "b rows cols c"], *, train: bool = False, features: bool = False
+    ) -> Float[Array, " b"] | Float[Array, "b d"]:
+        if features:
+            return self.pooled(images, train).astype(jnp.float32)
+        return self.years(self.raw(images, train))
+
+
+def _fit_channels(images: Float[Array, "b rows cols c"], wanted: int) -> Float[Array, "b rows cols d"]:
+    """Grey repeated for a colour network, colour averaged for a grey one."""
+    found = images.shape[-1]
+    if images.ndim != 4 or found not in (1, 3):
+        raise InputError("age network", "images", tuple(images.shape), "[batch, rows, cols, 1 or 3]")
+    if found == wanted:
+        return images
+    return jnp.repeat(images, 3, axis=-1) if wanted == 3 else jnp.mean(images, axis=-1, keepdims=True)
+
+
+def make_age_network(
+    *,
+    backbone: str = "small_cnn",
+    width: float = 1.0,
+    dense: int | Sequence[int] = 1024,
+    dropout: float = 0.8,
+    pooling: str = "avg",
+    target_mean: float = 0.0,
+    target_scale: float = 1.0,
+    bins: int = 0,
+    bin_low: float = 18.0,
+    bin_high: float = 96.0,
+    norm_eps: float = 1e-3,
+    backbone_options: Mapping[str, Any] | None = None,
+    frozen: Sequence[str] = (),
+    dtype: str = "float32",
+    axis_name: str | None = None,
+    **_training: Any,
+) -> AgeNetwork:
+    """The network of config section `age_model`; keys of the section that only training reads are ignored."""
+    if backbone not in BACKBONES:
+        raise InputError("age_model", "backbone", backbone, nearest(backbone, BACKBONES))
+    if pooling not in ("avg", "max"):
+        raise InputError("age_model", "pooling", pooling, "avg or max")
+    widths = (dense,) if isinstance(dense, int) else tuple(dense)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(backbone_options or {}).items()}
+    number = jnp.dtype(dtype)
+    trunk = BACKBONES[backbone](
+        width=width,
+        norm_eps=norm_eps,
+        dtype=number,
+        axis_name=axis_name,
+        frozen=tuple(frozen),
+        name=None,
+        **options,
+    )
+    return AgeNetwork(
+        trunk=trunk,
+        dense=tuple(w for w in widths if w),
+        dropout=dropout,
+        pooling=pooling,
+        target_mean=target_mean,
+        target_scale=target_scale,
+        bins=bins,
+        bin_low=bin_low,
+        bin_high=bin_high,
+        dtype=number,
+    )
