@@ -1,1 +1,68 @@
-"""Samplers: one method per file, one scan in base.py."""
+"""Samplers by name. `register` adds one from outside the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from brain_diffusion_jax.diffusion.samplers.base import Sampler
+from brain_diffusion_jax.errors import InputError, nearest
+
+# name: (module here, class)
+_BUILT_IN: dict[str, tuple[str, str]] = {
+    "ddpm": ("ddpm", "DDPM"),
+    "ddim": ("ddim", "DDIM"),
+}
+_REGISTERED: dict[str, Callable[..., Sampler]] = {}
+
+
+def names() -> tuple[str, ...]:
+    """Every sampler that `get` knows."""
+    return tuple(sorted({*_BUILT_IN, *_REGISTERED}))
+
+
+def register(name: str, factory: Callable[..., Sampler]) -> None:
+    """Make `get(name, **knobs)` return factory(**knobs); a taken name is refused."""
+    if name in names() and _REGISTERED.get(name) is not factory:
+        raise InputError("samplers.register", "name", name, "a name not taken yet")
+    _REGISTERED[name] = factory
+
+
+def factory(name: str) -> Callable[..., Sampler]:
+    """The class of a sampler."""
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name not in _BUILT_IN:
+        raise InputError("sample", "sampler", name, f"one of {', '.join(names())} ({nearest(name, names())})")
+    module, cls = _BUILT_IN[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), cls)
+
+
+def knobs_of(name: str) -> tuple[str, ...]:
+    """The names of a sampler's knobs; empty for one that is no dataclass."""
+    cls = factory(name)
+    return tuple(f.name for f in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
+
+
+def get(name: str, **knobs: Any) -> Sampler:
+    """The sampler `name` with its knobs, e.g. get("ddim", eta=0.5).
+
+    Raises InputError for an unknown sampler or knob, or a knob outside its limits.
+    """
+    make = factory(name)
+    if dataclasses.is_dataclass(make):
+        for knob in knobs:
+            if knob not in knobs_of(name):
+                raise InputError(
+                    f"sampler {name}", "knob", knob, f"one of {', '.join(knobs_of(name)) or '(it has none)'}"
+                )
+    for knob, (low, high) in getattr(make, "LIMITS", {}).items():
+        value = knobs.get(knob)
+        if isinstance(value, int | float) and not low <= value <= high:  # NaN fails too
+            raise InputError(f"sampler {name}", knob, value, f"{low:g} to {high:g}")
+    for knob, allowed in getattr(make, "CHOICES", {}).items():
+        if knob in knobs and knobs[knob] not in allowed:
+            raise InputError(f"sampler {name}", knob, knobs[knob], f"one of {', '.join(map(str, allowed))}")
+    return make(**knobs)

@@ -1,0 +1,111 @@
+"""The one loop that drives every sampler, and the noise it hands out.
+
+A sampler is a frozen dataclass registered as a pytree, so that a knob such as eta may be traced and swept.
+Its step moves x from `level` to `next_level`; what it must remember travels in `carry`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Key, Level, Prediction
+
+
+class BoundDenoiseFn(Protocol):
+    """A DenoiseFn whose condition is already given."""
+
+    def __call__(self, x: Image, level: Level) -> Prediction: ...
+
+
+class Sampler(Protocol):
+    """What `run` needs of a sampler."""
+
+    def init(self, x: Image) -> PyTree:
+        """The carry before the first step; () if nothing is remembered."""
+        ...
+
+    def step(
+        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: PyTree, keys: Key
+    ) -> tuple[Image, PyTree]:
+        """(x at next_level, carry). keys: [batch], new at every step, for `gaussian`."""
+        ...
+
+
+def typed_key(key: Key) -> Key:
+    """`key` with a PRNG dtype; raw uint32 keys of jax.random.PRNGKey are wrapped."""
+    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+
+
+def sample_keys(key: Key, batch: int) -> Key:
+    """One key a sample. A single key is folded with the sample's position; [batch] keys pass as they are.
+
+    Sample i therefore gets the same noise in a batch of any size.
+    """
+    key = typed_key(key)
+    return key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
+
+
+def gaussian(keys: Key, x: Image) -> Image:
+    """Standard normal noise like x: [batch, *spatial, channels], one key a sample."""
+    return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+
+
+def initial_noise(key: Key, shape: tuple[int, ...], levels: Level | None = None) -> Image:
+    """x at the noisiest level, float32 [batch, *spatial, channels]; levels: scales it for schedules beyond [0, 1].
+
+    Independent of the noise that `run` draws with the same key.
+    """
+    keys = jax.vmap(lambda k: jax.random.fold_in(k, 2**31 - 1))(sample_keys(key, shape[0]))
+    x = jax.vmap(lambda k: jax.random.normal(k, shape[1:]))(keys)
+    if levels is None:
+        return x
+    alpha, sigma = jnp.asarray(levels.alpha)[0], jnp.asarray(levels.sigma)[0]
+    return x * jnp.sqrt(alpha**2 + sigma**2)
+
+
+def as_pairs(levels: Level | tuple[Level, Level], dtype: Any) -> tuple[Level, Level]:
+    """(level, next level) of every step, each [n]; from levels [n + 1], or pairs given as such.
+
+    Pairs need not join: MONAI's DDIM steps from linspace points by a fixed stride.
+    """
+    levels = jax.tree.map(lambda v: jnp.asarray(v, dtype), levels)
+    if isinstance(levels, Level):
+        return Level(*(v[:-1] for v in levels)), Level(*(v[1:] for v in levels))
+    return levels
+
+
+def run(
+    sampler: Sampler,
+    denoise: DenoiseFn,
+    x_init: Image,
+    levels: Level | tuple[Level, Level],
+    condition: Condition | None,
+    key: Key,
+    *,
+    trajectory: bool = False,
+) -> Image | Float[Array, "steps batch *spatial channels"]:
+    """Samples from x_init, which is at levels[0], down to levels[-1].
+
+    x_init: [batch, *spatial, channels]. key: one, or one a sample. trajectory: return x after every step,
+    [steps, batch, ...], the last of which is the sample. Not jitted: see `sweep`, or jit the caller.
+    """
+    keys = sample_keys(key, x_init.shape[0])
+    start, stop = as_pairs(levels, x_init.dtype)
+
+    def bound(x: Image, level: Level) -> Prediction:
+        return denoise(x, level, condition)
+
+    def body(state: tuple[Image, PyTree], inputs: tuple[Array, Level, Level]) -> tuple[Any, Any]:
+        x, carry = state
+        index, level, next_level = inputs
+        step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+        x, carry = sampler.step(bound, x, level, next_level, carry, step_keys)
+        return (x, carry), (x if trajectory else None)
+
+    steps = jnp.arange(start.alpha.shape[0])
+    (x, _), path = jax.lax.scan(body, (x_init, sampler.init(x_init)), (steps, start, stop))
+    return path if trajectory else x
