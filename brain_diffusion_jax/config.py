@@ -72,17 +72,20 @@ def base_config() -> ConfigDict:
             norm_eps=1e-6,
             resblock_updown=False,
             transformer_num_layers=1,
-            context_dim=64,
+            context_dim=64,  # width of the condition tokens; None: no cross-attention
             num_class_embeds=None,
             upcast_attention=False,
             dropout_cattn=0.0,
+            include_fc=True,
+            use_combined_linear=False,
             patch_size=1,
             dtype="float32",
             remat="none",
         )
     )
     # How conditions reach the network: tokens with learned nulls, or the raw token of R1.
-    c.conditioning = ConfigDict(dict(mode="tokens", width=64, time_embedding=True, raw_null=-1.0))
+    # mode: tokens | raw | scaled | none; width None: model.context_dim; see models.factory.conditioner.
+    c.conditioning = ConfigDict(dict(mode="tokens", width=None, time_embedding=True, raw_null=-1.0, planes=False))
     # See diffusion.process.Process.
     c.diffusion = ConfigDict(
         dict(

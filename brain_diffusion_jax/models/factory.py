@@ -1,0 +1,124 @@
+"""Config sections to modules: the one place that knows the names in a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from brain_diffusion_jax.covariates import Categorical, Schema
+from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.models.conditioning import ConditionalUNet, CovariateTokens, RawToken
+from brain_diffusion_jax.models.embeddings import TimeMLP
+from brain_diffusion_jax.models.unet import UNet
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+_PER_LEVEL = ("num_res_blocks", "attention_levels", "num_head_channels")
+MODES = ("tokens", "raw", "scaled", "none")
+
+
+def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
+    if not right:
+        raise InputError("config", field, found, expected)
+
+
+def unet(config: Mapping[str, Any]) -> UNet:
+    """The UNet of a `model` section; one number for a per-level entry stands for every level.
+
+    Raises InputError for unknown keys and for what no network can be built from.
+    """
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(config).items()}
+    known = {f.name for f in fields(UNet)} - {"parent", "name"}
+    for key in settings:
+        _refuse_unless(key in known, f"model.{key}", "an unknown key", nearest(key, known))
+    dtype = settings.pop("dtype", "float32")
+    _refuse_unless(dtype in _DTYPES, "model.dtype", dtype, f"one of {', '.join(_DTYPES)}")
+    depth = len(settings.get("channels", UNet.channels))
+    for key in _PER_LEVEL:
+        if not isinstance(settings.get(key, ()), tuple):
+            settings[key] = (settings[key],) * depth
+    network = UNet(**settings, dtype=_DTYPES[dtype])
+    _check(network)
+    return network
+
+
+def _check(n: UNet) -> None:
+    """Raise InputError where the settings contradict each other."""
+    for key in _PER_LEVEL:
+        value = getattr(n, key)
+        _refuse_unless(len(value) == len(n.channels), f"model.{key}", value, f"{len(n.channels)} entries, as channels")
+    _refuse_unless(n.spatial_dims in (2, 3), "model.spatial_dims", n.spatial_dims, "2 or 3")
+    _refuse_unless(n.patch_size >= 1, "model.patch_size", n.patch_size, "1 or more")
+    _refuse_unless(n.remat in ("none", "blocks"), "model.remat", n.remat, "none or blocks")
+    _refuse_unless(0.0 <= n.dropout_cattn < 1.0, "model.dropout_cattn", n.dropout_cattn, "0 up to below 1")
+    divides = all(c % n.norm_num_groups == 0 for c in n.channels)
+    _refuse_unless(divides, "model.norm_num_groups", n.norm_num_groups, f"a divisor of every one of {n.channels}")
+    # The middle attends with the last level's head channels whatever attention_levels says.
+    attends = (*zip(n.channels, n.num_head_channels, n.attention_levels), (n.channels[-1], n.num_head_channels[-1], 1))
+    for channels, head, attention in attends:
+        right = not attention or (0 < head <= channels and (n.context_dim is not None or channels % head == 0))
+        _refuse_unless(right, "model.num_head_channels", n.num_head_channels, f"a divisor of {channels} for that level")
+
+
+def _raw_scaling(schema: Schema, raw: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Offsets and scales that turn encoded values into units (raw), categories counting from 1; or leave them."""
+    if not raw:
+        return (0.0,) * len(schema.names), (1.0,) * len(schema.names)
+    pairs = [(1.0, 1.0) if isinstance(c, Categorical) else (c.low, c.high - c.low) for c in schema.covariates]
+    return tuple(float(p[0]) for p in pairs), tuple(float(p[1]) for p in pairs)
+
+
+def conditioner(
+    config: Mapping[str, Any], schema: Schema, context_dim: int | None
+) -> CovariateTokens | RawToken | None:
+    """The conditioner of a `conditioning` section; None where the mode is "none" or the schema is empty.
+
+    mode: "tokens" (learned, with nulls) | "raw" (one token of numbers in their units, categories from
+    1) | "scaled" (one token of numbers as the schema encodes them) | "none".
+    """
+    mode, count = config["mode"], len(schema.names)
+    _refuse_unless(mode in MODES, "conditioning.mode", mode, f"one of {', '.join(MODES)}")
+    if mode == "none" or not count:
+        return None
+    if mode == "tokens":
+        width = config.get("width") or context_dim or 64
+        _refuse_unless(context_dim in (None, width), "conditioning.width", width, f"model.context_dim ({context_dim})")
+        return CovariateTokens(schema.cardinalities, width)
+    _refuse_unless(
+        context_dim in (None, count), "model.context_dim", context_dim, f"{count}, one for each of {schema.names}"
+    )
+    offsets, scales = _raw_scaling(schema, mode == "raw")
+    return RawToken(offsets, scales, float(config.get("raw_null", -1.0)))
+
+
+def diffusion_network(model: Mapping[str, Any], conditioning: Mapping[str, Any], schema: Schema) -> ConditionalUNet:
+    """The network of the config sections `model` and `conditioning` for conditions of `schema`.
+
+    With conditioning.planes model.in_channels counts the planes too. Without a conditioner the UNet
+    gets no context, so that model.context_dim must be None.
+    """
+    section, settings = dict(conditioning), dict(model)
+    told = conditioner(section, schema, settings.get("context_dim"))
+    network = unet(settings)
+    _refuse_unless(
+        told is not None or network.context_dim is None,
+        "model.context_dim",
+        network.context_dim,
+        "None, without conditions",
+    )
+    summary = None
+    if told is not None and section.get("time_embedding") and section["mode"] == "tokens":
+        summary = TimeMLP(network.time_dim)
+    planes = bool(section.get("planes", False))
+    _refuse_unless(not planes or isinstance(told, RawToken), "conditioning.planes", planes, "mode raw or scaled")
+    return ConditionalUNet(network, told, summary, planes)
+
+
+def age_network(config: Mapping[str, Any]) -> nn.Module:
+    """The regressor of an `age_model` section."""
+    from brain_diffusion_jax.models.deep_brain_net import make_age_network
+
+    return make_age_network(**dict(config))

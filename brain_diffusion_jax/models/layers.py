@@ -1,0 +1,105 @@
+"""The small layers every network here is built from; channels-last, parameters and norms in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Features = Float[Array, "batch *spatial channels"]
+Dtype = Any
+
+
+def conv(
+    features: int, dims: int, name: str, *, kernel: int = 3, stride: int = 1, zero: bool = False, dtype: Dtype = None
+) -> nn.Conv:
+    """A convolution over `dims` axes with (kernel - 1) / 2 zeros on both sides, as torch pads (not SAME).
+
+    zero: start with a kernel of zeros, so that the branch it ends is silent at first.
+    """
+    return nn.Conv(
+        features,
+        (kernel,) * dims,
+        strides=(stride,) * dims,
+        padding=[((kernel - 1) // 2,) * 2] * dims,
+        kernel_init=nn.initializers.zeros if zero else nn.initializers.lecun_normal(),
+        dtype=dtype,
+        name=name,
+    )
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation over space and the channels of a group (Wu & He 2018), statistics in float32.
+
+    Two passes for the variance: E[x^2] - E[x]^2 loses digits where the mean is large.
+    """
+
+    groups: int
+    eps: float = 1e-6
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        wide = x.astype(jnp.float32)
+        grouped = wide.reshape(x.shape[0], -1, self.groups, channels // self.groups)
+        mean = grouped.mean(axis=(1, 3), keepdims=True)
+        variance = jnp.square(grouped - mean).mean(axis=(1, 3), keepdims=True)
+        # One multiply-add over the picture: fold mean, variance, scale and bias per channel first.
+        gain = jax.lax.rsqrt(variance + self.eps) * scale.reshape(self.groups, -1)
+        shift = bias.reshape(self.groups, -1) - mean * gain
+        per_channel = (x.shape[0], *(1,) * (x.ndim - 2), channels)
+        y = wide * gain.reshape(per_channel) + shift.reshape(per_channel)
+        return y.astype(self.dtype or x.dtype)
+
+
+def upsample_nearest(x: Features) -> Features:
+    """Every pixel twice along every spatial axis."""
+    for axis in range(1, x.ndim - 1):
+        x = jnp.repeat(x, 2, axis=axis)
+    return x
+
+
+def average_halves(x: Features) -> Features:
+    """The mean of each 2 x 2 (x 2) block; a last odd row is dropped, as in torch."""
+    window = (2,) * (x.ndim - 2)
+    return nn.avg_pool(x, window, strides=window)
+
+
+def pad_to_multiple(x: Features, multiple: int) -> tuple[Features, tuple[slice, ...]]:
+    """x with its edges repeated until every spatial size is a multiple, and the slices that cut them off again."""
+    missing = [-size % multiple for size in x.shape[1:-1]]
+    keep = tuple(slice(m // 2, m // 2 + size) for m, size in zip(missing, x.shape[1:-1], strict=True))
+    if any(missing):
+        x = jnp.pad(x, [(0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)], mode="edge")
+    return x, (slice(None), *keep, slice(None))
+
+
+def space_to_depth(x: Features, patch: int) -> Features:
+    """[b, *n, c] -> [b, *(n / patch), patch^d c]."""
+    if patch == 1:
+        return x
+    batch, *sizes, channels = x.shape
+    dims = len(sizes)
+    split = [part for size in sizes for part in (size // patch, patch)]
+    x = x.reshape(batch, *split, channels)
+    coarse, fine = range(1, 2 * dims, 2), range(2, 2 * dims + 1, 2)
+    x = x.transpose(0, *coarse, *fine, 2 * dims + 1)
+    return x.reshape(batch, *(size // patch for size in sizes), patch**dims * channels)
+
+
+def depth_to_space(x: Features, patch: int) -> Features:
+    """The inverse of `space_to_depth`."""
+    if patch == 1:
+        return x
+    batch, *sizes, depth = x.shape
+    dims = len(sizes)
+    x = x.reshape(batch, *sizes, *(patch,) * dims, depth // patch**dims)
+    pairs = [axis for d in range(dims) for axis in (1 + d, 1 + dims + d)]
+    x = x.transpose(0, *pairs, 2 * dims + 1)
+    return x.reshape(batch, *(size * patch for size in sizes), depth // patch**dims)
