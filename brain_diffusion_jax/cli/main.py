@@ -13,6 +13,7 @@ from brain_diffusion_jax.errors import InputError, nearest
 # name: (module in brain_diffusion_jax.cli, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "phantom cohort to report, on this machine, in minutes"),
+    "phantom": ("phantom", "write a cohort of procedurally made brains"),
     "prepare": ("prepare", "NIfTI volumes and a table to shards with a contract"),
     "inspect": ("inspect", "look at a cohort: contact sheet, histograms, quality flags"),
     "train": ("train", "train a diffusion model from a config"),
