@@ -1,0 +1,113 @@
+"""Who is trained on: splits by person from a hash of the id, so that new people move nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from brain_diffusion_jax.errors import InputError
+
+NAMES = ("train", "validation", "test")
+SLICE_WARNING = (
+    "split.unit='slice': neighbouring slices of one person will stand in train, validation and test. "
+    "This reproduces the published split (REFERENCE R1), but numbers on these splits measure memory of "
+    "known heads: age errors and Frechet distances come out far too good and say nothing about new people."
+)
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """unit: person, or slice (warned about). train + validation + test = 1; a share of 0 makes no split.
+
+    stratify: names of covariates, such as ("age", "sex"), that every split should hold alike.
+    """
+
+    unit: str = "person"
+    seed: int = 0
+    train: float = 0.6
+    validation: float = 0.2
+    test: float = 0.2
+    stratify: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stratify", tuple(self.stratify))
+        if self.unit not in ("person", "slice"):
+            raise InputError("split", "unit", self.unit, "person or slice")
+        shares = [getattr(self, name) for name in NAMES]
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise InputError("split", ", ".join(NAMES), shares, "shares >= 0 that sum to 1")
+        if self.stratify and self.unit == "slice":
+            raise InputError("split", "stratify", self.stratify, "() with split.unit=slice")
+
+    def to_json(self) -> dict[str, Any]:
+        """For Contract.split; says in words what a split by slice does."""
+        items = asdict(self) | {"stratify": list(self.stratify)}
+        return items | ({"warning": SLICE_WARNING} if self.unit == "slice" else {})
+
+
+def uniform(seed: int, *words: object) -> float:
+    """A number in [0, 1) that depends on the words and the seed only."""
+    text = "\x1f".join(str(word) for word in (seed, *words))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def split_at(position: float, spec: SplitSpec) -> str:
+    """The split that holds `position` in [0, 1) when train, validation, test follow each other."""
+    edge = 0.0
+    for name in NAMES:
+        edge += getattr(spec, name)
+        if position < edge - 1e-12:
+            return name
+    return next(name for name in reversed(NAMES) if getattr(spec, name) > 0)
+
+
+def assign(person_ids: Iterable[str], spec: SplitSpec, strata: Mapping[str, Hashable] | None = None) -> dict[str, str]:
+    """Split of each person.
+
+    Without strata a person's split depends on their id and the seed alone: adding people moves
+    nobody. With strata, people of a stratum are lined up by hash and cut at the shares: splits are
+    alike in the strata, and a newcomer moves at most the people at the two cuts of their stratum.
+    """
+    people = sorted(set(person_ids))
+    if not strata:
+        return {person: split_at(uniform(spec.seed, person), spec) for person in people}
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    for person in people:
+        groups[strata[person]].append(person)
+    result = {}
+    for stratum, members in groups.items():
+        members.sort(key=lambda person: uniform(spec.seed, person))
+        # A random offset, or strata of one or two people would all land in train.
+        offset = uniform(spec.seed, "stratum", stratum)
+        for rank, person in enumerate(members):
+            result[person] = split_at((rank + offset) / len(members), spec)
+    return result
+
+
+def assign_slice(person: str, scan: str, index: int, spec: SplitSpec) -> str:
+    """Split of one slice for split.unit='slice'; what it does to the numbers is in SLICE_WARNING."""
+    return split_at(uniform(spec.seed, person, scan, index), spec)
+
+
+def warn_about_unit(spec: SplitSpec) -> None:
+    if spec.unit == "slice":
+        warnings.warn(SLICE_WARNING, stacklevel=2)
+
+
+def require_no_empty(members: Iterable[str], spec: SplitSpec, where: object = "split") -> Counter[str]:
+    """Count the members of each split; raises InputError where a split with a share above 0 is empty."""
+    counts = Counter(members)
+    for name in NAMES:
+        if getattr(spec, name) > 0 and not counts[name]:
+            total = sum(counts.values())
+            raise InputError(
+                where,
+                name,
+                f"nobody ({total} in all, share {getattr(spec, name):g})",
+                f"somebody in each split; add people, change split.seed, or set split.{name}=0",
+            )
+    return counts
