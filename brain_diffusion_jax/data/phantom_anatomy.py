@@ -22,8 +22,8 @@ SPACING_MM = 2.0
 ORIGIN_MM = (-90.0, -126.0, -72.0)
 # Structures are computed in this box of voxels only; everything outside it is background.
 BOX = (slice(6, 85), slice(6, 104), slice(0, 83))
-SULCUS_WAVELENGTH_MM = 20.0
-_POPULATION_SEED = 20_071  # the folding that all phantoms share
+SULCUS_WAVELENGTH_MM = 19.0
+_POPULATION_SEED = 2  # the folding that all phantoms share
 
 Array = np.ndarray
 Points = tuple[Array, Array, Array]
@@ -160,10 +160,10 @@ def _cerebrum(side: Points) -> Array:
     """Hull of the two hemispheres with temporal lobes. side: (|x|, y, z)."""
     x, y, z = side
     z = z + 0.0022 * (y + 20.0) ** 2  # poles lie lower than the vertex
-    x = x / (1.0 - 0.0011 * np.clip(y + 10.0, -20, None))  # narrower in front
-    y = -17.0 + 90.0 * np.sign(y + 17.0) * np.abs((y + 17.0) / 90.0) ** 1.18  # blunt poles
-    up = _ellipsoid((x, y, z), (0, -17, 12), (68, 90, 69))
-    down = _ellipsoid((x, y, z), (0, -17, 12), (68, 90, 40))
+    x = x / (1.0 - 0.0008 * np.clip(y + 10.0, -20, None))  # narrower in front
+    y = -17.0 + 90.0 * np.sign(y + 17.0) * np.abs((y + 17.0) / 90.0) ** 1.32  # blunt poles
+    up = _ellipsoid((x, y, z), (0, -17, 12), (69, 90, 69))
+    down = _ellipsoid((x, y, z), (0, -17, 12), (69, 90, 40))
     dome = np.where(z > 12, up, down)
     temporal = _ellipsoid((side[0], side[1], side[2] + 0.25 * (side[1] + 14)), (45, -20, -22), (24, 43, 24))
     hull = _union(dome, temporal, 6.0)
@@ -294,11 +294,11 @@ def build(shape: Shape, rng: np.random.Generator) -> Anatomy:
     # Sulci reach 8 to 22 mm below the hull, and not into the deep white matter.
     hull = np.minimum(cerebrum, fissure)
     medial = np.clip((cerebrum - fissure) / 6.0, 0, 1)
-    reach = 23.0 - 11.0 * medial + 5.0 * _at(_population_noise()[1], side) + 2.0 * smooth_field(rng, 7)
-    deep_zone = _ellipsoid(side, (0, -14, 8), (35, 56, 25))
+    reach = 25.0 - 12.0 * medial + 3.0 * _at(_population_noise()[1], side) + 2.0 * smooth_field(rng, 7)
+    deep_zone = _ellipsoid(side, (0, -14, 8), (33, 52, 25))
     below = np.maximum(np.clip(hull - np.clip(reach, 6, 32), 0, None), np.clip(deep_zone + 3.0, 0, None))
     sheet = np.minimum(fixed, np.hypot(sulcus, below))
-    half = shape.sulcus_mm * (0.75 + 0.7 * np.clip(1 - hull / 14.0, 0, 1))
+    half = shape.sulcus_mm * (0.75 + 0.7 * np.clip(1 - hull / 14.0, 0, 1)) + 0.8 * np.clip(1 - cerebrum / 4.0, 0, 1)
     pial = np.minimum(np.minimum(cerebrum, fissure - fissure_half), sheet - half)
 
     hemispheres = _share(cerebrum)

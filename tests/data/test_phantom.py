@@ -90,7 +90,7 @@ def test_folder_is_bids_with_truth(cohort):
         assert low <= float(row["age"]) <= high
         np.testing.assert_allclose(image.affine, [[2, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
         occupied = 8 * (image.get_fdata() > 0).sum()
-        assert occupied == pytest.approx(float(row["head_mm3"]), rel=0.06)
+        assert 0.85 < occupied / float(row["head_mm3"]) < 1.06  # stripped of the fluid outside
 
 
 def test_same_seed_same_people_and_more_people_leave_the_first_alone(cohort, tmp_path):
