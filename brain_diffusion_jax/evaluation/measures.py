@@ -1,0 +1,173 @@
+"""The numbers of one set of pictures, each with its interval over people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from brain_diffusion_jax.evaluation import anatomy, precision_recall
+from brain_diffusion_jax.evaluation.bootstrap import Estimate, interval, interval_of_two, split_halves
+from brain_diffusion_jax.evaluation.condition_fidelity import Agreement, agreement, categorical_accuracy, undilute
+from brain_diffusion_jax.evaluation.features import Features, require_same
+from brain_diffusion_jax.evaluation.frechet import frechet_distance
+from brain_diffusion_jax.evaluation.kid import mmd2
+from brain_diffusion_jax.evaluation.ssim import mean_of_pairs
+
+Numbers = dict[str, dict[str, Any]]
+# Above this many dimensions one Frechet distance takes seconds, so fewer resamples are drawn.
+_WIDE, _WIDE_REPLICATES = 512, 20
+_MANIFOLD_REPLICATES = 50
+
+
+def distances(
+    generated: Features, real: Features, people: Sequence[str], real_people: Sequence[str], replicates: int, seed: int
+) -> Numbers:
+    """Frechet and kernel distance, named after the extractor."""
+    require_same(real, generated)
+    x, y = generated.values.astype(np.float64), real.values.astype(np.float64)
+    if x.shape[1] > _WIDE:
+        replicates = min(replicates, _WIDE_REPLICATES)
+    options = {"replicates": replicates, "seed": seed}
+    fd = interval_of_two(lambda a, b: frechet_distance(x[a], y[b]), people, real_people, **options)
+    kid = interval_of_two(lambda a, b: mmd2(x[a], y[b]), people, real_people, **options)
+    return {f"FD[{real.name}]": fd.to_json(), f"KID[{real.name}]": kid.to_json()}
+
+
+def manifold(
+    generated: Features,
+    real: Features,
+    people: Sequence[str],
+    real_people: Sequence[str],
+    replicates: int,
+    seed: int,
+    k: int = 5,
+) -> Numbers:
+    """Precision, recall, density and coverage."""
+    require_same(real, generated)
+    x, y = generated.values, real.values
+    if min(len(x), len(y)) <= 2 * k + 2:  # halves must still hold k neighbours
+        return {}
+    scores = {}
+    for index, name in enumerate(precision_recall.Manifold._fields):
+        estimate = interval_of_two(
+            lambda a, b, i=index: precision_recall.manifold_scores(y[b], x[a], k=k)[i],  # type: ignore[misc]
+            people,
+            real_people,
+            replicates=min(replicates, _MANIFOLD_REPLICATES),
+            seed=seed,
+        )
+        scores[name] = estimate.to_json()
+    return scores
+
+
+def real_floor(features: Features, people: Sequence[str], seed: int, repeats: int = 20) -> Numbers:
+    """FD and KID between random halves of the real people: mean and range over splits.
+
+    What a perfect model would get at half the number of pictures, as the real row of R1.
+    """
+    values = features.values.astype(np.float64)
+    found: dict[str, list[float]] = {f"FD[{features.name}]": [], f"KID[{features.name}]": []}
+    for repeat in range(repeats if values.shape[1] <= _WIDE else 3):
+        first, second = split_halves(people, seed + repeat)
+        if min(len(first), len(second)) < 2:
+            return {}
+        found[f"FD[{features.name}]"].append(frechet_distance(values[first], values[second]))
+        found[f"KID[{features.name}]"].append(mmd2(values[first], values[second]))
+    return {
+        name: Estimate(float(np.mean(v)), float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975)), len(v)).to_json()
+        for name, v in found.items()
+    }
+
+
+def diversity(matrix: np.ndarray, name: str, people: Sequence[str], replicates: int, seed: int) -> Numbers:
+    """Mean of an all-pairs similarity matrix."""
+    exact = matrix.astype(np.float64)
+    if len(exact) < 2:
+        return {}
+    estimate = interval(lambda rows: mean_of_pairs(exact, rows), people, replicates=replicates, seed=seed)
+    return {name: estimate.to_json()}
+
+
+def continuous(
+    name: str,
+    requested: np.ndarray,
+    predicted: np.ndarray,
+    people: Sequence[str],
+    replicates: int,
+    seed: int,
+    real: Agreement | None = None,
+) -> Numbers:
+    """Agreement of a predicted covariate, and corrected for the reader's dilution where `real` is given."""
+    requested, predicted = np.asarray(requested, float), np.asarray(predicted, float)
+    numbers: Numbers = {}
+
+    def add(prefix: str, values: np.ndarray, metrics: Sequence[str]) -> None:
+        for metric in metrics:
+            estimate = interval(
+                lambda rows: getattr(agreement(requested[rows], values[rows]), metric),  # noqa: B023
+                people,
+                replicates=replicates,
+                seed=seed,
+            )
+            numbers[f"{prefix} {metric}"] = estimate.to_json()
+
+    add(name, predicted, ("mae", "mse", "rmse", "r", "slope", "bias"))
+    if real is not None:
+        corrected = undilute(predicted, real)
+        if np.isfinite(corrected).all():
+            add(f"{name} corrected", corrected, ("mae", "slope", "bias"))
+    return numbers
+
+
+def categorical(
+    name: str, requested: np.ndarray, predicted: np.ndarray, people: Sequence[str], replicates: int, seed: int
+) -> Numbers:
+    """Accuracy, with the rate of the commonest answer beside it."""
+    requested, predicted = np.asarray(requested), np.asarray(predicted)
+    accuracy = interval(
+        lambda rows: categorical_accuracy(requested[rows], predicted[rows])[0],
+        people,
+        replicates=replicates,
+        seed=seed,
+    )
+    majority = categorical_accuracy(requested, predicted)[1]
+    return {f"{name} accuracy": accuracy.to_json(), f"{name} majority": Estimate(majority, np.nan, np.nan).to_json()}
+
+
+def relation(
+    name: str, requested: np.ndarray, values: np.ndarray, people: Sequence[str], replicates: int, seed: int
+) -> Numbers:
+    """Mean of a picture's value and its Spearman correlation with the request."""
+    requested, values = np.asarray(requested, float), np.asarray(values, float)
+    options: dict[str, Any] = {"replicates": replicates, "seed": seed}
+    return {
+        f"{name} spearman": interval(
+            lambda rows: anatomy.spearman(requested[rows], values[rows]), people, **options
+        ).to_json(),
+        f"{name} mean": interval(lambda rows: float(values[rows].mean()), people, **options).to_json(),
+    }
+
+
+def dark_relation(ages: np.ndarray, dark: np.ndarray, people: Sequence[str], replicates: int, seed: int) -> Numbers:
+    """Dark fraction against age: Spearman, mean, and means under 30 and over 75 years."""
+    ages = np.asarray(ages, float)
+    numbers = relation("dark fraction", ages, dark, people, replicates, seed)
+    for side, label in enumerate(("dark fraction under 30", "dark fraction over 75")):
+        estimate = interval(
+            lambda rows, s=side: anatomy.young_and_old(ages[rows], dark[rows])[s],  # type: ignore[misc]
+            people,
+            replicates=replicates,
+            seed=seed,
+        )
+        numbers[label] = estimate.to_json()
+    return numbers
+
+
+def settings_of(check: anatomy.DarkFraction) -> Mapping[str, Any]:
+    return asdict(check)
+
+
+Reader = Callable[[np.ndarray], np.ndarray]

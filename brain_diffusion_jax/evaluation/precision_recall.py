@@ -1,0 +1,53 @@
+"""Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.frechet import check_features
+
+
+class Manifold(NamedTuple):
+    """precision, recall and coverage lie in [0, 1]; density may exceed 1."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[n, m] of |x_i - y_j|^2; both are centred first, so that little cancels."""
+    centre = x.mean(0)
+    x, y = x - centre, y - centre
+    return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T, 0.0)
+
+
+def kth_neighbour(x: np.ndarray, k: int) -> np.ndarray:
+    """[n] squared distance to the k-th nearest other row."""
+    distances = squared_distances(x, x)
+    np.fill_diagonal(distances, np.inf)
+    return np.partition(distances, k - 1, axis=1)[:, k - 1]
+
+
+def manifold_scores(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"], *, k: int = 5) -> Manifold:
+    """Scores of `generated` against `real` with balls to the k-th neighbour (k <= n - 1)."""
+    real, generated = check_features(real), check_features(generated)
+    if real.shape[1] != generated.shape[1]:
+        raise InputError("features", "dimensions", generated.shape[1], real.shape[1])
+    smallest = min(len(real), len(generated))
+    if smallest <= k:
+        raise InputError("precision and recall", "pictures", smallest, f"more than k = {k} in each set")
+    between = squared_distances(real, generated)
+    in_real = between <= kth_neighbour(real, k)[:, None]
+    in_generated = between <= kth_neighbour(generated, k)[None]
+    return Manifold(
+        precision=float(in_real.any(0).mean()),
+        recall=float(in_generated.any(1).mean()),
+        density=float(in_real.sum(0).mean() / k),
+        coverage=float(in_real.any(1).mean()),
+    )

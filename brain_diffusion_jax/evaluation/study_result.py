@@ -1,0 +1,137 @@
+"""The outcome of a study: rows of numbers with intervals, per-picture values, and how it was measured."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.sample_store import save_text
+
+FILE_NAME = "study.json"
+
+
+@dataclass
+class Row:
+    """One line of the tables. scale is None for real pictures; numbers: metric -> {value, low, high}."""
+
+    name: str
+    scale: float | None
+    num_pictures: int
+    num_people: int
+    numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pictures: dict[str, list[float]] = field(default_factory=dict, repr=False)
+
+    def value(self, metric: str) -> float:
+        """The number, or NaN where it was not measured."""
+        found = self.numbers.get(metric, {}).get("value")
+        return float("nan") if found is None else float(found)
+
+
+@dataclass
+class StudyResult:
+    """method: versions, seeds, extractors, contract; notes: what a reader must know; privacy: local only."""
+
+    title: str
+    method: dict[str, Any]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+    anatomy: dict[str, Any] = field(default_factory=dict)
+    privacy: dict[str, Any] = field(default_factory=dict)
+    utility: list[dict[str, Any]] = field(default_factory=list)
+    reference: bool = False
+
+    @property
+    def generated(self) -> list[Row]:
+        return [row for row in self.rows if row.scale is not None]
+
+    @property
+    def real(self) -> Row:
+        return next(row for row in self.rows if row.scale is None)
+
+    def row(self, scale: float) -> Row:
+        for row in self.generated:
+            if row.scale == scale:
+                return row
+        raise InputError(self.title, "guidance scale", scale, [row.scale for row in self.generated])
+
+    def to_json(self) -> dict[str, Any]:
+        rows = [vars(row) for row in self.rows]
+        return _plain({**vars(self), "rows": rows})
+
+    def save(self, folder: str | Path) -> Path:
+        """Write study.json, metrics.csv and pictures.csv into `folder`."""
+        folder = Path(folder)
+        save_text(folder / "metrics.csv", metrics_csv(self.rows))
+        save_text(folder / "pictures.csv", pictures_csv(self.rows))
+        save_text(folder / FILE_NAME, json.dumps(self.to_json(), indent=1) + "\n")
+        return folder / FILE_NAME
+
+    @classmethod
+    def from_json(cls, items: Mapping[str, Any]) -> StudyResult:
+        return cls(**{**items, "rows": [Row(**row) for row in items["rows"]]})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> StudyResult:
+        path = Path(folder) if str(folder).endswith(".json") else Path(folder) / FILE_NAME
+        if not path.exists() and (path.parent / "study" / FILE_NAME).exists():
+            path = path.parent / "study" / FILE_NAME
+        try:
+            return cls.from_json(json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise InputError(path, "study", "no such file", "a folder written by `brain-diffusion study`") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise InputError(
+                path, "study", f"{type(error).__name__}: {error}", "a study.json of this version"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """JSON values only: arrays as lists, NaN and Inf as null."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, str | bool) or value is None:
+        return value
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, Sequence):
+        return [_plain(v) for v in value]
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return str(value)
+
+
+def metrics_csv(rows: Sequence[Row]) -> str:
+    """One line for each row and metric: row, scale, pictures, people, metric, value, low, high."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "guidance_scale", "num_pictures", "num_people", "metric", "value", "low", "high"])
+    for row in rows:
+        scale = "" if row.scale is None else f"{row.scale:g}"
+        for metric, number in row.numbers.items():
+            cells = ["" if number.get(k) is None else repr(number[k]) for k in ("value", "low", "high")]
+            writer.writerow([row.name, scale, row.num_pictures, row.num_people, metric, *cells])
+    return text.getvalue()
+
+
+def pictures_csv(rows: Sequence[Row]) -> str:
+    """One line for each picture with every per-picture value; no person's id."""
+    names = list(dict.fromkeys(name for row in rows for name in row.pictures))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "guidance_scale", "picture", *names])
+    for row in rows:
+        scale = "" if row.scale is None else f"{row.scale:g}"
+        for index in range(row.num_pictures):
+            values = [row.pictures[name][index] if name in row.pictures else "" for name in names]
+            writer.writerow([row.name, scale, index, *("" if v is None else v for v in values)])
+    return text.getvalue()

@@ -1,0 +1,31 @@
+"""What a study is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """num_samples: pictures per scale, 0 = as many as the evaluated people have; never more than that,
+    so that every distance compares sets of equal size. evaluated: the split whose real conditions are
+    requested. ssim_pictures: 0 = all pairs. covariates: which names mean age, sex and slice position.
+    """
+
+    guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0, 7.0)
+    num_samples: int = 0
+    bootstrap: int = 200
+    seed: int = 0
+    batch_size: int = 64
+    evaluated: str = "test"
+    ssim_pictures: int = 0
+    neighbours: int = 5
+    dark_fraction: Mapping[str, Any] | None = None
+    age: str = "age"
+    sex: str = "sex"
+    slice: str = "slice"
+    title: str = "Study"
+    reference: bool = False
+    model: str = ""
