@@ -1,0 +1,133 @@
+"""The diffusion task: noise a batch, drop conditions, ask the network, weigh the error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from brain_diffusion_jax.array_types import Key, Params
+from brain_diffusion_jax.diffusion import losses
+from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, StepFn, build_step, sample_keys
+
+# Multiples of it modulo 1 are evenly spread for any count (Kronecker sequence of the golden ratio).
+GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class DiffusionLoss:
+    """drop_probability: of the whole condition; drop_each: of one covariate, on top. loss, loss_weight: see losses.
+
+    batch_size: of all devices and accumulation parts together; times are spread evenly over it.
+    """
+
+    batch_size: int
+    drop_probability: float = 0.2
+    drop_each: float = 0.0
+    loss: str = "mse"
+    loss_weight: str = "none"
+
+
+def to_unit(image: Array) -> Float[Array, "batch *spatial channels"]:
+    """Stored pixels (uint8, or float32 in [0, 1]) as float32 in [0, 1]."""
+    return image.astype(jnp.float32) / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+
+
+def drop_conditions(
+    key: Key, present: Bool[Array, "b n"], whole: float, each: float, index: Array
+) -> Bool[Array, "b n"]:
+    """`present` with the whole condition gone with probability `whole`, each covariate with `each`; per sample."""
+
+    def one(key: Key, row: Bool[Array, " n"]) -> Bool[Array, " n"]:
+        first, second = jax.random.split(key)
+        keep = jax.random.uniform(first) >= whole
+        return row & keep & (jax.random.uniform(second, row.shape) >= each)
+
+    return jax.vmap(one)(sample_keys(key, index), present)
+
+
+def _noise(key: Key, index: Array, shape: tuple[int, ...]) -> Array:
+    return jax.vmap(lambda k: jax.random.normal(k, shape))(sample_keys(key, index))
+
+
+def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> LossFn:
+    """loss(params, model_state, batch, key) for `step.build_step`.
+
+    batch: image uint8|float32 [b, *spatial, c], values f32 [b, n], present bool [b, n], index int32 [b].
+    Metrics: "mse", the unweighted squared error of the network's own output.
+    """
+
+    def loss(params: Params, model_state: Any, batch: Batch, key: Key) -> tuple[Array, tuple[Metrics, Any]]:
+        time_key, noise_key, drop_key, dropout_key = jax.random.split(key, 4)
+        index = batch["index"]
+        x0 = process.to_network(to_unit(batch["image"]))
+        # One offset for the batch, one time in every B-th part of the range (Kingma et al. 2021, app. I.1).
+        uniform = (jax.random.uniform(time_key) + index / settings.batch_size) % 1.0
+        steps = process.num_train_steps
+        level = process.level(jnp.minimum((uniform * steps).astype(jnp.int32), steps - 1))
+        eps = _noise(noise_key, index, x0.shape[1:])
+        x = process.add_noise(x0, eps, level)
+        present = drop_conditions(drop_key, batch["present"], settings.drop_probability, settings.drop_each, index)
+        output: Any = module.apply(
+            {"params": params, **model_state},
+            x,
+            level.t,
+            batch["values"],
+            present,
+            train=True,
+            rngs={"dropout": jax.random.fold_in(dropout_key, index[0])},
+        )
+        target = process.target(x0, eps, level)
+        error = losses.per_sample_loss(output, target, settings.loss)
+        weight = losses.loss_weight(settings.loss_weight, process.log_snr(level), process.prediction)
+        mse = losses.per_sample_loss(output, target, "mse")
+        return jnp.mean(weight * error), ({"mse": jnp.mean(mse)}, model_state)
+
+    return loss
+
+
+def make_measure(module: nn.Module, process: Process):
+    """measure(params, model_state, batch, key) -> {"validation_loss": [b]}: unweighted MSE, nothing dropped.
+
+    Noise and time of a picture depend on its index alone: values are comparable between runs that share
+    data, schedule and prediction.
+    """
+
+    def measure(params: Params, model_state: Any, batch: Batch, key: Key) -> Metrics:
+        index = batch["index"]
+        x0 = process.to_network(to_unit(batch["image"]))
+        steps = process.num_train_steps
+        uniform = ((index + 0.5) * GOLDEN) % 1.0
+        level = process.level(jnp.minimum((uniform * steps).astype(jnp.int32), steps - 1))
+        eps = _noise(key, index, x0.shape[1:])
+        x = process.add_noise(x0, eps, level)
+        output: Any = module.apply(
+            {"params": params, **model_state}, x, level.t, batch["values"], batch["present"], train=False
+        )
+        return {"validation_loss": losses.per_sample_loss(output, process.target(x0, eps, level), "mse")}
+
+    return measure
+
+
+def make_init(module: nn.Module, image_shape: tuple[int, ...], covariates: int):
+    """init(key) -> variables, for pictures [*spatial, c]."""
+
+    def init(key: Key) -> dict[str, Any]:
+        x = jnp.zeros((1, *image_shape), jnp.float32)
+        null = jnp.zeros((1, covariates), jnp.float32), jnp.zeros((1, covariates), bool)
+        return dict(module.init(key, x, jnp.zeros((1,), jnp.float32), *null))
+
+    return init
+
+
+def make_step(
+    module: nn.Module, process: Process, optimizer: optax.GradientTransformation, settings: DiffusionLoss, **how: Any
+) -> StepFn:
+    """step(state, batch, key) -> (state, metrics); `how` as in `step.build_step`."""
+    return build_step(make_loss(module, process, settings), optimizer, **how)

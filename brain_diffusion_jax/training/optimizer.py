@@ -1,0 +1,84 @@
+"""Optax optimizers and learning-rate schedules from the `optimizer` section of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from brain_diffusion_jax.errors import InputError, nearest
+
+SCHEDULES = ("cosine", "constant", "plateau")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """OptimizerSettings(**config.optimizer). clip_norm 0: no clipping. betas: (b1, b2) or (momentum,).
+
+    schedule: after the warm-up, cosine to end_fraction * learning_rate, constant, or plateau
+    (constant, times plateau_factor whenever `plateau_patience` validations bring nothing better).
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.01
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+    warmup_steps: int = 200
+    schedule: str = "cosine"
+    end_fraction: float = 0.01
+    clip_norm: float = 1.0
+    plateau_factor: float = 0.5
+    plateau_patience: int = 5
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise InputError("config", "optimizer.name", self.name, nearest(self.name, OPTIMIZERS))
+        if self.schedule not in SCHEDULES:
+            raise InputError("config", "optimizer.schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
+        if not self.learning_rate > 0:
+            raise InputError("config", "optimizer.learning_rate", self.learning_rate, "a number above 0")
+
+
+def _decayed(params):
+    """Weight decay is for matrices and kernels, not for biases and norms."""
+    return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
+
+
+Build = Callable[["OptimizerSettings", optax.Schedule], optax.GradientTransformation]
+OPTIMIZERS: dict[str, Build] = {
+    "adam": lambda s, lr: optax.adam(lr, *s.betas, eps=s.eps),
+    "adamw": lambda s, lr: optax.adamw(lr, *s.betas, eps=s.eps, weight_decay=s.weight_decay, mask=_decayed),
+    "lion": lambda s, lr: optax.lion(lr, *s.betas, weight_decay=s.weight_decay, mask=_decayed),
+    "muon": lambda s, lr: optax.contrib.muon(
+        lr, beta=0.95, weight_decay=s.weight_decay, weight_decay_mask=_decayed, adam_b1=s.betas[0], adam_b2=s.betas[-1]
+    ),
+    "sgd": lambda s, lr: optax.sgd(lr, momentum=s.betas[0]),
+    "rmsprop": lambda s, lr: optax.rmsprop(lr, decay=s.betas[-1], eps=s.eps),
+    "adafactor": lambda s, lr: optax.adafactor(lr, weight_decay_rate=s.weight_decay or None),
+}
+
+
+def learning_rate(settings: OptimizerSettings, num_steps: int) -> optax.Schedule:
+    """step -> learning rate: linear warm-up from 0, then settings.schedule up to num_steps."""
+    warmup = min(settings.warmup_steps, max(num_steps - 1, 0))
+    peak = settings.learning_rate
+    if settings.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, max(num_steps - warmup, 1), alpha=settings.end_fraction)
+    else:
+        after = optax.constant_schedule(peak)
+    if not warmup:
+        return after
+    # From peak/warmup, not 0: a first step that changes nothing is a step lost.
+    return optax.join_schedules([optax.linear_schedule(peak / warmup, peak, warmup), after], [warmup])
+
+
+def make(settings: OptimizerSettings, num_steps: int) -> optax.GradientTransformation:
+    """Clipping by global norm, then the named optax optimizer with its schedule."""
+    optimizer = OPTIMIZERS[settings.name](settings, learning_rate(settings, num_steps))
+    if settings.clip_norm > 0:
+        return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
+    return optimizer

@@ -1,0 +1,64 @@
+"""Batches placed on the devices ahead of need, each with the loader's place after it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+
+class Loader(Protocol):
+    """What the loop asks of data: this process's part of endless batches, and a place to return to."""
+
+    def __next__(self) -> dict[str, np.ndarray]: ...
+    def get_state(self) -> Any: ...
+    def set_state(self, state: Any) -> None: ...
+
+
+class Placed(NamedTuple):
+    """A batch on the devices. place: the loader's state that yields the next batch; waited_s: blocked on data."""
+
+    batch: Any
+    place: Any
+    waited_s: float
+
+
+class Prefetch:
+    """Iterates over `Placed`, `depth` ahead, in one thread. Closing it ends the thread."""
+
+    def __init__(self, loader: Loader, prepare: Callable[[dict[str, np.ndarray]], Any], depth: int = 2) -> None:
+        self._queue: queue.Queue = queue.Queue(depth)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(loader, prepare), daemon=True)
+        self._thread.start()
+
+    def _work(self, loader: Loader, prepare: Callable) -> None:
+        try:
+            while not self._closed.is_set():
+                batch = prepare(next(loader))
+                self._put((batch, loader.get_state(), None))
+        except BaseException as error:
+            self._put((None, None, error))
+
+    def _put(self, item: tuple) -> None:
+        while not self._closed.is_set():
+            try:
+                return self._queue.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Iterator[Placed]:
+        while True:
+            start = time.perf_counter()
+            batch, place, error = self._queue.get()
+            if error is not None:
+                raise error
+            yield Placed(batch, place, time.perf_counter() - start)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join(timeout=10)

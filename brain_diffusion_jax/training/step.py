@@ -1,0 +1,102 @@
+"""The part of a train step that every task shares: gradients, accumulation, update, averages.
+
+A task gives `loss(params, model_state, batch, key) -> (mean loss, (metrics, model_state))`, where
+`metrics` are means over the batch and every random draw of a sample depends on (key, batch["index"])
+alone. Then sharding, pmap and accumulation change nothing but the order of summation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from brain_diffusion_jax.array_types import Key, Params
+from brain_diffusion_jax.training import ema as averages
+from brain_diffusion_jax.training.state import TrainState
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+LossFn = Callable[[Params, Any, Batch, Key], tuple[jax.Array, tuple[Metrics, Any]]]
+StepFn = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
+
+
+def _split(batch: Batch, parts: int) -> Batch:
+    """[b, ...] -> [parts, b/parts, ...]; strided, so that each device keeps its own samples."""
+    return jax.tree.map(lambda a: jnp.swapaxes(a.reshape(-1, parts, *a.shape[1:]), 0, 1), batch)
+
+
+def gradients(loss: LossFn, accumulation: int = 1) -> Callable[..., tuple[Params, Metrics, Any]]:
+    """(params, model_state, batch, key) -> (mean gradient, mean metrics, model_state), in `accumulation` parts."""
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+
+    def whole(params, model_state, batch, key):
+        (value, (metrics, model_state)), grads = value_and_grad(params, model_state, batch, key)
+        return grads, {"loss": value, **metrics}, model_state
+
+    if accumulation == 1:
+        return whole
+
+    def in_parts(params, model_state, batch, key):
+        def body(carry, part):
+            total, model_state = carry
+            grads, metrics, model_state = whole(params, model_state, part, key)
+            return (jax.tree.map(jnp.add, total, grads), model_state), metrics
+
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        (total, model_state), metrics = jax.lax.scan(body, (zeros, model_state), _split(batch, accumulation))
+        mean = jax.tree.map(lambda g: g / accumulation, total)
+        return mean, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics), model_state
+
+    return in_parts
+
+
+def build_step(
+    loss: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    ema_decay: float = 0.999,
+    power_ema: tuple[float, ...] = (),
+    accumulation: int = 1,
+    axis_name: str | None = None,
+) -> StepFn:
+    """A pure step (state, batch, key) -> (state, metrics); key is the run's, folded with state.step here.
+
+    A step whose loss or gradient is not finite changes only the step number and reports metrics["finite"] = 0.
+    axis_name: the mapped axis under pmap, over which gradients and metrics are averaged.
+    """
+    grad_fn = gradients(loss, accumulation)
+    gammas = {f"{sigma:g}": averages.power_exponent(sigma) for sigma in power_ema}
+
+    def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(key, state.step)
+        grads, metrics, model_state = grad_fn(state.params, state.model_state, batch, key)
+        if axis_name is not None:
+            grads, metrics, model_state = jax.lax.pmean((grads, metrics, model_state), axis_name)
+        norm = optax.global_norm(grads)
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, jax.tree.map(lambda u: u * state.lr_scale, updates))
+        new = state.replace(
+            params=params,
+            opt_state=opt_state,
+            model_state=model_state,
+            ema=averages.mix(state.ema, params, averages.plain_decay(state.step, ema_decay)),
+            power_ema={
+                name: averages.mix(state.power_ema[name], params, averages.power_decay(state.step, gamma))
+                for name, gamma in gammas.items()
+            },
+        )
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        metrics = {**metrics, "grad_norm": norm, "finite": finite.astype(jnp.float32)}
+        return new.replace(step=state.step + 1), metrics
+
+    return step
+
+
+def sample_keys(key: Key, index: jax.Array) -> Key:
+    """One key for each sample of a batch, from its place in the global batch alone."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
