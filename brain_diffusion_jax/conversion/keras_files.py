@@ -1,0 +1,354 @@
+"""Reading Keras files with h5py alone: the model's config, and the weights of each of its layers.
+
+Layouts: HDF5 of Keras 2.2 (a nested model's weights in one group, trainable first), of Keras 2.x and
+tf_keras (one group a layer, `Functional`), of Keras 3 (no ":0"), and the `.keras` archive of Keras 3.
+Nothing stored in a file is ever executed: configs are read as JSON, Lambdas as names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brain_diffusion_jax.errors import InputError
+
+# REFERENCE R2: the five files that the authors of DeepBrainNet published.
+PUBLISHED = {
+    "9257e98e9aff88bfcd83acdb1e74ffde762967503ef6df16c9270aa39d9941ea": "DBN_model.h5",
+    "91fcda20a47bf1c481adac87cce26798b4827146c17ff18e4b56d464f7940820": "DeepBrainNet_VGG16.h5",
+    "fed3382dd6c4cf075e27df6d710c4badfad1c22eb9cdd91db7c0bc57ae319f0b": "DeepBrainNet_Resnet50.h5",
+    "2761566180ed37b360f18d11250f289947366330e0c48f99027bdacb005da44f": "DeepBrainNet_DenseNet169.h5",
+    "6d33de5373ba869133106392c54c60df171b1cbc765b0f9e3aa743fbb2921156": "DeepBrainNet_InceptionResnetv2.h5",
+}
+MODELS = ("Sequential", "Model", "Functional")
+# The weights a layer holds, in Keras' order: trainable ones, then moving statistics.
+_TRAINABLE = ("kernel", "gamma", "beta", "bias")
+
+
+@dataclass(frozen=True)
+class KerasLayer:
+    """A layer of the flattened model. inputs: names of the layers it reads. group: the top-level layer it is in."""
+
+    name: str
+    kind: str
+    config: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    group: str
+    archive_path: str = ""
+
+    @property
+    def weight_kinds(self) -> tuple[str, ...]:
+        """Which weights Keras stores for it, in order; () for a layer without, or of a kind unknown here."""
+        c = self.config
+        if self.kind in ("Conv2D", "Convolution2D", "Dense"):
+            return ("kernel", "bias") if c.get("use_bias", True) else ("kernel",)
+        if self.kind.startswith("BatchNormalization"):
+            own = [n for n, on in (("gamma", c.get("scale", True)), ("beta", c.get("center", True))) if on]
+            return (*own, "moving_mean", "moving_variance")
+        return ()
+
+
+@dataclass
+class KerasFile:
+    """An open file. weights: layer name -> {kind of weight: h5py dataset}, read on demand."""
+
+    path: Path
+    sha256: str
+    layout: str
+    keras_version: str
+    layers: tuple[KerasLayer, ...]
+    weights: dict[str, dict[str, Any]]
+    optimizer_state: bool
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def published_name(self) -> str | None:
+        return PUBLISHED.get(self.sha256)
+
+    def read(self, layer: str, kind: str) -> np.ndarray:
+        """One weight as a new float32 array."""
+        dataset = self.weights[layer][kind]
+        array = np.empty(dataset.shape, np.float32)
+        try:
+            dataset.read_direct(array)
+        except (OSError, RuntimeError) as error:
+            raise InputError(self.path, f"{layer}/{kind}", f"unreadable ({error})", "a whole file") from error
+        return array
+
+
+def sha256(path: Path) -> str:
+    """Hex digest, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def open_keras(path: str | Path) -> Iterator[KerasFile]:
+    """Open a `.h5` or `.keras` file; raises InputError for what is no whole Keras model."""
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "file", "no such file", "a Keras .h5 or .keras file")
+    digest = sha256(path)
+    with contextlib.ExitStack() as stack:
+        if zipfile.is_zipfile(path):
+            yield _open_archive(path, digest, stack)
+            return
+        if not h5py.is_hdf5(path):
+            head = path.open("rb").read(8)
+            raise InputError(path, "format", f"{path.stat().st_size} bytes that begin {head!r}", "HDF5 or .keras (zip)")
+        yield _open_legacy(path, digest, stack.enter_context(_h5(path, path)))
+
+
+def _h5(path: Path, where: Path) -> Any:
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(where, "HDF5", f"unreadable ({error})", "a whole file; copy or download it again") from error
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _attribute_list(group: Any, name: str) -> list[str] | None:
+    """A list attribute, also where Keras cut it into name0, name1 ... for its length; None if absent."""
+    if name in group.attrs:
+        return [_text(v) for v in group.attrs[name]]
+    if f"{name}0" not in group.attrs:
+        return None
+    found: list[str] = []
+    index = 0
+    while f"{name}{index}" in group.attrs:
+        found += [_text(v) for v in group.attrs[f"{name}{index}"]]
+        index += 1
+    return found
+
+
+def _parse_json(text: Any, where: Path) -> Any:
+    try:
+        return json.loads(_text(text))
+    except json.JSONDecodeError as error:
+        raise InputError(where, "model_config", f"broken JSON ({error})", "the JSON Keras wrote") from error
+
+
+# The legacy HDF5 layouts.
+
+
+def _open_legacy(path: Path, digest: str, file: Any) -> KerasFile:
+    root = file.get("model_weights", file)
+    names = _attribute_list(root, "layer_names")
+    if "model_config" not in file.attrs:
+        if names is not None or "layers" in file or "_layer_checkpoint_dependencies" in file:
+            found = f"weights only{f' of {len(names)} layers' if names else ''}, no model_config"
+            raise InputError(
+                path, "model_config", found, "a whole model: save it with model.save(), not save_weights()"
+            )
+        raise InputError(path, "model_config", f"HDF5 with {sorted(file)[:5]}", "a model saved by Keras")
+    if names is None:
+        raise InputError(path, "layer_names", "no such attribute", "a whole model saved by Keras")
+    config = _parse_json(file.attrs["model_config"], path)
+    layers = flatten(config, path)
+    version = _text(root.attrs.get("keras_version", file.attrs.get("keras_version", "unknown")))
+    weights: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+    for name in names:
+        members = [layer for layer in layers if layer.group == name]
+        if name not in root:
+            problems.append(f"{name}: named in layer_names, its weight group is missing")
+            continue
+        group = root[name]
+        stored = []
+        for weight in _attribute_list(group, "weight_names") or []:
+            if weight in group:
+                stored.append((weight, group[weight]))
+            else:
+                problems.append(f"{name}: {weight}: named in weight_names, missing in the file")
+        weights.update(_assign(members, stored, problems))
+    single = {layer.group for layer in layers if layer.group != layer.name}
+    layout = f"HDF5, Keras {version}, {'nested' if single else 'flat'} {config['class_name']}"
+    optimizer = "optimizer_weights" in file
+    return KerasFile(path, digest, layout, version, layers, weights, optimizer, problems)
+
+
+def _split_weight_name(name: str) -> tuple[str, str]:
+    """ "vgg16/block1_conv1/kernel:0" -> ("vgg16/block1_conv1", "kernel")."""
+    prefix, _, leaf = re.sub(r":\d+$", "", name).rpartition("/")
+    return prefix, re.sub(r"_\d+$", "", leaf)
+
+
+def _assign(members: list[KerasLayer], stored: list[tuple[str, Any]], problems: list[str]) -> dict[str, dict[str, Any]]:
+    """Weights of one group to its layers: by name where every name tells its layer, else in Keras' order."""
+    owners = [layer for layer in members if layer.weight_kinds]
+    return _by_name(owners, stored) or _by_order(owners, stored, problems)
+
+
+def _by_name(owners: list[KerasLayer], stored: list[tuple[str, Any]]) -> dict[str, dict[str, Any]] | None:
+    known = {layer.name for layer in owners}
+    found: dict[str, dict[str, Any]] = {layer.name: {} for layer in owners}
+    for name, dataset in stored:
+        prefix, leaf = _split_weight_name(name)
+        parts = prefix.split("/")
+        # The longest tail that is a layer's name: DenseNet has layers "bn" and "conv1/bn".
+        owner = next((tail for i in range(len(parts)) if (tail := "/".join(parts[i:])) in known), None)
+        if owner is None or leaf in found[owner]:
+            return None
+        found[owner][leaf] = dataset
+    complete = all(set(found[layer.name]) == set(layer.weight_kinds) for layer in owners)
+    return found if complete else None
+
+
+def _by_order(
+    owners: list[KerasLayer], stored: list[tuple[str, Any]], problems: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Keras' own order: trainable weights layer by layer, then all others (frozen ones with them)."""
+    first, second = [], []
+    for layer in owners:
+        frozen = layer.config.get("trainable") is False
+        for kind in layer.weight_kinds:
+            (first if kind in _TRAINABLE and not frozen else second).append((layer.name, kind))
+    expected = first + second
+    leaves = [_split_weight_name(name)[1] for name, _ in stored]
+    if leaves != [kind for _, kind in expected]:
+        group = owners[0].group if owners else stored[0][0]
+        return _partly(owners, stored, problems, f"{group}: {len(stored)} weights, expected {len(expected)}")
+    found: dict[str, dict[str, Any]] = {}
+    for (layer_name, kind), (_, dataset) in zip(expected, stored, strict=True):
+        found.setdefault(layer_name, {})[kind] = dataset
+    return found
+
+
+def _partly(owners, stored, problems: list[str], summary: str) -> dict[str, dict[str, Any]]:
+    """Weights that fit neither by name nor by order: say which are missing and which are left over."""
+    problems.append(summary)
+    have = {_split_weight_name(name) for name, _ in stored}
+    for layer in owners:
+        missing = [k for k in layer.weight_kinds if (layer.name, k) not in have]
+        if missing:
+            problems.append(f"{layer.name} ({layer.kind}): no {', '.join(missing)}")
+    known = {layer.name for layer in owners}
+    problems += [
+        f"{name}: belongs to no layer of the config"
+        for name, _ in stored
+        if _split_weight_name(name)[0].split("/")[-1] not in known
+    ]
+    return {}
+
+
+# The .keras archive of Keras 3.
+
+
+def _open_archive(path: Path, digest: str, stack: contextlib.ExitStack) -> KerasFile:
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        present = set(archive.namelist())
+        if not {"config.json", "model.weights.h5"} <= present:
+            raise InputError(path, "archive", sorted(present)[:5], "config.json and model.weights.h5 (a .keras file)")
+        config = _parse_json(archive.read("config.json"), path)
+        meta = json.loads(archive.read("metadata.json")) if "metadata.json" in present else {}
+        # HDF5 needs a seekable file; on disk it costs no memory.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brain-diffusion-")))
+        archive.extract("model.weights.h5", folder)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise InputError(path, "archive", f"unreadable ({error})", "a whole .keras file") from error
+    file = stack.enter_context(_h5(folder / "model.weights.h5", path))
+    layers = flatten(config, path)
+    weights: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+    for layer in layers:
+        if not layer.weight_kinds:
+            continue
+        place = f"{layer.archive_path}/vars"
+        stored = file.get(place, {})
+        if set(stored) != {str(i) for i in range(len(layer.weight_kinds))}:
+            problems.append(
+                f"{layer.name} ({layer.kind}): {len(stored)} weights at {place}, expected {layer.weight_kinds}"
+            )
+            continue
+        weights[layer.name] = {kind: stored[str(i)] for i, kind in enumerate(layer.weight_kinds)}
+    version = str(meta.get("keras_version", "unknown"))
+    nested = any(layer.group != layer.name for layer in layers)
+    layout = f".keras archive, Keras {version}, {'nested' if nested else 'flat'} {config['class_name']}"
+    return KerasFile(path, digest, layout, version, layers, weights, "optimizer" in file, problems)
+
+
+# Configs.
+
+
+def flatten(config: Mapping[str, Any], where: object) -> tuple[KerasLayer, ...]:
+    """The leaf layers of a Sequential or functional model, nested models opened, in the file's order."""
+    if not isinstance(config, Mapping) or config.get("class_name") not in MODELS:
+        found = config.get("class_name") if isinstance(config, Mapping) else type(config).__name__
+        raise InputError(where, "model_config.class_name", found, f"one of {', '.join(MODELS)}")
+    leaves: list[KerasLayer] = []
+    _walk(config, None, "", leaves, where)
+    return tuple(leaves)
+
+
+def _walk(config: Mapping[str, Any], group: str | None, folder: str, leaves: list[KerasLayer], where: object) -> None:
+    inner = config["config"]
+    # Sequential before Keras 2.2.3 kept a bare list.
+    items = inner if isinstance(inner, list) else inner.get("layers")
+    if items is None:
+        raise InputError(where, "model_config", f"{config['class_name']} without layers", "a model of layers")
+    used: dict[str, int] = {}
+    previous: tuple[str, ...] = ()
+    for item in items:
+        kind, settings = item["class_name"], item["config"]
+        name = item.get("name") or (settings.get("name") if isinstance(settings, Mapping) else None) or kind
+        place = f"{folder}/layers/{_unique(_snake_case(kind), used)}".lstrip("/")
+        if kind in MODELS:
+            _walk(item, group or name, place, leaves, where)
+        else:
+            inputs = _inputs(item) if "inbound_nodes" in item else previous
+            leaves.append(KerasLayer(name, kind, settings, inputs, group or name, place))
+        previous = (name,)
+
+
+def _inputs(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the layers an item reads, in the form of Keras 2 (lists) or Keras 3 (keras_history)."""
+    names: list[str] = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, Mapping):
+            if "keras_history" in node:
+                names.append(node["keras_history"][0])
+            else:
+                for value in node.values():
+                    visit(value)
+        elif isinstance(node, list):
+            if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):
+                names.append(node[0])
+            else:
+                for value in node:
+                    visit(value)
+
+    visit(item["inbound_nodes"])
+    return tuple(names)
+
+
+def _snake_case(name: str) -> str:
+    """Keras' rule: "Conv2D" -> "conv2d", "GlobalAveragePooling2D" -> "global_average_pooling2d"."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _unique(name: str, used: dict[str, int]) -> str:
+    """ "conv2d", "conv2d_1", ... as layers of one class follow each other."""
+    count = used.get(name, 0)
+    used[name] = count + 1
+    return f"{name}_{count}" if count else name
