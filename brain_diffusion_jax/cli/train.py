@@ -78,40 +78,40 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
 
 
 def make_loader(config: Any) -> Any:
-    """The endless loader of this process's part of the training split."""
+    """The endless loader of this process's part of the training split; a batch beyond the data is refused."""
     import jax
 
     from brain_diffusion_jax.data.loader import Loader
+    from brain_diffusion_jax.errors import InputError
 
-    return Loader(
+    loader = Loader(
         config.data.shards,
         "train",
-        batch_size=config.data.batch_size // jax.process_count(),
+        batch_size=config.data.batch_size,
         seed=config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        mirror=config.data.mirror,
+        class_balance=config.data.class_balance,
     )
+    if config.data.batch_size > len(loader):
+        expected = f"at most the {len(loader)} pictures of the training split"
+        raise InputError("config", "data.batch_size", config.data.batch_size, expected)
+    return loader
 
 
 def validation_arrays(config: Any, count: int) -> dict[str, Any] | None:
-    """Up to `count` evenly spaced examples of the validation split, stacked; None if there is none."""
+    """Up to `count` evenly spaced examples of the validation split, stacked; None if there is no such split."""
     import numpy as np
 
-    from brain_diffusion_jax.data import shards
-    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.data import shard_reader
 
-    try:
-        source = shards.open_split(config.data.shards, "validation")
-    except InputError:
+    if "validation" not in shard_reader.load_manifest(config.data.shards)["splits"]:
         return None
+    source = shard_reader.open_split(config.data.shards, "validation")
     if not len(source) or not count:
         return None
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
-    examples = [source[int(i)] for i in chosen]
-    arrays = {k: np.stack([np.asarray(e[k]) for e in examples]) for k in ("image", "values", "present")}
-    if arrays["image"].ndim == 3:
-        arrays["image"] = arrays["image"][..., None]
-    return arrays
+    return source.batch(np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)).tolist())
 
 
 def sample_grid(module: Any, process: Any, config: Any, validation: dict[str, Any], columns: int = 8) -> Any:
