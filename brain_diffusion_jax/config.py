@@ -41,7 +41,8 @@ def base_config() -> ConfigDict:
             columns={},  # covariate or person/scan/file -> column of the table
             sex_codes={},  # code in the table -> "F" | "M"
             keep={},  # column -> value, or tuple of values, to keep
-            bad_ages="refuse",  # refuse | drop
+            bad_ages="refuse",  # refuse | drop | absent: numbers that are missing or unparsable (n/a, 89+)
+            bad_rows="refuse",  # refuse | drop | absent: unknown codes; repeats that contradict each other
         )
     )
     # From volumes to pictures; see data.pipeline.Preparation.
@@ -49,14 +50,15 @@ def base_config() -> ConfigDict:
         dict(
             spacing_mm=(2.0, 2.0, 2.0),
             grid="mni",  # mni (91x109x91 at 2 mm) | native | (x, y, z)
-            intensity=dict(rule="percentile", low=0.0, high=99.5, dtype="uint8"),
+            intensity=dict(rule="percentile", low=0.0, high=99.5, dtype="uint8", top=1.0),
             axis="axial",
-            slices=dict(rule="range_index", start=25, stop=65, step=1),
-            fit=dict(rule="none", size=None),
+            slices=dict(rule="range_index", start=25.0, stop=65.0, step=1.0, values=()),
+            fit=dict(rule="none", size=None, method="area"),
+            bad_scans="refuse",  # refuse | drop
         )
     )
     c.split = ConfigDict(dict(unit="person", seed=0, train=0.6, validation=0.2, test=0.2, stratify=()))
-    c.data = ConfigDict(dict(shards="", batch_size=16, shuffle_buffer=0, mirror=0.0, class_balance=None))
+    c.data = ConfigDict(dict(shards="", batch_size=16, mirror=0.0, class_balance=None))
 
     # The network; see models.factory.
     c.model = ConfigDict(

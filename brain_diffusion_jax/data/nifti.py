@@ -52,11 +52,11 @@ class ScanHeader(NamedTuple):
 class Grid(NamedTuple):
     """A target sampling of the world: shape [x, y, z] and RAS affine in mm."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: Affine
 
 
-def box_grid(shape: tuple[int, int, int], spacing_mm: tuple[float, ...], origin_mm: tuple[float, ...]) -> Grid:
+def box_grid(shape: tuple[int, ...], spacing_mm: tuple[float, ...], origin_mm: tuple[float, ...]) -> Grid:
     """An axis-aligned RAS grid whose voxel (0, 0, 0) has its centre at `origin_mm`."""
     affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = origin_mm
@@ -110,7 +110,7 @@ def _checked_affine(path: Path, image: Any) -> Affine:
     return affine
 
 
-def _checked_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _checked_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     trimmed = tuple(shape)
     while len(trimmed) > 3 and trimmed[-1] == 1:
         trimmed = trimmed[:-1]
@@ -119,7 +119,7 @@ def _checked_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
     if min(trimmed) < 2:
         kind = "empty" if min(trimmed) < 1 else "2D"
         raise InputError(path, "shape", f"{kind} {tuple(shape)}", "at least 2 voxels along each of x, y, z")
-    return trimmed  # type: ignore[return-value]
+    return trimmed
 
 
 def read_header(path: str | Path) -> ScanHeader:
@@ -203,9 +203,7 @@ def overlap(volume: Volume, grid: Grid, samples: int = 50_000) -> float:
     return float(((inside > -0.5) & (inside < limit)).all(0).mean())
 
 
-def resample(
-    volume: Volume, shape: tuple[int, int, int], affine: Affine, *, min_overlap: float = MIN_OVERLAP
-) -> Volume:
+def resample(volume: Volume, shape: tuple[int, ...], affine: Affine, *, min_overlap: float = MIN_OVERLAP) -> Volume:
     """The volume on another grid, trilinear, 0 outside the scan.
 
     A grid equal to the scan's own is returned untouched. Where the target is coarser, a Gaussian

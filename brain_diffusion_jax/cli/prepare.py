@@ -1,0 +1,98 @@
+"""NIfTI volumes and a table of people to ArrayRecord shards with a contract beside them.
+
+  brain-diffusion prepare configs/oasis_axial.py cohort.root=FOLDER --out shards/oasis
+
+A killed or interrupted run continues when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file (configs/*.py)")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
+    parser.add_argument("--out", default="", help="folder for the shards (default: data.shards, or shards/NAME)")
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core for 50 scans and more)")
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON and nothing else")
+    parser.add_argument(
+        "--beam",
+        nargs="*",
+        metavar="OPTION",
+        default=None,
+        help="prepare through Apache Beam, with its options as OPTION=VALUE, such as runner=DirectRunner",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+    import os
+    import sys
+    import warnings
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from brain_diffusion_jax import config as configs
+    from brain_diffusion_jax.covariates import Schema
+    from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
+    from brain_diffusion_jax.data.pipeline import Preparation
+    from brain_diffusion_jax.data.shards import write_shards
+    from brain_diffusion_jax.data.splits import SplitSpec
+    from brain_diffusion_jax.errors import InputError
+
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    if args.workers < 0:
+        raise InputError("command line", "--workers", args.workers, "0 or more")
+    config = configs.load_config(args.config, args.overrides)
+    out = Path(args.out or config.data.shards or Path("shards") / config.name)
+    schema = Schema.from_json(config.covariates)
+    sections = config.to_dict()
+    preparation, split = Preparation(**sections["prepare"]), SplitSpec(**sections["split"])
+    cohort = read_cohort(CohortSpec(**sections["cohort"]), schema)
+    workers = args.workers or (1 if len(cohort.scans) < 50 else os.cpu_count() or 1)
+    beam = None if args.beam is None else [f"--{option.lstrip('-')}" for option in args.beam]
+
+    bar = tqdm(total=len(cohort.scans), unit="scan", disable=args.json or beam is not None, file=sys.stderr)
+
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    try:
+        contract = write_shards(
+            out,
+            cohort,
+            preparation,
+            split,
+            schema,
+            source=f"{config.cohort.layout}: {cohort.table}",
+            workers=workers,
+            progress=progress,
+            engine="local" if beam is None else "beam",
+            beam_options=beam,
+        )
+    finally:
+        bar.close()
+    if args.json:
+        print(json.dumps({"out": str(out), "fingerprint": contract.fingerprint, **contract.counts}))
+    else:
+        print(summary(contract.to_json(), out))
+    return 0
+
+
+def summary(contract: dict, out: object) -> str:
+    """What was written and what was left out, as a table."""
+    lines = [f"{'split':<12}{'people':>8}{'scans':>8}{'pictures':>10}"]
+    counts = contract["counts"]
+    for name in ("train", "validation", "test"):
+        if name in counts:
+            row = counts[name]
+            lines.append(f"{name:<12}{row['people']:>8}{row['scans']:>8}{row['pictures']:>10}")
+    if counts["dropped"]:
+        lines += ["", f"{'left out':>8}  reason (each row in dropped.csv)"]
+        lines += [f"{count:>8}  {reason}" for reason, count in counts["dropped"].items()]
+    size = "x".join(map(str, contract["image_size"]))
+    lines += ["", f"{out}: {size} {contract['stored_dtype']}, {contract['fingerprint'][:19]}..."]
+    return "\n".join(lines)

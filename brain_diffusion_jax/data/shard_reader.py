@@ -1,0 +1,160 @@
+"""Random access to prepared shards, checked when opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.errors import InputError, nearest
+
+MANIFEST = "shards.json"
+# Only whole records are ever asked for, so reading ahead is wasted work.
+_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+
+
+def load_manifest(folder: str | Path) -> dict[str, Any]:
+    """What `shards.write_shards` recorded: {"splits": {name: [{"file", "bytes", "records"}]}}."""
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        state = "an unfinished prepare" if (Path(folder) / ".prepare").exists() else "no shards"
+        raise InputError(folder, "shards", state, "a folder finished by `brain-diffusion prepare`")
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(path, "manifest", f"broken JSON ({error})", "the file that `prepare` wrote") from None
+
+
+def parse_record(record: bytes) -> dict[str, Any]:
+    """The raw fields of one record: bytes, or an int for slice_index."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    fields = tf_example_pb2.Example.FromString(record).features.feature
+    return {
+        name: (fields[name].int64_list.value[0] if name == "slice_index" else fields[name].bytes_list.value[0])
+        for name in ("image", "values", "present", "window", "person", "scan", "slice_index")
+    }
+
+
+class ShardSource:
+    """The records of one split, by position. Opens its files on first use, in each process anew.
+
+    A record is dict(image [rows, cols, 1], values float32[n], present bool[n], window float32[2] =
+    intensities stored as 0 and full scale, person str, scan str, slice_index int).
+    """
+
+    def __init__(self, folder: str | Path, split: str) -> None:
+        self.folder, self.split = Path(folder), split
+        self.contract = Contract.load(folder)
+        splits = load_manifest(folder)["splits"]
+        if split not in splits:
+            raise InputError(folder, "split", split, nearest(split, splits))
+        self.files = splits[split]
+        for item in self.files:
+            path = self.folder / item["file"]
+            size = path.stat().st_size if path.is_file() else None
+            if size != item["bytes"]:
+                found = "no such file" if size is None else f"{size} bytes"
+                raise InputError(path, "size", found, f"{item['bytes']} bytes; run prepare again or copy it again")
+        self.lengths = [int(item["records"]) for item in self.files]
+        self._ends = np.cumsum(self.lengths)
+        self._dtype = np.dtype(self.contract.stored_dtype)
+        self._shape = (*self.contract.image_size, 1)
+        self._num = len(self.contract.schema.covariates)
+        self._readers: list[Any] = [None] * len(self.files)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if self.lengths else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": [None] * len(self.files)}
+
+    def _reader(self, number: int):
+        if self._readers[number] is None:
+            from array_record.python.array_record_module import ArrayRecordReader
+
+            path = self.folder / self.files[number]["file"]
+            try:
+                reader = ArrayRecordReader(str(path), _OPTIONS)
+                found = reader.num_records()
+            except Exception as error:  # the C++ reader raises several kinds
+                raise InputError(path, "records", f"unreadable ({error})", "a whole shard; prepare again") from error
+            if found != self.lengths[number]:
+                raise InputError(path, "records", found, f"{self.lengths[number]}; prepare again")
+            self._readers[number] = reader
+        return self._readers[number]
+
+    def raw(self, positions: Sequence[int] | np.ndarray) -> list[bytes]:
+        """Serialized records at `positions`, one read a shard."""
+        wanted = np.asarray(positions, np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(f"positions {wanted.min()}..{wanted.max()} of {len(self)} records")
+        shard = np.searchsorted(self._ends, wanted, side="right")
+        out: list[bytes] = [b""] * len(wanted)
+        for number in np.unique(shard):
+            places = np.flatnonzero(shard == number)
+            first = self._ends[number] - self.lengths[number]
+            try:
+                records = self._reader(number).read([int(wanted[p] - first) for p in places])
+            except InputError:
+                raise
+            except Exception as error:
+                path = self.folder / self.files[number]["file"]
+                raise InputError(path, "records", f"unreadable ({error})", "a whole shard; prepare again") from error
+            for place, record in zip(places, records, strict=True):
+                out[place] = record
+        return out
+
+    def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """image [b, rows, cols, 1], values [b, n], present [b, n] at `positions`; the fast way in."""
+        parsed = [parse_record(record) for record in self.raw(positions)]
+        count = len(parsed)
+
+        def stack(name: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+            joined = bytearray(b"".join(item[name] for item in parsed))  # writable memory
+            return np.frombuffer(joined, dtype).reshape(count, *shape)
+
+        return {
+            "image": stack("image", self._dtype, self._shape),
+            "values": stack("values", np.float32, (self._num,)),
+            "present": stack("present", np.bool_, (self._num,)),
+        }
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        item = parse_record(self.raw([position])[0])
+        return {
+            "image": np.frombuffer(item["image"], self._dtype).reshape(self._shape),
+            "values": np.frombuffer(item["values"], np.float32),
+            "present": np.frombuffer(item["present"], np.bool_),
+            "window": np.frombuffer(item["window"], np.float32),
+            "person": item["person"].decode(),
+            "scan": item["scan"].decode(),
+            "slice_index": int(item["slice_index"]),
+        }
+
+
+def open_split(folder: str | Path, split: str) -> ShardSource:
+    """Random access to one split; raises InputError for missing, truncated or foreign shards."""
+    return ShardSource(folder, split)
+
+
+def read_all(folder: str | Path, split: str) -> dict[str, Any]:
+    """The whole split in memory, ordered by person, scan and slice.
+
+    dict(image [n, rows, cols, 1] as stored, values [n, k], present [n, k], person list[str], scan
+    list[str], slice_index int32[n], conditions list[dict]).
+    """
+    source = open_split(folder, split)
+    items = [source[position] for position in range(len(source))]
+    items.sort(key=lambda item: (item["person"], item["scan"], item["slice_index"]))
+    result: dict[str, Any] = {name: np.stack([i[name] for i in items]) for name in ("image", "values", "present")}
+    result |= {name: [i[name] for i in items] for name in ("person", "scan")}
+    result["slice_index"] = np.array([i["slice_index"] for i in items], np.int32)
+    from brain_diffusion_jax.covariates import Condition
+
+    result["conditions"] = source.contract.schema.decode(Condition(result["values"], result["present"]))
+    return result
