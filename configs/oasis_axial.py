@@ -21,7 +21,7 @@ def get_config():
     c.cohort.keep.cdr = 0
     c.cohort.keep.qc = "ok"
     # Stored value = 100 x intensity, as in the published uint8 copies; white matter peaks near 105.
-    c.prepare.intensity = {"rule": "fixed", "low": 0.0, "high": 2.55, "dtype": "uint8"}
+    c.prepare.intensity.update({"rule": "fixed", "low": 0.0, "high": 2.55, "dtype": "uint8"})
     c.prepare.slices.start, c.prepare.slices.stop = 25, 65
     c.split.seed = 1
     # Tissue fills [0, 0.45] of the stored range: stretch it over the network's [-1, 1].
