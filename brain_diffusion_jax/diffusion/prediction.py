@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Level, NetworkFn, Prediction
+from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
 from brain_diffusion_jax.errors import InputError, nearest
 
 KINDS = ("eps", "v", "x0", "flow")
@@ -115,16 +116,34 @@ def under_clipping(rule: Callable[..., DenoiseFn]) -> Callable[..., DenoiseFn]:
     return transform
 
 
+def _named(level: Level, schedule: DiscreteSchedule) -> tuple[Level, Array]:
+    """(level as the schedule has it, the factor that takes x there); levels with a name pass as they are.
+
+    x0 and eps do not change when x, alpha and sigma are multiplied by the same factor.
+    """
+    place = schedule.locate(level)
+    named = ~jnp.isnan(jnp.asarray(level.t))
+    factor = jnp.sqrt((place.alpha**2 + place.sigma**2) / (level.alpha**2 + level.sigma**2))
+    factor = jnp.where(named, 1, factor)
+    return Level(jnp.where(named, level.t, place.t), level.alpha * factor, level.sigma * factor), factor
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class NetworkDenoiser:
     """A DenoiseFn from a network. A pytree: give the network as jax.tree_util.Partial(apply, params), and a
     jitted sampler takes the parameters as an argument instead of baking them in.
+
+    schedule: names levels that a sampler made up between two others (t is NaN), and brings x to its scale.
     """
 
     network: NetworkFn
     kind: str = field(default="eps", metadata=dict(static=True))
+    schedule: DiscreteSchedule | None = field(default=None, metadata=dict(static=True))
 
     def __call__(self, x: Image, level: Level, condition: Condition | None) -> Prediction:
+        if self.schedule is not None:
+            level, factor = _named(level, self.schedule)
+            x = expand(factor, x) * x
         t = jnp.broadcast_to(jnp.asarray(level.t, jnp.float32), x.shape[:1])
         return to_prediction(self.network(x, t, condition).astype(x.dtype), x, level, self.kind)

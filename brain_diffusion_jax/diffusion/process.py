@@ -88,5 +88,5 @@ class Process:
         Give the network as jax.tree_util.Partial(apply, params) for fast repeated calls of `sweep`:
         it is then compiled once, with the parameters as an argument.
         """
-        raw = prediction.NetworkDenoiser(network, self.prediction)
+        raw = prediction.NetworkDenoiser(network, self.prediction, self.table)
         return prediction.Clipped(raw, *self.data_range, self.clip_keeps_eps) if self.clip_x0 else raw

@@ -6,6 +6,7 @@ sigma = sqrt(1 - alpha_bar). Index 0 is the least noisy level of the table; inde
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,6 +83,21 @@ class DiscreteSchedule:
         alpha = np.exp(np.interp(wanted, table[finite][order], np.log(self._tables.alpha[:-1][finite][order])))
         return Level(t, alpha, alpha * np.exp(-wanted / 2))
 
+    def locate(self, level: Level) -> Level:
+        """The table's own level with the noise-to-signal ratio of `level`; traced; clipped to the table's ends."""
+        table = self.log_snr
+        finite = np.isfinite(table)
+        order = slice(None, None, -1)
+        grid = jnp.asarray(table[finite][order])
+        alpha, sigma = jnp.asarray(level.alpha), jnp.asarray(level.sigma)
+        wanted = 2 * (jnp.log(jnp.maximum(alpha, 1e-12)) - jnp.log(jnp.maximum(sigma, 1e-12)))
+        wanted = jnp.clip(wanted, grid[0], grid[-1])
+        t = jnp.interp(wanted, grid, jnp.asarray(self._tables.t[:-1][finite][order]))
+        if self.is_variance_preserving:
+            return Level(t, jnp.sqrt(jax.nn.sigmoid(wanted)), jnp.sqrt(jax.nn.sigmoid(-wanted)))
+        located = jnp.exp(jnp.interp(wanted, grid, jnp.asarray(np.log(self._tables.alpha[:-1][finite][order]))))
+        return Level(t, located, located * jnp.exp(-wanted / 2))
+
     @property
     def is_variance_preserving(self) -> bool:
         """Whether alpha^2 + sigma^2 = 1 at every level."""
@@ -124,6 +140,16 @@ def cosine(num_train_steps: int = 1000, offset: float = 0.008, max_beta: float =
     return _from_betas(np.minimum(1 - curve[1:] / curve[:-1], max_beta))
 
 
+def cosine_monai(num_train_steps: int = 1000, offset: float = 0.008) -> DiscreteSchedule:
+    """The cosine table of MONAI 1.4 to 1.5, for importing models trained on it; new models want `cosine`.
+
+    It drops the last entry of f((0..T)/T) instead of the first: index 0 has no noise at all, and the
+    noisiest level is missing. MONAI 1.6 has the published formula.
+    """
+    curve = _cosine_curve(np.arange(num_train_steps, dtype=np.float64) / num_train_steps, offset)
+    return DiscreteSchedule(curve / curve[0])
+
+
 def edm(
     num_train_steps: int = 1000, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
 ) -> DiscreteSchedule:
@@ -154,7 +180,12 @@ _WITH_BETAS: dict[str, Callable[..., DiscreteSchedule]] = {
     "scaled_linear": scaled_linear,
     "sigmoid": sigmoid,
 }
-_WITHOUT_BETAS: dict[str, Callable[..., DiscreteSchedule]] = {"cosine": cosine, "flow": flow, "edm": edm}
+_WITHOUT_BETAS: dict[str, Callable[..., DiscreteSchedule]] = {
+    "cosine": cosine,
+    "cosine_monai": cosine_monai,
+    "flow": flow,
+    "edm": edm,
+}
 
 
 def names() -> tuple[str, ...]:
@@ -162,6 +193,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({**_WITH_BETAS, **_WITHOUT_BETAS}))
 
 
+@functools.lru_cache(maxsize=64)
 def make(
     name: str,
     num_train_steps: int = 1000,
@@ -169,7 +201,10 @@ def make(
     beta_end: float = 2e-2,
     zero_terminal_snr: bool = False,
 ) -> DiscreteSchedule:
-    """The schedule called `name`; the betas matter to linear, scaled_linear and sigmoid only."""
+    """The schedule called `name`, the same object for the same arguments.
+
+    beta_start and beta_end matter to linear, scaled_linear and sigmoid only.
+    """
     if num_train_steps < 1:
         raise InputError("diffusion", "num_train_steps", num_train_steps, "at least 1")
     if name in _WITH_BETAS:

@@ -14,6 +14,20 @@ from brain_diffusion_jax.errors import InputError, nearest
 _BUILT_IN: dict[str, tuple[str, str]] = {
     "ddpm": ("ddpm", "DDPM"),
     "ddim": ("ddim", "DDIM"),
+    "deis": ("deis", "DEIS"),
+    "dpm_solver_2m": ("dpm_solver", "DPMSolver2M"),
+    "dpm_solver_2s": ("dpm_solver", "DPMSolver2S"),
+    "dpm_solver_sde_2m": ("dpm_solver_sde", "DPMSolverSDE2M"),
+    "dpm_solver_sde_3m": ("dpm_solver_sde", "DPMSolverSDE3M"),
+    "euler": ("euler", "Euler"),
+    "euler_ancestral": ("euler", "EulerAncestral"),
+    "flow_euler": ("flow", "FlowEuler"),
+    "flow_midpoint": ("flow", "FlowMidpoint"),
+    "heun": ("heun", "Heun"),
+    "plms": ("pndm", "plms"),
+    "pndm": ("pndm", "PNDM"),
+    "restart": ("restart", "Restart"),
+    "unipc": ("unipc", "UniPC"),
 }
 _REGISTERED: dict[str, Callable[..., Sampler]] = {}
 
@@ -62,6 +76,10 @@ def get(name: str, **knobs: Any) -> Sampler:
         value = knobs.get(knob)
         if isinstance(value, int | float) and not low <= value <= high:  # NaN fails too
             raise InputError(f"sampler {name}", knob, value, f"{low:g} to {high:g}")
+    low_knob, high_knob = getattr(make, "INTERVAL", ("", ""))
+    low_value, high_value = knobs.get(low_knob), knobs.get(high_knob)
+    if isinstance(low_value, int | float) and isinstance(high_value, int | float) and not low_value < high_value:
+        raise InputError(f"sampler {name}", f"{low_knob}, {high_knob}", (low_value, high_value), "the lower one first")
     for knob, allowed in getattr(make, "CHOICES", {}).items():
         if knob in knobs and knobs[knob] not in allowed:
             raise InputError(f"sampler {name}", knob, knobs[knob], f"one of {', '.join(map(str, allowed))}")

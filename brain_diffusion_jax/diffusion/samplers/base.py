@@ -22,7 +22,10 @@ class BoundDenoiseFn(Protocol):
 
 
 class Sampler(Protocol):
-    """What `run` needs of a sampler."""
+    """What `run` needs of a sampler.
+
+    Optional: visits(num_steps) -> positions in the levels, for a sampler that does not go straight down.
+    """
 
     def init(self, x: Image) -> PyTree:
         """The carry before the first step; () if nothing is remembered."""
@@ -94,6 +97,10 @@ def run(
     [steps, batch, ...], the last of which is the sample. Not jitted: see `sweep`, or jit the caller.
     """
     keys = sample_keys(key, x_init.shape[0])
+    visits = getattr(sampler, "visits", None)
+    if visits is not None and isinstance(levels, Level):
+        order = visits(levels.alpha.shape[0] - 1)
+        levels = Level(*(jnp.asarray(v)[order] for v in levels))
     start, stop = as_pairs(levels, x_init.dtype)
 
     def bound(x: Image, level: Level) -> Prediction:

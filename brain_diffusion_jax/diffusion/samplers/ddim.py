@@ -23,7 +23,7 @@ def transition_variance(level: Level, next_level: Level) -> Float[Array, ""]:
 
 def posterior_std(level: Level, next_level: Level) -> Float[Array, ""]:
     """Standard deviation of q(x_s | x_t, x0): sigma_s/sigma_t sqrt(beta) (Ho et al. 2020, eq. 7)."""
-    return next_level.sigma / level.sigma * jnp.sqrt(transition_variance(level, next_level))
+    return next_level.sigma / jnp.maximum(level.sigma, 1e-12) * jnp.sqrt(transition_variance(level, next_level))
 
 
 @jax.tree_util.register_dataclass

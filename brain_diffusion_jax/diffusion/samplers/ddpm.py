@@ -33,9 +33,10 @@ class DDPM:
     ) -> tuple[Image, tuple[()]]:
         x0 = denoise(x, level).x0
         beta = transition_variance(level, next_level)
+        sigma = jnp.maximum(level.sigma, 1e-12)
         mean = (
-            next_level.alpha * beta / level.sigma**2 * x0
-            + level.alpha / next_level.alpha * (next_level.sigma / level.sigma) ** 2 * x
+            next_level.alpha * beta / sigma**2 * x0
+            + level.alpha / next_level.alpha * (next_level.sigma / sigma) ** 2 * x
         )
         std = posterior_std(level, next_level) if self.variance == "fixed_small" else jnp.sqrt(beta)
         return mean + jnp.where(next_level.sigma > 0, std, 0) * gaussian(keys, x), carry

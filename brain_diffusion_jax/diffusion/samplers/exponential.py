@@ -1,0 +1,71 @@
+"""What the higher-order methods share: log-SNR, the phi functions, and levels between two others.
+
+Every method here is x_s = alpha_s x0 + sigma_s eps (DDIM, exact while x0 and eps stand still) plus a
+correction. lambda = log(alpha/sigma); h = lambda_s - lambda_t.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from brain_diffusion_jax.array_types import Image, Level, Prediction
+
+# Stand-in for an alpha or sigma of 0, so that lambda stays finite; single precision cannot tell the difference.
+TINY = 1e-7
+
+
+def half_log_snr(level: Level) -> Float[Array, ""]:
+    """lambda = log(alpha / sigma), finite: |lambda| <= 16."""
+    return jnp.log(jnp.maximum(level.alpha, TINY)) - jnp.log(jnp.maximum(level.sigma, TINY))
+
+
+def ratio(level: Level) -> Float[Array, ""]:
+    """sigma / alpha, k-diffusion's sigma; finite."""
+    return level.sigma / jnp.maximum(level.alpha, TINY)
+
+
+def has_signal(level: Level) -> Any:
+    """Whether alpha > 0; at pure noise only first-order steps make sense."""
+    return level.alpha > 10 * TINY
+
+
+def first_order(prediction: Prediction, level: Level) -> Image:
+    """alpha x0 + sigma eps at the wanted level: one DDIM step."""
+    return level.alpha * prediction.x0 + level.sigma * prediction.eps
+
+
+def phi(order: int, z: Float[Array, ""]) -> Float[Array, ""]:
+    """phi_0 = e^z, phi_k = (phi_{k-1} - 1/(k-1)!)/z; a power series where that would cancel."""
+    small = jnp.abs(z) < 1.0
+    series = sum(jnp.where(small, z, 0) ** j / math.factorial(j + order) for j in range(14))
+    safe = jnp.where(small, 1.0, z)
+    value = jnp.exp(safe)
+    for k in range(order):
+        value = (value - 1 / math.factorial(k)) / safe
+    return jnp.where(small, series, value)
+
+
+def unnamed(alpha: Any, sigma: Any) -> Level:
+    """A level the schedule has not named: t is NaN, and the model's denoiser finds it by alpha and sigma."""
+    return Level(jnp.full_like(jnp.asarray(alpha), jnp.nan), alpha, sigma)
+
+
+def at_ratio(wanted: Any, scale: Any) -> Level:
+    """The unnamed level with sigma/alpha = wanted and alpha^2 + sigma^2 = scale^2."""
+    alpha = scale / jnp.sqrt(1 + wanted**2)
+    return unnamed(alpha, wanted * alpha)
+
+
+def norm(level: Level) -> Float[Array, ""]:
+    """sqrt(alpha^2 + sigma^2); 1 where variance is preserved."""
+    return jnp.sqrt(level.alpha**2 + level.sigma**2)
+
+
+def halfway(level: Level, next_level: Level, fraction: float = 0.5) -> Level:
+    """The level `fraction` of the way from level to next_level in lambda."""
+    lam = (1 - fraction) * half_log_snr(level) + fraction * half_log_snr(next_level)
+    return at_ratio(jnp.exp(-lam), norm(level) ** (1 - fraction) * norm(next_level) ** fraction)
