@@ -108,47 +108,81 @@ def base_config() -> ConfigDict:
             learning_rate=2e-4,
             weight_decay=0.01,
             betas=(0.9, 0.999),
+            eps=1e-8,
             warmup_steps=200,
-            schedule="cosine",
+            schedule="cosine",  # cosine | constant | plateau
+            end_fraction=0.01,
             clip_norm=1.0,
+            plateau_factor=0.5,
+            plateau_patience=5,
         )
     )
+    # See training.settings.TrainSettings.
     c.train = ConfigDict(
         dict(
             num_steps=1000,
             drop_probability=0.2,
+            drop_each=0.0,
             loss="mse",
             loss_weight="none",
             ema_decay=0.999,
+            power_ema=(),
             accumulation=1,
             parallelism="jit",  # jit | pmap
             data_parallel=-1,
             fsdp=1,
             log_every=50,
             validate_every=250,
+            validation_samples=256,
             checkpoint_every=500,
             keep_last=2,
+            keep_best=1,
+            keep_every=0,
             sample_every=500,
-            on_nan="stop",
+            on_nan="stop",  # stop | skip | rollback
+            spike_factor=0.0,
             early_stopping=0,
+            peak_tflops=0.0,
         )
     )
     c.sample = ConfigDict(
         dict(sampler="ddim", num_steps=50, eta=0.0, spacing="trailing", guidance_scale=3.0, batch_size=32)
     )
+    # The age regressor, and how `train-age` trains it; see models.deep_brain_net and cli.train_age.
     c.age_model = ConfigDict(
         dict(
             backbone="small_cnn",
             width=1.0,
-            dense=128,
-            dropout=0.2,
+            dense=(),
+            dropout=0.3,
             pooling="avg",
-            loss="mse",
-            learning_rate=1e-3,
-            batch_size=32,
-            num_epochs=30,
+            norm_eps=1e-3,
+            backbone_options={},
+            target_mean=0.0,  # set from the training people by train-age
+            target_scale=1.0,
+            bins=0,
+            bin_low=10.0,
+            bin_high=105.0,
+            dtype="float32",
             target="age",
-            pretrained="",
+            pretrained="",  # a run folder of kind "age", such as one that `convert keras` wrote
+            frozen=(),
+            loss="mse",
+            label_sigma=3.0,
+            balance=0.5,
+            augmentation=dict(rotation=4.0, shift=0.02, scale=0.04, gain=0.08, gamma=0.08, noise=0.01, mirror=0.5),
+            optimizer="adamw",
+            learning_rate=2e-3,
+            weight_decay=0.01,
+            schedule="cosine",
+            plateau_factor=0.1,
+            plateau_patience=5,
+            clip_norm=1.0,
+            ema_decay=0.99,
+            batch_size=48,
+            num_steps=3000,
+            validate_every=250,
+            early_stopping=0,
         )
     )
     c.study = ConfigDict(dict(guidance_scales=(1.0, 3.0, 5.0, 7.0), num_samples=0, bootstrap=200, dark_fraction=None))

@@ -17,7 +17,7 @@ class TrainSettings:
     power_ema: relative widths of power-function averages. on_nan: stop, skip the batch, or roll back
     to the last checkpoint and skip. spike_factor: a loss so many times the recent median counts as bad
     (0: off). early_stopping: validations without a better loss (0: off). validation_samples: fixed
-    pictures, noises and times. profile_steps: steps of a trace (0: none).
+    pictures, noises and times. peak_tflops: of one device, for utilisation (0: from a table of devices).
     """
 
     num_steps: int = 1000
@@ -27,7 +27,6 @@ class TrainSettings:
     loss_weight: str = "none"
     ema_decay: float = 0.999
     power_ema: tuple[float, ...] = ()
-    power_ema_every: int = 0
     accumulation: int = 1
     parallelism: str = "jit"
     data_parallel: int = -1
@@ -43,7 +42,7 @@ class TrainSettings:
     on_nan: str = "stop"
     spike_factor: float = 0.0
     early_stopping: int = 0
-    profile_steps: int = 0
+    peak_tflops: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
