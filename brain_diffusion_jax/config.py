@@ -185,7 +185,20 @@ def base_config() -> ConfigDict:
             early_stopping=0,
         )
     )
-    c.study = ConfigDict(dict(guidance_scales=(1.0, 3.0, 5.0, 7.0), num_samples=0, bootstrap=200, dark_fraction=None))
+    # See evaluation.study_settings. dark_fraction: {rows, cols, threshold, slice}, None for a rule from the pictures.
+    c.study = ConfigDict(
+        dict(
+            guidance_scales=(1.0, 3.0, 5.0, 7.0),
+            num_samples=0,
+            bootstrap=200,
+            seed=0,
+            evaluated="test",
+            ssim_pictures=0,
+            neighbours=5,
+            dark_fraction=None,
+            reference=False,
+        )
+    )
     return c
 
 
