@@ -1,20 +1,22 @@
-"""Sampling over guidance scales in one compiled call with common noise."""
+"""Sampling over guidance scales, knobs and seeds in one compiled call with common noise."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Key, Level
 from brain_diffusion_jax.diffusion import guidance
-from brain_diffusion_jax.diffusion.samplers.base import Sampler, run, typed_key
+from brain_diffusion_jax.diffusion.samplers.base import Sampler, run, sample_keys, typed_key
 from brain_diffusion_jax.errors import InputError
 
 
@@ -35,13 +37,13 @@ def join_arrays(traced: list[Any], rest: tuple[Any, tuple[Any, ...]]) -> PyTree:
     return jax.tree.unflatten(structure, [b if a is None else a for a, b in zip(traced, fixed, strict=True)])
 
 
-def check_scales(scales: Any) -> Float[np.ndarray, " s"]:
-    """Guidance scales as float32 [s]; NaN and infinity are refused, negative ones warned about."""
+def check_scales(scales: Any) -> Float[np.ndarray, s * n]:
+    """Guidance scales as float32 [s] ([s, n] for one a covariate); NaN is refused, negative ones warned about."""
     try:
         values = np.atleast_1d(np.asarray(scales, np.float32))
     except (TypeError, ValueError):
         raise InputError("sweep", "guidance_scale", scales, "numbers") from None
-    if values.ndim != 1 or not values.size or not np.all(np.isfinite(values)):
+    if values.ndim > 2 or not values.size or not np.all(np.isfinite(values)):
         raise InputError("sweep", "guidance_scale", values.tolist(), "one or more finite numbers")
     if np.any(values < 0):
         warnings.warn(
@@ -50,36 +52,131 @@ def check_scales(scales: Any) -> Float[np.ndarray, " s"]:
     return values
 
 
-@partial(jax.jit, static_argnames=("rest", "rule"))
-def _sweep(traced, rest, rule, levels, x_init, condition, key, scales):
-    denoise, sampler = join_arrays(traced, rest)
+@partial(jax.jit, static_argnames=("rest", "rule", "share_first"))
+def _sweep(traced, rest, rule, share_first, levels, x_init, condition, keys, swept):
+    denoise, sampler, fixed = join_arrays(traced, rest)
+    own_noise = keys.ndim == 2
 
-    def one(scale):
-        guided = denoise if scale is None else rule(denoise, scale)
-        return run(sampler, guided, x_init, levels, condition, key)
+    def one(cell, x_init, keys):
+        scale, rule_knobs, sampler_knobs = cell
+        guided = denoise if scale is None else rule(denoise, scale, **fixed, **rule_knobs)
+        method = dataclasses.replace(sampler, **sampler_knobs) if sampler_knobs else sampler
+        return run(method, guided, x_init, levels, condition, keys, unroll_first=share_first)
 
-    return one(None)[None] if scales is None else jax.vmap(one)(scales)
+    if not jax.tree.leaves(swept) and not own_noise:
+        return one(swept, x_init, keys)[None]
+    noise_axis = 0 if own_noise else None
+    return jax.vmap(one, (0, noise_axis, noise_axis))(swept, x_init, keys)
+
+
+def memory_needed(*args: Any, **settings: Any) -> int:
+    """Bytes that `sweep` with these arguments would need at once, as the compiler plans it."""
+    traced, static = _arguments(*args, **settings)
+    plan = _sweep.lower(*traced, **static).compile().memory_analysis()
+    assert plan is not None
+    return int(plan.temp_size_in_bytes + plan.output_size_in_bytes + plan.argument_size_in_bytes)
+
+
+def _arguments(
+    denoise, sampler, levels, x_init, condition, keys, scales, *, rule, knobs, sampler_knobs, fixed, share_first
+):
+    traced, rest = split_arrays((denoise, sampler, dict(fixed)))
+    levels = jax.tree.map(lambda v: jnp.asarray(v, x_init.dtype), levels)
+    swept = (scales, dict(knobs), dict(sampler_knobs))
+    if condition is not None:
+        condition = Condition(jnp.asarray(condition.values), jnp.asarray(condition.present))
+    arrays = dict(levels=levels, x_init=x_init, condition=condition, keys=keys, swept=swept)
+    return (traced,), dict(rest=rest, rule=rule, share_first=share_first, **arrays)
+
+
+def _rows(tree: PyTree, rows: np.ndarray, axis: int) -> PyTree:
+    return jax.tree.map(lambda v: jnp.take(v, rows, axis=axis), tree)
 
 
 def sweep(
     denoise: DenoiseFn,
     sampler: Sampler,
-    levels: Level,
+    levels: Level | tuple[Level, Level],
     x_init: Image,
     condition: Condition | None,
     key: Key,
-    scales: Float[Any, " s"] | None = None,
+    scales: Float[Any, s * n] | None = None,
     *,
-    rule: Callable[[DenoiseFn, Any], DenoiseFn] = guidance.classifier_free,
+    rule: Callable[..., DenoiseFn] = guidance.classifier_free,
+    knobs: Mapping[str, Float[Any, " s"]] | None = None,
+    sampler_knobs: Mapping[str, Float[Any, " s"]] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    chunk: int | None = None,
+    memory_limit: int | None = None,
+    devices: Sequence[Any] | None = None,
+    share_first: bool = False,
 ) -> Float[Array, "s batch *spatial channels"]:
-    """Samples for every guidance scale from the same noise, in one compiled program.
+    """Samples for every cell of a sweep from the same noise, in one compiled program.
 
     denoise: as of Process.denoise_fn; parameters inside a jax.tree_util.Partial are traced, not baked in.
     Compiled once for a denoiser's structure, a sampler, and the shapes: new scales, conditions, keys and
-    parameters do not recompile. scales: [s]; None samples the plain model, with one network call of n
-    instead of 2n, and gives s = 1. rule: a guidance transform of (denoise, scale).
+    parameters do not recompile. Samples of a condition do not depend on the others in the batch.
+
+    scales: [s] guidance scales; None samples the plain model, with one network call of n instead of 2n.
+    rule: guidance transform (denoise, scale, **knobs). knobs, sampler_knobs: further axes of the same s cells,
+    e.g. {"rescale": [s]}, {"eta": [s]}. fixed: knobs of the rule that all cells share.
+    key: one key; [batch] keys; or [s, batch] keys with x_init [s, batch, ...], for cells with different seeds.
+    chunk: conditions a call (all cells of them); memory_limit: bytes, refused with a chunk that would fit.
+    devices: shard conditions over them. share_first: one network call for all cells in the first step, where
+    their x is the same; costs a second compilation of the network.
     """
-    traced, rest = split_arrays((denoise, sampler))
-    levels = jax.tree.map(lambda v: jnp.asarray(v, jnp.asarray(x_init).dtype), levels)
+    x_init = jnp.asarray(x_init)
     values = None if scales is None else jnp.asarray(check_scales(scales))
-    return _sweep(traced, rest, rule, levels, x_init, condition, typed_key(key), values)
+    axes = {name: jnp.asarray(v, jnp.float32) for name, v in {**(knobs or {}), **(sampler_knobs or {})}.items()}
+    counts = {name: v.shape[0] for name, v in axes.items()} | ({} if values is None else {"scales": len(values)})
+    key = typed_key(key)
+    if key.ndim == 2:
+        counts["key"] = key.shape[0]
+    if len(set(counts.values())) > 1:
+        raise InputError("sweep", "axes", counts, "the same number of cells in each")
+    noise_axis = 1 if key.ndim == 2 else 0
+    n = x_init.shape[noise_axis]
+    keys = key if key.ndim == 2 else sample_keys(key, n)
+    settings = dict(
+        rule=rule,
+        knobs={name: axes[name] for name in knobs or {}},
+        sampler_knobs={name: axes[name] for name in sampler_knobs or {}},
+        fixed=fixed or {},
+        share_first=share_first and key.ndim < 2,
+    )
+    size = min(chunk or n, n)
+    if size < 1:
+        raise InputError("sweep", "chunk", chunk, "at least 1")
+    if devices:
+        size = -(-size // len(devices)) * len(devices)
+    parts = []
+    for first in range(0, n, size):
+        rows = np.minimum(
+            np.arange(first, first + size), n - 1
+        )  # the last chunk is padded: same shapes, no recompilation
+        whole = size == n
+        part = (x_init, keys) if whole else _rows((x_init, keys), rows, noise_axis)
+        chosen = condition if condition is None or whole else _rows(condition, rows, 0)
+        if devices:
+            part, chosen = _spread(part, chosen, devices, noise_axis)
+        arguments = (denoise, sampler, levels, part[0], chosen, part[1], values)
+        if memory_limit is not None and first == 0:
+            _check_memory(memory_needed(*arguments, **settings), memory_limit, size)
+        traced, static = _arguments(*arguments, **settings)
+        parts.append(_sweep(*traced, **static)[:, : n - first])
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+
+
+def _spread(part: PyTree, condition: Condition | None, devices: Sequence[Any], axis: int) -> tuple[PyTree, Any]:
+    mesh = Mesh(np.asarray(devices), ("data",))
+    along = NamedSharding(mesh, PartitionSpec(*(None,) * axis, "data"))
+    first = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.device_put(part, along), condition if condition is None else jax.device_put(condition, first)
+
+
+def _check_memory(needed: int, limit: int, chunk: int) -> None:
+    if needed > limit:
+        fits = int(chunk * limit / needed)
+        advice = f"chunk={fits}" if fits else "fewer cells or a smaller network, even one condition does not fit"
+        found = f"{needed / 2**20:.0f} MiB for chunk={chunk}"
+        raise InputError("sweep", "memory", found, f"{limit / 2**20:.0f} MiB: {advice}")

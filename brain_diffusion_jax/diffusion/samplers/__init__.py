@@ -60,6 +60,13 @@ def knobs_of(name: str) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
 
 
+def static_knobs(name: str) -> tuple[str, ...]:
+    """The knobs that are compiled in, such as an order; the others may be traced and swept."""
+    cls = factory(name)
+    known = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return tuple(f.name for f in known if f.metadata.get("static"))
+
+
 def get(name: str, **knobs: Any) -> Sampler:
     """The sampler `name` with its knobs, e.g. get("ddim", eta=0.5).
 

@@ -90,11 +90,14 @@ def run(
     key: Key,
     *,
     trajectory: bool = False,
+    unroll_first: bool = False,
 ) -> Image | Float[Array, "steps batch *spatial channels"]:
     """Samples from x_init, which is at levels[0], down to levels[-1].
 
     x_init: [batch, *spatial, channels]. key: one, or one a sample. trajectory: return x after every step,
-    [steps, batch, ...], the last of which is the sample. Not jitted: see `sweep`, or jit the caller.
+    [steps, batch, ...], the last of which is the sample. unroll_first: take the first step outside the scan,
+    so that a vmap over scales shares it (the network is then compiled twice). Not jitted: see `sweep`, or
+    jit the caller.
     """
     keys = sample_keys(key, x_init.shape[0])
     visits = getattr(sampler, "visits", None)
@@ -113,6 +116,11 @@ def run(
         x, carry = sampler.step(bound, x, level, next_level, carry, step_keys)
         return (x, carry), (x if trajectory else None)
 
-    steps = jnp.arange(start.alpha.shape[0])
-    (x, _), path = jax.lax.scan(body, (x_init, sampler.init(x_init)), (steps, start, stop))
-    return path if trajectory else x
+    inputs = (jnp.arange(start.alpha.shape[0]), start, stop)
+    state = (x_init, sampler.init(x_init))
+    if not unroll_first:
+        (x, _), path = jax.lax.scan(body, state, inputs)
+        return path if trajectory else x
+    state, first = body(state, jax.tree.map(lambda v: v[0], inputs))
+    (x, _), path = jax.lax.scan(body, state, jax.tree.map(lambda v: v[1:], inputs))
+    return jnp.concatenate([first[None], path]) if trajectory else x

@@ -1,0 +1,69 @@
+"""Spacings found for a given model: the levels between which its own predictions change least."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Level
+from brain_diffusion_jax.diffusion.levels import check_num_steps, select
+from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
+
+
+def step_errors(
+    denoise: DenoiseFn, levels: Level, x_init: Image, condition: Condition | None
+) -> Float[np.ndarray, "g g"]:
+    """error[i, j], i < j: squared error of one DDIM step from level i to j against small steps between them.
+
+    levels: [g + 1], fine, the last clean; x_init: [batch, ...] at levels[0]. The error is that of x/alpha in
+    units of sigma/alpha at j, so that a step early and a step late count alike. g network calls.
+    """
+    path = Level(*(jnp.asarray(v, x_init.dtype) for v in levels))
+
+    def body(x: Image, at: tuple[Level, Level]):
+        level, next_level = at
+        x0, eps = denoise(x, level, condition)[:2]
+        return next_level.alpha * x0 + next_level.sigma * eps, (x, x0, eps)
+
+    steps = (Level(*(v[:-1] for v in path)), Level(*(v[1:] for v in path)))
+    _, (x, x0, eps) = jax.jit(lambda x: jax.lax.scan(body, x, steps))(x_init)
+    alpha, sigma = (np.asarray(v[:-1], np.float64) for v in (path.alpha, path.sigma))
+    x, x0, eps = (np.asarray(v, np.float64).reshape(len(alpha), -1) for v in (x, x0, eps))
+    errors = np.full((len(alpha), len(alpha)), np.inf)
+    for j in range(1, len(alpha)):
+        guess = alpha[j] * x0[:j] + sigma[j] * eps[:j]
+        errors[:j, j] = np.mean((guess - x[j]) ** 2, axis=1) / sigma[j] ** 2
+    return errors
+
+
+def greedy(errors: Float[np.ndarray, "g g"], num_points: int) -> list[int]:
+    """Positions in the fine grid: both ends, then again and again the point that removes most error."""
+    chosen = [0, len(errors) - 1]
+    while len(chosen) < num_points:
+        gains = {k: errors[i, j] - errors[i, k] - errors[k, j] for i, j in pairwise(chosen) for k in range(i + 1, j)}
+        chosen = sorted([*chosen, max(gains, key=gains.__getitem__)])
+    return chosen
+
+
+def optimise(
+    denoise: DenoiseFn,
+    schedule: DiscreteSchedule,
+    num_steps: int,
+    x_init: Image,
+    condition: Condition | None = None,
+    grid_steps: int = 100,
+) -> Level:
+    """Levels [num_steps + 1] for this model, found greedily on the trajectories that start at x_init.
+
+    denoise: guided as it will be used. Use it as levels.Fixed(Level(*(v[:-1] for v in found))) to register it.
+    """
+    num_steps = check_num_steps(schedule, num_steps)
+    fine = select(schedule, max(num_steps, min(grid_steps, schedule.num_steps)), "trailing")
+    if num_steps == 1:
+        return Level(*(v[[0, -1]] for v in fine))
+    chosen = greedy(step_errors(denoise, fine, x_init, condition), num_steps)
+    return Level(*(v[[*chosen, -1]] for v in fine))
