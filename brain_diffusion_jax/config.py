@@ -127,6 +127,7 @@ def base_config() -> ConfigDict:
             loss_weight="none",
             ema_decay=0.999,
             power_ema=(),
+            snapshot_every=0,
             accumulation=1,
             parallelism="jit",  # jit | pmap
             data_parallel=-1,
@@ -178,7 +179,7 @@ def base_config() -> ConfigDict:
             plateau_factor=0.1,
             plateau_patience=5,
             clip_norm=1.0,
-            ema_decay=0.99,
+            ema_decay=0.9,  # batch statistics must fit the averaged weights
             batch_size=48,
             num_steps=3000,
             validate_every=250,

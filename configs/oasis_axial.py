@@ -36,4 +36,6 @@ def get_config():
     c.train.validate_every = 2000
     c.train.sample_every = 5000
     c.train.checkpoint_every = 5000
+    # Ventricles and sulci at MNI z = 20 mm; threshold in the unit of the stored intensities.
+    c.study.dark_fraction = {"rows": (30, 85), "cols": (28, 63), "threshold": 0.45, "slice": 46}
     return c

@@ -49,24 +49,36 @@ def interval(
     replicates: int = 200,
     seed: int = 0,
     level: float = 0.95,
-    centred: bool = False,
 ) -> Estimate:
     """The statistic of all rows and its percentile bootstrap interval over people.
 
-    statistic: row indices -> number. centred: move the interval so that the bootstrap mean falls
-    on the estimate; for statistics with a bias of order 1/N (Frechet distance, precision), whose
-    resampled values are all too high. replicates 0 gives a point without an interval.
+    statistic: row indices -> number. replicates 0 gives a point without an interval.
     """
+    found = intervals(lambda rows: [statistic(rows)], people, replicates=replicates, seed=seed, level=level)
+    return found[0]
+
+
+def intervals(
+    statistics: Callable[[np.ndarray], Sequence[float]],
+    people: Sequence[str],
+    *,
+    replicates: int = 200,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[Estimate]:
+    """As `interval`, for several numbers of the same resamples."""
     groups = groups_of(people)
-    value = float(statistic(np.arange(len(people))))
+    values = np.asarray(statistics(np.arange(len(people))), float)
     if replicates == 0 or len(groups) < 2:
-        return Estimate(value, float("nan"), float("nan"), 0)
+        return [Estimate(float(v), np.nan, np.nan) for v in values]
     generator = np.random.default_rng(seed)
-    draws = np.array([statistic(resample(groups, generator)) for _ in range(replicates)], float)
-    draws = draws[np.isfinite(draws)]
+    draws = np.array([statistics(resample(groups, generator)) for _ in range(replicates)], float)
+    return [_percentiles(float(v), d[np.isfinite(d)], level) for v, d in zip(values, draws.T, strict=True)]
+
+
+def _percentiles(value: float, draws: np.ndarray, level: float, shift: float = 0.0) -> Estimate:
     if len(draws) < 2:
-        return Estimate(value, float("nan"), float("nan"), len(draws))
-    shift = value - draws.mean() if centred else 0.0
+        return Estimate(value, np.nan, np.nan, len(draws))
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]) + shift
     return Estimate(value, float(low), float(high), len(draws))
 
@@ -76,31 +88,34 @@ def half_sample(groups: Sequence[np.ndarray], generator: np.random.Generator) ->
     return np.concatenate([groups[i] for i in generator.permutation(len(groups))[: max(1, len(groups) // 2)]])
 
 
-def interval_of_two(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
+def intervals_of_two(
+    statistics: Callable[[np.ndarray, np.ndarray], Sequence[float]],
     people: Sequence[str],
     other_people: Sequence[str],
     *,
     replicates: int = 200,
     seed: int = 0,
     level: float = 0.95,
-) -> Estimate:
-    """As `interval`, for a statistic of two sets that repeated pictures would distort (distances, neighbours).
+) -> list[Estimate]:
+    """Intervals of statistics of two sets that repeated pictures would distort (distances, neighbours).
 
     Random halves of the people, each person once: the spread of a half drawn without replacement is
     (2/n - 1/n) = 1/n, that of the whole. The bias of a half is not, so the interval is centred on the
     estimate; where the estimate is not negative the lower end is cut at 0.
     """
     groups, other_groups = groups_of(people), groups_of(other_people)
-    value = float(statistic(np.arange(len(people)), np.arange(len(other_people))))
+    values = np.asarray(statistics(np.arange(len(people)), np.arange(len(other_people))), float)
     if replicates == 0 or min(len(groups), len(other_groups)) < 4:
-        return Estimate(value, float("nan"), float("nan"), 0)
+        return [Estimate(float(v), np.nan, np.nan) for v in values]
     generator = np.random.default_rng(seed)
     draws = np.array(
-        [statistic(half_sample(groups, generator), half_sample(other_groups, generator)) for _ in range(replicates)]
+        [statistics(half_sample(groups, generator), half_sample(other_groups, generator)) for _ in range(replicates)]
     )
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]) + value - draws.mean()
-    return Estimate(value, float(max(low, min(value, 0.0))), float(high), replicates)
+    found = []
+    for value, column in zip(values, draws.T, strict=True):
+        estimate = _percentiles(float(value), column, level, float(value - column.mean()))
+        found.append(Estimate(estimate.value, max(estimate.low, min(float(value), 0.0)), estimate.high, replicates))
+    return found
 
 
 def split_halves(people: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -128,14 +128,16 @@ def ridge_probe(
     return lambda other: (np.asarray(other, np.float64) - centre) @ basis @ weights + mean
 
 
-def continuous_reader(images: np.ndarray, target: np.ndarray, people: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def continuous_reader(
+    images: np.ndarray, target: np.ndarray, people: np.ndarray | None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Pictures -> numbers, learned from real pictures by the pixel probe."""
     probe = ridge_probe(block_means(images), np.asarray(target, np.float64)[:, None], people=people)
     return lambda pictures: probe(block_means(pictures))[:, 0]
 
 
 def categorical_reader(
-    images: np.ndarray, target: np.ndarray, people: np.ndarray
+    images: np.ndarray, target: np.ndarray, people: np.ndarray | None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Pictures -> category, learned from real pictures: the ridge probe on 0/1 columns, largest wins."""
     values = np.unique(target)

@@ -17,12 +17,16 @@ def cubic_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def mmd2(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
     """Unbiased squared maximum mean discrepancy; may fall below 0 for equal distributions."""
-    n, m = len(x), len(y)
-    within_x, within_y = cubic_kernel(x, x), cubic_kernel(y, y)
+    return mmd2_of_kernels(cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y))
+
+
+def mmd2_of_kernels(within_x: np.ndarray, within_y: np.ndarray, between: np.ndarray) -> float:
+    """The same from kernel matrices [n, n], [m, m], [n, m]."""
+    n, m = between.shape
     return float(
         (within_x.sum() - np.trace(within_x)) / (n * (n - 1))
         + (within_y.sum() - np.trace(within_y)) / (m * (m - 1))
-        - 2 * cubic_kernel(x, y).mean()
+        - 2 * between.mean()
     )
 
 

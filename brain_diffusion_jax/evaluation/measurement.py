@@ -23,6 +23,8 @@ from brain_diffusion_jax.evaluation.picture_sets import PictureSet
 from brain_diffusion_jax.evaluation.study_result import Row, StudyResult
 from brain_diffusion_jax.evaluation.study_settings import StudySettings
 
+AgeFn = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclass
 class _Measured:
@@ -40,7 +42,8 @@ def measure(
     real: Mapping[str, PictureSet],
     chosen: PictureSet,
     extractors: Sequence[Extractor],
-    age_fn: Callable[[np.ndarray], np.ndarray] | None,
+    age_fn: AgeFn | None,
+    second_age_fn: AgeFn | None,
     settings: StudySettings,
     out: Path,
     contract: Contract | None,
@@ -58,7 +61,7 @@ def measure(
         generator = np.random.default_rng(settings.seed)
         reference = train[np.sort(generator.permutation(len(train))[: len(chosen)])]
         sets.insert(1, _Measured("real, other people", None, reference))
-    readers = read_pictures(sets, train, age_fn, settings, result)
+    readers = read_pictures(sets, train, age_fn, second_age_fn, settings, result)
     for number, item in enumerate(sets):
         tell("features", number + 1, len(sets))
         for extractor in extractors:
@@ -83,7 +86,8 @@ def measure(
         result.rows.append(measure_row(item, sets[0], settings, out, readers, dark, thresholds))
     tell("statistics", len(sets), len(sets))
     if train is not None:
-        measure_privacy(result, sets, train, settings, out)
+        measure_privacy(result, sets, train)
+    save_report_pictures(result, sets, train, settings, out)
 
 
 def _checksum(pictures: PictureSet) -> str:
@@ -93,7 +97,8 @@ def _checksum(pictures: PictureSet) -> str:
 def read_pictures(
     sets: Sequence[_Measured],
     train: PictureSet | None,
-    age_fn: Callable[[np.ndarray], np.ndarray] | None,
+    age_fn: AgeFn | None,
+    second_age_fn: AgeFn | None,
     settings: StudySettings,
     result: StudyResult,
 ) -> dict[str, Agreement]:
@@ -101,23 +106,27 @@ def read_pictures(
     readers: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     chosen = sets[0].pictures
     numeric = chosen.has(settings.age)
-    if age_fn is not None and numeric:
 
-        def batched(images: np.ndarray) -> np.ndarray:
-            parts = [np.asarray(age_fn(b), np.float64).reshape(-1) for b in unit_batches(images, settings.batch_size)]
+    def batched(function: AgeFn) -> AgeFn:
+        def read(images: np.ndarray) -> np.ndarray:
+            parts = [np.asarray(function(b), np.float64).reshape(-1) for b in unit_batches(images, settings.batch_size)]
             return np.concatenate(parts)
 
-        readers["age"] = batched
+        return read
+
+    people = None if train is None else np.asarray(train.people)
+    if age_fn is not None and numeric:
+        readers["age"] = batched(age_fn)
     elif numeric:
         result.notes.append("No age regressor was given: age is read by the pixel probe alone, a rough instrument.")
-    if train is not None:
-        people = np.asarray(train.people)
-        if numeric and train.varies(settings.age):
-            readers["age, second reader"] = continuous_reader(train.images, train.column(settings.age), people)
-        if chosen.has(settings.slice) and train.varies(settings.slice):
-            readers["slice"] = continuous_reader(train.images, train.column(settings.slice), people)
-        if chosen.has(settings.sex) and train.varies(settings.sex):
-            readers["sex"] = categorical_reader(train.images, train.column(settings.sex), people)
+    if second_age_fn is not None and numeric:
+        readers["age, second reader"] = batched(second_age_fn)
+    elif train is not None and numeric and train.varies(settings.age):
+        readers["age, second reader"] = continuous_reader(train.images, train.column(settings.age), people)
+    if train is not None and chosen.has(settings.slice) and train.varies(settings.slice):
+        readers["slice"] = continuous_reader(train.images, train.column(settings.slice), people)
+    if train is not None and chosen.has(settings.sex) and train.varies(settings.sex):
+        readers["sex"] = categorical_reader(train.images, train.column(settings.sex), people)
     own: dict[str, Agreement] = {}
     for item in sets:
         for name, reader in readers.items():
@@ -204,12 +213,9 @@ def measure_diversity(item: _Measured, settings: StudySettings, out: Path) -> me
     if min(pictures.size) < ssim.WINDOW:
         return {}
     digest = sample_store.fingerprint(_checksum(pictures))
-    folder = out / "similarity"
-    plain = sample_store.cached(folder / f"{item.name}-{digest}.npy", lambda: ssim.pairwise(pictures.unit)[0])
+    path = out / "similarity" / f"{item.name}-{digest}.npy"
     scales = ssim.num_scales(pictures.size)
-    multi = sample_store.cached(
-        folder / f"{item.name}-multiscale-{digest}.npy", lambda: ssim.ms_pairwise(pictures.unit)[0].astype(np.float32)
-    )
+    plain, multi = sample_store.cached(path, lambda: np.stack(ssim.ms_pairwise(pictures.unit)[:2]))
     options: dict[str, Any] = {"replicates": settings.bootstrap, "seed": settings.seed}
     return {
         **measures.diversity(plain, "SSIM of pairs", pictures.people, **options),
@@ -246,9 +252,7 @@ def measure_anatomy(
         row.numbers |= measures.relation("symmetry", ages, mirrored, pictures.people, **options)
 
 
-def measure_privacy(
-    result: StudyResult, sets: Sequence[_Measured], train: PictureSet, settings: StudySettings, out: Path
-) -> None:
+def measure_privacy(result: StudyResult, sets: Sequence[_Measured], train: PictureSet) -> None:
     """Nearest training pictures of generated pictures against those of held-out people."""
     held_out, training = sets[0], train.unit
     baseline = memorisation.nearest_pictures(held_out.pictures.unit, training)
@@ -264,3 +268,56 @@ def measure_privacy(
         for name in ("share_closer", "auc", "median_distance"):
             row.numbers[f"privacy {name}"] = {"value": summary[name], "low": None, "high": None, "replicates": 0}
         row.numbers["privacy copies"] = {"value": len(summary["copies"]), "low": None, "high": None, "replicates": 0}
+
+
+def save_report_pictures(
+    result: StudyResult,
+    sets: Sequence[_Measured],
+    train: PictureSet | None,
+    settings: StudySettings,
+    out: Path,
+    columns: int = 10,
+    most_pairs: int = 12,
+) -> None:
+    """Keep the few pictures that the report shows: spread over age, and flagged copies with their originals."""
+    chosen = sets[0].pictures
+    if chosen.has(settings.age):
+        order = np.argsort(chosen.column(settings.age).astype(float), kind="stable")
+        if result.anatomy and result.anatomy["dark_fraction"]["slice"] is not None and chosen.has(settings.slice):
+            at_slice = (
+                np.abs(chosen.column(settings.slice).astype(float) - result.anatomy["dark_fraction"]["slice"]) < 0.5
+            )
+            order = order[at_slice[order]] if at_slice.sum() >= columns else order
+    else:
+        order = np.arange(len(chosen))
+    rows = order[np.unique(np.linspace(0, len(order) - 1, columns).round().astype(int))]
+    arrays: dict[str, np.ndarray] = {
+        "labels": np.array([condition_label(chosen.conditions[i], settings) for i in rows])
+    }
+    for item in sets:
+        if item.scale is not None or item is sets[0]:
+            arrays[item.name] = stored(item.pictures.images[rows])
+    pairs, captions = [], []
+    for item in sets:
+        for generated, original in result.privacy.get("scales", {}).get(item.name, {}).get("pairs", [])[:most_pairs]:
+            assert train is not None
+            pairs.append(np.stack([stored(item.pictures.images[generated]), stored(train.images[original])]))
+            captions.append(f"{item.name}, picture {generated}: generated | training")
+    if pairs:
+        arrays |= {"pairs": np.stack(pairs), "pair_captions": np.array(captions)}
+    part = out / "report_pictures.npz.part"
+    with part.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    part.replace(out / "report_pictures.npz")
+
+
+def stored(images: np.ndarray) -> np.ndarray:
+    return images if images.dtype == np.uint8 else np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def condition_label(condition: Mapping[str, Any], settings: StudySettings) -> str:
+    """Such as "72 F"."""
+    parts = [f"{float(condition[settings.age]):.0f}"] if condition.get(settings.age) is not None else []
+    if condition.get(settings.sex) is not None:
+        parts.append(str(condition[settings.sex]))
+    return " ".join(parts or [f"{k} {v}" for k, v in condition.items()])

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax.evaluation import anatomy, precision_recall
-from brain_diffusion_jax.evaluation.bootstrap import Estimate, interval, interval_of_two, split_halves
+from brain_diffusion_jax.evaluation import anatomy
+from brain_diffusion_jax.evaluation.bootstrap import Estimate, interval, intervals, intervals_of_two, split_halves
 from brain_diffusion_jax.evaluation.condition_fidelity import Agreement, agreement, categorical_accuracy, undilute
 from brain_diffusion_jax.evaluation.features import Features, require_same
 from brain_diffusion_jax.evaluation.frechet import frechet_distance
-from brain_diffusion_jax.evaluation.kid import mmd2
+from brain_diffusion_jax.evaluation.kid import cubic_kernel, mmd2, mmd2_of_kernels
+from brain_diffusion_jax.evaluation.precision_recall import Manifold, scores_of_distances, squared_distances
 from brain_diffusion_jax.evaluation.ssim import mean_of_pairs
 
 Numbers = dict[str, dict[str, Any]]
 # Above this many dimensions one Frechet distance takes seconds, so fewer resamples are drawn.
 _WIDE, _WIDE_REPLICATES = 512, 20
-_MANIFOLD_REPLICATES = 50
+# Neighbours and kernels of all pairs: their spread is known well enough after this many.
+_PAIRED_REPLICATES = 40
 
 
 def distances(
@@ -28,11 +30,17 @@ def distances(
     """Frechet and kernel distance, named after the extractor."""
     require_same(real, generated)
     x, y = generated.values.astype(np.float64), real.values.astype(np.float64)
-    if x.shape[1] > _WIDE:
-        replicates = min(replicates, _WIDE_REPLICATES)
-    options = {"replicates": replicates, "seed": seed}
-    fd = interval_of_two(lambda a, b: frechet_distance(x[a], y[b]), people, real_people, **options)
-    kid = interval_of_two(lambda a, b: mmd2(x[a], y[b]), people, real_people, **options)
+    wide = min(replicates, _WIDE_REPLICATES) if x.shape[1] > _WIDE else replicates
+    fd = intervals_of_two(lambda a, b: [frechet_distance(x[a], y[b])], people, real_people, replicates=wide, seed=seed)[
+        0
+    ]
+    kernels = cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y)
+
+    def kernel_distance(a: np.ndarray, b: np.ndarray) -> list[float]:
+        return [mmd2_of_kernels(kernels[0][np.ix_(a, a)], kernels[1][np.ix_(b, b)], kernels[2][np.ix_(a, b)])]
+
+    few = min(replicates, _PAIRED_REPLICATES)
+    kid = intervals_of_two(kernel_distance, people, real_people, replicates=few, seed=seed)[0]
     return {f"FD[{real.name}]": fd.to_json(), f"KID[{real.name}]": kid.to_json()}
 
 
@@ -47,20 +55,17 @@ def manifold(
 ) -> Numbers:
     """Precision, recall, density and coverage."""
     require_same(real, generated)
-    x, y = generated.values, real.values
+    x, y = generated.values.astype(np.float64), real.values.astype(np.float64)
     if min(len(x), len(y)) <= 2 * k + 2:  # halves must still hold k neighbours
         return {}
-    scores = {}
-    for index, name in enumerate(precision_recall.Manifold._fields):
-        estimate = interval_of_two(
-            lambda a, b, i=index: precision_recall.manifold_scores(y[b], x[a], k=k)[i],  # type: ignore[misc]
-            people,
-            real_people,
-            replicates=min(replicates, _MANIFOLD_REPLICATES),
-            seed=seed,
-        )
-        scores[name] = estimate.to_json()
-    return scores
+    pairs = [squared_distances(*sides).astype(np.float32) for sides in ((y, y), (x, x), (y, x))]
+
+    def scores(a: np.ndarray, b: np.ndarray) -> Manifold:
+        return scores_of_distances(pairs[0][np.ix_(b, b)], pairs[1][np.ix_(a, a)], pairs[2][np.ix_(b, a)], k=k)
+
+    few = min(replicates, _PAIRED_REPLICATES)
+    found = intervals_of_two(scores, people, real_people, replicates=few, seed=seed)
+    return {name: estimate.to_json() for name, estimate in zip(Manifold._fields, found, strict=True)}
 
 
 def real_floor(features: Features, people: Sequence[str], seed: int, repeats: int = 20) -> Numbers:
@@ -105,13 +110,12 @@ def continuous(
     numbers: Numbers = {}
 
     def add(prefix: str, values: np.ndarray, metrics: Sequence[str]) -> None:
-        for metric in metrics:
-            estimate = interval(
-                lambda rows: getattr(agreement(requested[rows], values[rows]), metric),  # noqa: B023
-                people,
-                replicates=replicates,
-                seed=seed,
-            )
+        def statistics(rows: np.ndarray) -> list[float]:
+            found = agreement(requested[rows], values[rows])
+            return [getattr(found, metric) for metric in metrics]
+
+        found = intervals(statistics, people, replicates=replicates, seed=seed)
+        for metric, estimate in zip(metrics, found, strict=True):
             numbers[f"{prefix} {metric}"] = estimate.to_json()
 
     add(name, predicted, ("mae", "mse", "rmse", "r", "slope", "bias"))
@@ -142,32 +146,26 @@ def relation(
 ) -> Numbers:
     """Mean of a picture's value and its Spearman correlation with the request."""
     requested, values = np.asarray(requested, float), np.asarray(values, float)
-    options: dict[str, Any] = {"replicates": replicates, "seed": seed}
-    return {
-        f"{name} spearman": interval(
-            lambda rows: anatomy.spearman(requested[rows], values[rows]), people, **options
-        ).to_json(),
-        f"{name} mean": interval(lambda rows: float(values[rows].mean()), people, **options).to_json(),
-    }
+    found = intervals(
+        lambda rows: [anatomy.spearman(requested[rows], values[rows]), float(values[rows].mean())],
+        people,
+        replicates=replicates,
+        seed=seed,
+    )
+    return {f"{name} spearman": found[0].to_json(), f"{name} mean": found[1].to_json()}
 
 
 def dark_relation(ages: np.ndarray, dark: np.ndarray, people: Sequence[str], replicates: int, seed: int) -> Numbers:
     """Dark fraction against age: Spearman, mean, and means under 30 and over 75 years."""
     ages = np.asarray(ages, float)
     numbers = relation("dark fraction", ages, dark, people, replicates, seed)
-    for side, label in enumerate(("dark fraction under 30", "dark fraction over 75")):
-        estimate = interval(
-            lambda rows, s=side: anatomy.young_and_old(ages[rows], dark[rows])[s],  # type: ignore[misc]
-            people,
-            replicates=replicates,
-            seed=seed,
-        )
+    found = intervals(
+        lambda rows: anatomy.young_and_old(ages[rows], dark[rows]), people, replicates=replicates, seed=seed
+    )
+    for label, estimate in zip(("dark fraction under 30", "dark fraction over 75"), found, strict=True):
         numbers[label] = estimate.to_json()
     return numbers
 
 
 def settings_of(check: anatomy.DarkFraction) -> Mapping[str, Any]:
     return asdict(check)
-
-
-Reader = Callable[[np.ndarray], np.ndarray]

@@ -27,11 +27,11 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T, 0.0)
 
 
-def kth_neighbour(x: np.ndarray, k: int) -> np.ndarray:
-    """[n] squared distance to the k-th nearest other row."""
-    distances = squared_distances(x, x)
-    np.fill_diagonal(distances, np.inf)
-    return np.partition(distances, k - 1, axis=1)[:, k - 1]
+def kth_neighbour(distances: np.ndarray, k: int) -> np.ndarray:
+    """[n] distance to the k-th nearest other row, from distances [n, n] within one set."""
+    others = distances.copy()
+    np.fill_diagonal(others, np.inf)
+    return np.partition(others, k - 1, axis=1)[:, k - 1]
 
 
 def manifold_scores(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"], *, k: int = 5) -> Manifold:
@@ -39,12 +39,19 @@ def manifold_scores(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray,
     real, generated = check_features(real), check_features(generated)
     if real.shape[1] != generated.shape[1]:
         raise InputError("features", "dimensions", generated.shape[1], real.shape[1])
-    smallest = min(len(real), len(generated))
+    within_real, within_generated = squared_distances(real, real), squared_distances(generated, generated)
+    return scores_of_distances(within_real, within_generated, squared_distances(real, generated), k=k)
+
+
+def scores_of_distances(
+    within_real: np.ndarray, within_generated: np.ndarray, between: np.ndarray, *, k: int = 5
+) -> Manifold:
+    """The same from distances [n, n], [m, m] and between real and generated [n, m]."""
+    smallest = min(between.shape)
     if smallest <= k:
         raise InputError("precision and recall", "pictures", smallest, f"more than k = {k} in each set")
-    between = squared_distances(real, generated)
-    in_real = between <= kth_neighbour(real, k)[:, None]
-    in_generated = between <= kth_neighbour(generated, k)[None]
+    in_real = between <= kth_neighbour(within_real, k)[:, None]
+    in_generated = between <= kth_neighbour(within_generated, k)[None]
     return Manifold(
         precision=float(in_real.any(0).mean()),
         recall=float(in_generated.any(1).mean()),

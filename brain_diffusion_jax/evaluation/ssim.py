@@ -160,23 +160,26 @@ def num_scales(image_size: tuple[int, int], most: int = len(MS_WEIGHTS)) -> int:
     return max(1, min(most, int(np.floor(np.log2((min(image_size) - 1) / (WINDOW - 1)))) + 1))
 
 
-def ms_pairwise(images: np.ndarray, **options) -> tuple[Float[np.ndarray, "n n"], int]:
-    """MS-SSIM (Wang et al. 2003) of every pair and the number of scales used.
+def ms_pairwise(images: np.ndarray, **options) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "n n"], int]:
+    """SSIM and MS-SSIM (Wang et al. 2003) of every pair, and the number of scales used.
 
     Five scales need pictures above 160 pixels; smaller ones use the scales that fit, with weights
     renormalised to sum 1, which is why the number of scales belongs to the name of the metric.
     """
     pictures = check_pictures(images)
-    scales = num_scales(pictures.shape[1:])
+    scales = num_scales((pictures.shape[1], pictures.shape[2]))
     weights = np.array(MS_WEIGHTS[:scales]) / sum(MS_WEIGHTS[:scales])
     product = np.ones((len(pictures), len(pictures)))
+    single = None
     for scale, weight in enumerate(weights):
         ssim, contrast = pairwise(pictures, contrast=True, **options)
+        single = ssim if single is None else single
         factor = ssim if scale == scales - 1 else contrast
         assert factor is not None
         product *= np.maximum(factor, 0.0).astype(np.float64) ** weight
         pictures = halved(pictures)
-    return product, scales
+    assert single is not None
+    return single, product.astype(np.float32), scales
 
 
 def paired_ssim(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " n"]:

@@ -40,6 +40,7 @@ def run_study(
     out: str | Path,
     *,
     contract: Contract | None = None,
+    second_age_fn: Callable[[np.ndarray], np.ndarray] | None = None,
     method: Mapping[str, Any] | None = None,
     process_index: int = 0,
     process_count: int = 1,
@@ -50,7 +51,8 @@ def run_study(
 
     sample_fn: (conditions, guidance scale, seed) -> unit pictures [n, rows, cols, 1]. real: split name
     -> pictures; "train" is needed for the second regressor, sex, slice position and privacy. age_fn:
-    unit pictures -> years; None leaves the age to the pixel probe and says so. barrier: called between
+    unit pictures -> years; None leaves the age to the pixel probe and says so. second_age_fn: another
+    regressor (default: the pixel probe). barrier: called between
     stages when several processes share the sampling; process 0 measures. progress: (stage, done, total).
     """
     out = Path(out)
@@ -82,7 +84,7 @@ def run_study(
     method_text = {**describe(settings, extractors, chosen, contract), **dict(method or {})}
     result = StudyResult(settings.title, method_text, [], notes, reference=settings.reference)
     if process_index == 0:
-        measure(result, real, chosen, extractors, age_fn, settings, out, contract, tell)
+        measure(result, real, chosen, extractors, age_fn, second_age_fn, settings, out, contract, tell)
         result.save(out)
     if barrier is not None:
         barrier("measured")

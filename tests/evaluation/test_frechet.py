@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import linalg
+
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.condition_fidelity import block_means
 from brain_diffusion_jax.evaluation.frechet import fit, frechet, frechet_distance, merge
-from scipy import linalg
 
 
 def with_scipy(x, y):

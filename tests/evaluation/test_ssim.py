@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation import ssim
 
@@ -98,7 +99,9 @@ def test_two_scale_ms_ssim_follows_the_definition(twelve):
     _, contrast = torch_ssim(twelve[rows], twelve[cols], parts=True)
     full = torch_ssim(halves[rows], halves[cols])
     weights = np.array(ssim.MS_WEIGHTS[:2]) / sum(ssim.MS_WEIGHTS[:2])
-    np.testing.assert_allclose(matrix[rows, cols], np.maximum(contrast, 0) ** weights[0] * np.maximum(full, 0) ** weights[1], atol=1e-5)
+    np.testing.assert_allclose(
+        matrix[rows, cols], np.maximum(contrast, 0) ** weights[0] * np.maximum(full, 0) ** weights[1], atol=1e-5
+    )
 
 
 def test_equal_pictures_score_one_and_black_ones_too():
