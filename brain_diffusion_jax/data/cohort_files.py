@@ -114,5 +114,8 @@ def orphan_files(layout: Layout, rows: Sequence[Row], columns: Mapping[str, str]
         folders = {path.parent for path in known}
         candidates = {p for folder in folders for p in folder.glob("*.nii*") if p.name.endswith((".nii", ".nii.gz"))}
     else:
-        candidates = set(layout.root.glob(re.sub(r"\{[^}]*\}", "*", layout.pattern)))
+        wild = re.sub(r"\{[^}]*\}", "*", layout.pattern).split("/")
+        # "{id}*" became "**", which inside a name is no pattern.
+        names = [part if part == "**" else re.sub(r"\*+", "*", part) for part in wild]
+        candidates = set(layout.root.glob("/".join(names)))
     return sorted(candidates - known)

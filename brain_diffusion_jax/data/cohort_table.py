@@ -97,7 +97,8 @@ def merge_repeats(
             if mine.lower() in MISSING:
                 cells[column] = theirs
             elif theirs.lower() not in MISSING and not same_value(mine, theirs):
-                bad[key] = f"lines {other.line} and {row.line} disagree: {column} {mine!r} and {theirs!r}"
+                start = bad[key] + ", " if key in bad else f"lines {other.line} and {row.line} disagree: "
+                bad[key] = f"{start}{column} {mine!r} and {theirs!r}"
         merged[key] = Row(other.line, cells)
     kept = [row for key, row in merged.items() if key not in bad]
     return kept, [("/".join(key), reason) for key, reason in bad.items()]
