@@ -60,7 +60,7 @@ def dark_fraction(spec: Mapping[str, Any] | None, contract: Contract | None, rea
     """The check of config.study.dark_fraction: {rows, cols, threshold, slice}, threshold in the scan's unit.
 
     With `threshold_unit` instead the threshold is on unit pictures. Without a spec: the same box as a
-    share of the picture, and half the median of the real pictures' non-zero pixels inside it.
+    share of the picture, and half the median of the real pictures' non-zero pixels.
     """
     size = real.shape[1:3]
     spec = dict(spec or {})
@@ -76,8 +76,7 @@ def dark_fraction(spec: Mapping[str, Any] | None, contract: Contract | None, rea
             raise InputError("config", "study.dark_fraction.threshold", spec["threshold"], "pictures with a contract")
         threshold = to_unit(float(spec["threshold"]), contract)
     else:
-        box = real[:, rows[0] : rows[1], cols[0] : cols[1]]
-        bright = box[box > 0]
+        bright = real[real > 0]
         scale = 255.0 if real.dtype == np.uint8 else 1.0
         threshold = 0.5 * float(np.median(bright)) / scale if bright.size else 0.5
     where = spec.get("slice")
