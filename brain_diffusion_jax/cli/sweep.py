@@ -1,0 +1,245 @@
+"""One compiled call over guidance scales, knobs and seeds; samplers, steps and spacings around it.
+
+brain-diffusion sweep runs/NAME --set age=20,50,80 slice=45 --scales 1,3,5 --out sweep/
+brain-diffusion sweep runs/NAME --set age=20,80 --samplers ddim,heun --steps 10,20 --axis eta=0,1 --out sweep/
+
+All cells share their noise, so that they can be compared. Finished cells are not computed again (--resume).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from brain_diffusion_jax.cli import conditions
+from brain_diffusion_jax.cli.sample import add_output_arguments, load_diffusion
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="run folder of a diffusion model")
+    conditions.add_arguments(parser)
+    add_output_arguments(parser)
+    parser.add_argument("--scales", default="1,3,5,7", help="guidance scales (default 1,3,5,7; 1 is off)")
+    parser.add_argument("--seeds", default="0", help="seeds (default 0)")
+    parser.add_argument("--samplers", help="default: the config's")
+    parser.add_argument("--steps", help="sampling steps, several with commas (default: the config's)")
+    parser.add_argument("--spacings", help="default: the config's")
+    parser.add_argument("--guidance-rules", default="cfg", help="default cfg")
+    parser.add_argument(
+        "--axis",
+        action="append",
+        default=[],
+        metavar="KNOB=V1,V2",
+        help="a knob of the sampler or rule, e.g. eta=0,1; rescale=0,0.7; interval=0:1,0.2:5 (low:high of sigma/alpha)",
+    )
+    parser.add_argument("--age-model", help="run folder of a regressor: adds its age errors to the table")
+    parser.add_argument("--plugin", help="a Python file that registers samplers, spacings or guidance rules")
+    parser.add_argument("--memory-gib", type=float, help="refuse what needs more, and say what would fit")
+
+
+def _words(text: str) -> list[str]:
+    return [w for w in text.split(",") if w]
+
+
+def _numbers(text: str, option: str, kind: type = float) -> list[Any]:
+    from brain_diffusion_jax.errors import InputError
+
+    try:
+        return [kind(w) for w in _words(text)]
+    except ValueError:
+        expected = "numbers separated by commas" if kind is float else "whole numbers separated by commas"
+        raise InputError("command line", option, repr(text), expected) from None
+
+
+def axes_from(arguments: argparse.Namespace, config: Any) -> dict[str, list[Any]]:
+    """The axes of `plan.cells`."""
+    from brain_diffusion_jax.diffusion import samplers
+    from brain_diffusion_jax.errors import InputError
+
+    axes: dict[str, list[Any]] = {
+        "sampler": _words(arguments.samplers or config.sampler),
+        "num_steps": _numbers(arguments.steps, "--steps", int) if arguments.steps else [config.num_steps],
+        "spacing": _words(arguments.spacings or config.spacing),
+        "guidance": _words(arguments.guidance_rules),
+        "guidance_scale": _numbers(arguments.scales, "--scales"),
+        "seed": _numbers(arguments.seeds, "--seeds", int),
+    }
+    for item in arguments.axis:
+        name, separator, text = item.partition("=")
+        if not separator or not text or name in axes:
+            raise InputError("command line", "--axis", item, "knob=value,value of the sampler or guidance rule, once")
+        if name == "interval":
+            pairs = [pair.partition(":")[::2] for pair in _words(text)]
+            axes[name] = [tuple(_numbers(",".join(pair), "--axis interval")) for pair in pairs]
+            if any(len(pair) != 2 for pair in axes[name]):
+                raise InputError("command line", "--axis interval", text, "low:high,low:high")
+        else:
+            axes[name] = _numbers(text, f"--axis {name}")
+    if "eta" not in axes and config.eta and any("eta" in samplers.knobs_of(s) for s in axes["sampler"]):
+        axes["eta"] = [config.eta]
+    for name, values in axes.items():
+        if not values:
+            raise InputError("command line", name, "nothing", "at least one value")
+    return axes
+
+
+def run_plugin(path: str) -> None:
+    """Execute a user's file that registers samplers, spacings or rules."""
+    import runpy
+
+    from brain_diffusion_jax.errors import InputError
+
+    if not Path(path).is_file():
+        raise InputError(path, "--plugin", "no such file", "a Python file")
+    runpy.run_path(path)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from brain_diffusion_jax.diffusion import levels, plan
+
+    if arguments.plugin:
+        run_plugin(arguments.plugin)
+    model = load_diffusion(arguments)
+    wanted = conditions.from_arguments(arguments, model.schema)
+    cells = plan.cells(axes_from(arguments, model.config.sample))
+    for cell in cells:
+        levels.select(model.process.table, cell.num_steps, cell.spacing)
+    folders = _folders(arguments, model, wanted, cells)
+    _compute(arguments, model, wanted, cells, folders)
+    table = _table(arguments, cells, folders)
+    _write_table(Path(arguments.out) / "sweep.csv", table)
+    grid = _grid(Path(arguments.out), cells, folders, wanted)
+    if arguments.json:
+        print(json.dumps({"out": arguments.out, "cells": table, "grid": str(grid)}))
+    else:
+        print(_text(table))
+        print(f"{len(cells)} cells of {len(wanted)} pictures in {arguments.out} (sweep.csv, grid.png)")
+    return 0
+
+
+def _folders(arguments: argparse.Namespace, model: Any, wanted: list[dict], cells: tuple) -> dict[Any, Any]:
+    """One SampleFolder a cell, named by its key; a folder of another sweep is refused."""
+    from dataclasses import asdict
+
+    from brain_diffusion_jax.data.sample_folder import SampleFolder
+    from brain_diffusion_jax.errors import InputError
+
+    out = Path(arguments.out)
+    if out.exists() and any(out.iterdir()) and not arguments.resume:
+        raise InputError(out, "output folder", "files of an earlier call", "a new folder, or --resume")
+    shared = {"run": str(model.path), "checkpoint": arguments.checkpoint, "conditions": wanted}
+    return {
+        cell: SampleFolder(out / cell.key(), {**shared, "cell": asdict(cell)}, model.contract, resume=arguments.resume)
+        for cell in cells
+    }
+
+
+def _compute(arguments: argparse.Namespace, model: Any, wanted: list[dict], cells: tuple, folders: dict) -> None:
+    from tqdm import tqdm
+
+    from brain_diffusion_jax.diffusion import plan
+
+    finished = {cell.key() for cell in cells if folders[cell].done == len(wanted)}
+    limit = None if arguments.memory_gib is None else int(arguments.memory_gib * 2**30)
+    settings = {"batch_size": arguments.batch, "memory_limit": limit}
+    total = len(wanted) * len(cells)
+    with tqdm(total=total, initial=len(wanted) * len(finished), unit="picture", disable=None) as bar:
+        for group in plan.programs(cells, finished):
+            bar.set_description(f"{group[0].sampler} {group[0].num_steps}")
+            start = min(folders[cell].done for cell in group)
+            for first, pictures in model.sample_cells(wanted, group, start=start, **settings):
+                for cell, found in zip(group, pictures, strict=True):
+                    skip = max(0, folders[cell].done - first)
+                    chosen = wanted[first + skip : first + len(found)]
+                    scale = cell.guidance_scale
+                    where = {"seed": cell.seed, "guidance_scale": scale, "columns": model.schema.names, "nifti": False}
+                    folders[cell].write(first + skip, found[skip:], chosen, **where)
+                bar.update(len(group) * pictures.shape[1])
+
+
+def _table(arguments: argparse.Namespace, cells: tuple, folders: dict) -> list[dict[str, Any]]:
+    """One row a cell: its settings, network calls, mean intensity, and the age errors if asked for."""
+    import numpy as np
+
+    from brain_diffusion_jax.data.sample_folder import read_pictures
+    from brain_diffusion_jax.diffusion import samplers
+
+    judge = _judge(arguments.age_model) if arguments.age_model else None
+    rows = []
+    for cell in cells:
+        pictures, manifest = read_pictures(folders[cell].path)
+        calls = getattr(samplers.factory(cell.sampler), "CALLS", 1)
+        row: dict[str, Any] = {
+            "cell": cell.key(),
+            "sampler": cell.sampler,
+            "num_steps": cell.num_steps,
+            "network_calls": calls * cell.num_steps,
+            "spacing": cell.spacing,
+            "guidance": cell.guidance,
+            "guidance_scale": cell.guidance_scale,
+            "seed": cell.seed,
+            **dict((*cell.sampler_knobs, *cell.guidance_knobs)),
+            "pictures": len(pictures),
+            "mean": round(float(pictures.mean()), 5),
+            "std": round(float(pictures.std()), 5),
+        }
+        if judge is not None:
+            asked = np.array([float(r["age"]) if r.get("age") else np.nan for r in manifest])
+            row |= judge(pictures, asked)
+        rows.append(row)
+    return rows
+
+
+def _judge(run: str) -> Any:
+    """(pictures, requested ages) -> columns of age errors by the regressor in `run`."""
+    import numpy as np
+
+    from brain_diffusion_jax import api
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation.age import metrics
+
+    model = api.load(run)
+    if not isinstance(model, api.AgeModel):
+        raise InputError(run, "kind", model.kind, "age")
+
+    def judge(pictures: Any, asked: Any) -> dict[str, float]:
+        known = np.isfinite(asked)
+        if known.sum() < 2:
+            return {}
+        found = metrics(asked[known], model.predict(pictures[known]))
+        return {f"age_{k}": round(float(found[k]), 4) for k in ("mae", "rmse", "r") if k in found}
+
+    return judge
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    import csv
+
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _text(rows: list[dict[str, Any]]) -> str:
+    columns = [c for c in dict.fromkeys(k for row in rows for k in row) if c != "cell"]
+    lines = [columns, *([str(row.get(c, "")) for c in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join("  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _grid(out: Path, cells: tuple, folders: dict, wanted: list[dict], most: int = 12) -> Path:
+    """Rows are conditions (up to `most`, evenly chosen), columns are cells."""
+    import numpy as np
+
+    from brain_diffusion_jax.data import picture_grid
+    from brain_diffusion_jax.data.sample_folder import read_pictures
+
+    rows = np.unique(np.linspace(0, len(wanted) - 1, min(most, len(wanted))).astype(int))
+    columns = [read_pictures(folders[cell].path)[0][rows, ..., 0] for cell in cells[:most]]
+    sheet = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
+    return picture_grid.save_png(out / "grid.png", picture_grid.tile(sheet, len(columns)))

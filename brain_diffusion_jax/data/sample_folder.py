@@ -1,0 +1,143 @@
+"""A folder of synthetic pictures: PNGs, NIfTI slices at their place in the world, a manifest, the contract."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.data.slicing import AXES, Fit, from_display
+from brain_diffusion_jax.errors import InputError
+
+SETTINGS = "sampling.json"
+MANIFEST = "manifest.csv"
+_FIXED = ("file", "index", "seed", "guidance_scale")
+
+
+def slice_index(contract: Contract, condition: Mapping[str, Any]) -> int | None:
+    """The slice a condition asks for on the contract's grid; None where it names none that exists."""
+    indices = list(contract.slices.get("indices", ()))
+    if not contract.grid or not indices:
+        return None
+    wanted = condition.get("slice", indices[0] if len(indices) == 1 else None)
+    size = contract.grid["shape"][AXES[contract.slices["axis"]]]
+    whole = wanted is not None and float(wanted) == int(float(wanted)) and 0 <= float(wanted) < size
+    return int(float(wanted)) if whole else None
+
+
+def in_source_unit(picture: Float[np.ndarray, "r c"], contract: Contract) -> Float[np.ndarray, "r c"]:
+    """[0, 1] back in the unit of the scans where the rule was fixed; other rules differ from scan to scan."""
+    rule = contract.intensity
+    if rule.get("rule") != "fixed":
+        return picture
+    return picture * (rule["high"] - rule["low"]) + rule["low"]
+
+
+def slice_nifti(picture: Float[np.ndarray, "r c"], contract: Contract, index: int) -> nibabel.Nifti1Image:
+    """A displayed picture as a one-slice volume at its true position (RAS, mm)."""
+    dimension = AXES[contract.slices["axis"]]
+    shape, affine = contract.grid["shape"], np.array(contract.grid["affine"], float)
+    kept = [n for d, n in enumerate(shape) if d != dimension]
+    fit = {k: v for k, v in contract.fit.items() if k in ("rule", "size", "method")}
+    native = Fit(**fit).unapply(picture[None], (kept[1], kept[0]))[0]
+    offset = np.zeros(4)
+    offset[dimension] = index
+    affine[:, 3] += affine @ offset
+    plane = np.expand_dims(from_display(in_source_unit(native, contract)), dimension)
+    image = nibabel.Nifti1Image(np.ascontiguousarray(plane, np.float32), affine)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"synthetic, brain-diffusion-jax"
+    return image
+
+
+class SampleFolder:
+    """Opens a new folder, or goes on with an interrupted one of the same settings.
+
+    Raises InputError for a folder that holds anything else, and, without `resume`, for one that holds
+    pictures already.
+    """
+
+    def __init__(
+        self, path: str | Path, settings: Mapping[str, Any], contract: Contract | None, *, resume: bool = False
+    ) -> None:
+        self.path, self.contract = Path(path), contract
+        settings = json.loads(json.dumps(settings))
+        file = self.path / SETTINGS
+        if file.exists():
+            if not resume:
+                raise InputError(self.path, "output folder", "pictures of an earlier call", "a new folder, or --resume")
+            old = json.loads(file.read_text())
+            if old != settings:
+                keys = sorted(k for k in {*old, *settings} if old.get(k) != settings.get(k))
+                found = ", ".join(f"{k}={settings.get(k)!r} (before: {old.get(k)!r})" for k in keys)
+                raise InputError(file, "settings", found, "the settings it was begun with")
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(self.path, "output folder", "other files", "a new or empty folder")
+        (self.path / "pictures").mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings, indent=2) + "\n")
+        if contract is not None:
+            contract.save(self.path)
+        self.done = self._finished()
+
+    def _finished(self) -> int:
+        """How many pictures stand whole; a torn last line of the manifest is cut off."""
+        manifest = self.path / MANIFEST
+        if not manifest.exists():
+            return 0
+        lines = manifest.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        if len(whole) != len(lines):
+            manifest.write_text("".join(whole))
+        return max(0, len(whole) - 1)
+
+    def write(
+        self,
+        first: int,
+        pictures: Float[np.ndarray, "n r c 1"],
+        conditions: Sequence[Mapping[str, Any]],
+        *,
+        seed: int,
+        guidance_scale: float,
+        columns: Sequence[str],
+        nifti: bool = True,
+    ) -> None:
+        """Write pictures first, first + 1 ..., then their manifest lines: a line stands for a whole picture."""
+        rows = []
+        for index, (picture, condition) in enumerate(zip(pictures[..., 0], conditions, strict=True), first):
+            name = f"pictures/{index:06d}.png"
+            Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(self.path / name)
+            place = slice_index(self.contract, condition) if self.contract and nifti else None
+            if self.contract is not None and place is not None:
+                (self.path / "nifti").mkdir(exist_ok=True)
+                nibabel.save(slice_nifti(picture, self.contract, place), self.path / f"nifti/{index:06d}.nii.gz")
+            rows.append([name, index, seed, guidance_scale, *(condition.get(c, "") for c in columns)])
+        manifest = self.path / MANIFEST
+        new = not manifest.exists() or not manifest.stat().st_size
+        with manifest.open("a", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            if new:
+                writer.writerow([*_FIXED, *columns])
+            writer.writerows(rows)
+        self.done = first + len(rows)
+
+
+def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n r c 1"], list[dict[str, str]]]:
+    """Pictures in [0, 1] and manifest rows of a sample folder, in its order."""
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        raise InputError(manifest, "manifest", "no such file", "a folder written by `brain-diffusion sample`")
+    with manifest.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise InputError(manifest, "rows", 0, "at least one picture")
+    pictures = [np.asarray(Image.open(folder / row["file"]), np.float32) / 255 for row in rows]
+    return np.stack(pictures)[..., None], rows

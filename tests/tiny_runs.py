@@ -1,0 +1,82 @@
+"""Run folders with small random networks, for tests of what stands on a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.training import checkpoints
+
+SIZE = (14, 12)
+MODEL = [
+    "model.channels=8,8",
+    "model.num_res_blocks=1,1",
+    "model.attention_levels=(False,True)",
+    "model.num_head_channels=(0,8)",
+    "model.norm_num_groups=4",
+    "model.context_dim=8",
+    "conditioning.width=8",
+    "sample.num_steps=3",
+    "diffusion.num_train_steps=20",
+    "age_model.width=0.1",
+    "age_model.dense=(4,)",
+]
+
+
+def contract(schema: Schema) -> Contract:
+    """Axial slices of a coarse grid over the MNI box."""
+    affine = [[14.0, 0, 0, -84], [0, 15.0, 0, -120], [0, 0, 20.0, -72], [0, 0, 0, 1]]
+    return Contract(
+        schema=schema,
+        image_size=SIZE,
+        spacing_mm=(14.0, 15.0, 20.0),
+        grid={"name": "test", "shape": [12, 14, 8], "affine": affine},
+        slices={"axis": "axial", "rule": "range_index", "indices": [2, 3, 4], "positions_mm": [-32, -12, 8]},
+        fit={"rule": "none", "native_size": list(SIZE)},
+        intensity={"rule": "fixed", "low": 0.0, "high": 2.55},
+    )
+
+
+def make_config(*overrides: str):
+    """A config small enough for tests."""
+    return configs.apply_overrides(configs.base_config(), [*MODEL, *overrides])
+
+
+def _random(tree, scale: float = 0.2):
+    """Parameters that make the output depend on everything (zero-initialised layers would hide mistakes)."""
+    leaves, structure = jax.tree.flatten(tree)
+    rng = np.random.default_rng(0)
+    noisy = [np.asarray(leaf) + scale * rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
+    return jax.tree.unflatten(structure, noisy)
+
+
+def diffusion_run(folder: Path, *overrides: str, with_contract: bool = True) -> Path:
+    """A run folder of kind "diffusion"."""
+    config = make_config(*overrides)
+    schema = Schema.from_json(config.covariates)
+    module = factory.diffusion_network(config.model, config.conditioning, schema)
+    x, n = jnp.zeros((1, *SIZE, 1)), len(schema.names)
+    params = module.init(jax.random.key(0), x, jnp.zeros(1), jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
+    stored = configs.to_json(config)
+    return checkpoints.write_run(
+        folder, "diffusion", _random(params), stored, contract(schema) if with_contract else None
+    )
+
+
+def age_run(folder: Path, *overrides: str) -> Path:
+    """A run folder of kind "age"."""
+    config = make_config(*overrides)
+    module = factory.age_network(config.age_model)
+    variables = dict(module.init(jax.random.key(0), jnp.zeros((1, *SIZE, 1))))
+    params = _random(variables.pop("params"), 0.05)
+    stored = configs.to_json(config)
+    return checkpoints.write_run(
+        folder, "age", params, stored, contract(Schema.from_json(config.covariates)), variables
+    )
