@@ -57,6 +57,22 @@ def base_config() -> ConfigDict:
             bad_scans="refuse",  # refuse | drop
         )
     )
+    # Pictures without geometry instead of scans, where root is set; see data.picture_shards.PicturesSpec.
+    c.pictures = ConfigDict(
+        dict(
+            root="",  # ROOT/CLASS/*.jpg, ROOT/SPLIT/CLASS/*.jpg, or an .npz
+            covariate="class",
+            classes=(),
+            bad_pictures="refuse",  # refuse | drop
+            near_duplicate=0.97,
+            copies="keep_one",  # keep_one | same_side
+            size=64,
+            crop=False,
+            tilt=False,
+            threshold=45.0,
+            on_failure="keep",  # keep | drop | refuse: a picture on which a wanted step fails
+        )
+    )
     c.split = ConfigDict(dict(unit="person", seed=0, train=0.6, validation=0.2, test=0.2, stratify=()))
     c.data = ConfigDict(dict(shards="", batch_size=16, mirror=0.0, class_balance=None))
 
