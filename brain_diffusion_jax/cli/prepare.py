@@ -47,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("command line", "--workers", args.workers, "0 or more")
     config = configs.load_config(args.config, args.overrides)
     out = Path(args.out or config.data.shards or Path("shards") / config.name)
+    if config.pictures.root:
+        from brain_diffusion_jax.cli.prepare_pictures import prepare as prepare_pictures
+
+        return prepare_pictures(config, out, as_json=args.json)
     schema = Schema.from_json(config.covariates)
     sections = config.to_dict()
     preparation, split = Preparation(**sections["prepare"]), SplitSpec(**sections["split"])

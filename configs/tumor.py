@@ -1,0 +1,37 @@
+"""Class-conditional synthesis of tumour pictures, 64x64, on the shared picture set (REFERENCE R4, done right).
+
+  brain-diffusion prepare configs/tumor.py pictures.root=PICTURES.npz --out shards/tumor
+  brain-diffusion train-class configs/tumor.py data.shards=shards/tumor --run runs/tumor-class
+  brain-diffusion train configs/tumor.py data.shards=shards/tumor --run runs/tumor
+  brain-diffusion gate runs/tumor --classifier runs/tumor-class --shards shards/tumor --out runs/tumor/gate
+
+Arms with the same betas: conditioning.mode=none model.context_dim=None (unconditional); pictures.crop=True
+pictures.tilt=True at `prepare` (preprocessed). The classes and their spelling are those of the source.
+"""
+
+from brain_diffusion_jax.config import base_config
+
+
+def get_config():
+    c = base_config()
+    c.name = "tumor"
+    classes = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
+    c.covariates = ({"name": "class", "values": classes},)
+    c.pictures.size = 64
+    c.split.train, c.split.validation, c.split.test = 0.6, 0.2, 0.2
+    c.split.stratify = ("class",)
+    c.data.batch_size = 32
+    c.data.class_balance = "class"
+    c.model.channels = (32, 64, 96)
+    c.model.num_res_blocks = (2, 2, 2)
+    c.model.attention_levels = (False, False, True)
+    c.model.num_head_channels = (0, 0, 32)
+    c.model.norm_num_groups = 16
+    c.model.context_dim = 64
+    c.conditioning.width = 64
+    c.train.num_steps = 20_000
+    c.train.drop_probability = 0.15
+    c.train.validate_every = c.train.checkpoint_every = c.train.sample_every = 1000
+    c.optimizer.learning_rate = 3e-4
+    c.sample.guidance_scale = 2.0
+    return c
