@@ -106,6 +106,7 @@ def inception_extractor(variables: Mapping[str, Any], version: str, dimensions: 
     module = InceptionV3(last=dimensions)
 
     def apply(weights: Any, images: jax.Array) -> jax.Array:
-        return module.apply(weights, prepare_input(images))[dimensions].mean((1, 2))
+        maps: Any = module.apply(weights, prepare_input(images))
+        return maps[dimensions].mean((1, 2))
 
     return Extractor(f"inception-{dimensions}", version, on_all_devices(apply, variables))
