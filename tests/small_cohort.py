@@ -7,6 +7,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from brain_diffusion_jax.covariates import Schema
+
 SPACING = 10.0
 SHAPE = (19, 22, 19)  # the MNI box at 10 mm
 AFFINE = np.array([[10.0, 0, 0, -90], [0, 10, 0, -126], [0, 0, 10, -72], [0, 0, 0, 1]])
@@ -15,6 +17,14 @@ PREPARE = {
     "intensity": {"rule": "fixed", "low": 0.0, "high": 200.0},
     "slices": {"rule": "range_index", "start": 7, "stop": 11},
 }
+
+SCHEMA = Schema.from_json(
+    [
+        {"name": "age", "unit": "years", "low": 18, "high": 96},
+        {"name": "sex", "values": ("F", "M")},
+        {"name": "slice", "unit": "index", "low": 0, "high": 18},
+    ]
+)
 
 
 def brain(seed: int = 0) -> np.ndarray:

@@ -97,7 +97,10 @@ class Loader:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        batch = next(self._iterator)
+        try:
+            batch = next(self._iterator)
+        except InputError as error:  # without what Grain adds to the message
+            raise InputError(error.where, error.field, error.found, error.expected) from error
         self._yielded += 1
         return batch
 

@@ -49,8 +49,8 @@ class ShardSource:
 
     def __init__(self, folder: str | Path, split: str) -> None:
         self.folder, self.split = Path(folder), split
+        splits = load_manifest(folder)["splits"]  # first: it says more about an unfinished folder
         self.contract = Contract.load(folder)
-        splits = load_manifest(folder)["splits"]
         if split not in splits:
             raise InputError(folder, "split", split, nearest(split, splits))
         self.files = splits[split]

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -210,7 +211,25 @@ def _build(folder: Path, plan: dict[str, Any], beam_options: list[str] | None) -
     builder = slices_builder.BrainPictures(plan=json.dumps(plan), data_dir=str(folder))
     config = tfds.download.DownloadConfig(**options)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints about downloads; there are none
-        builder.download_and_prepare(download_dir=str(folder / WORK / "downloads"), download_config=config)
+        try:
+            builder.download_and_prepare(download_dir=str(folder / WORK / "downloads"), download_config=config)
+        except Exception as error:
+            raise _in_plain_words(error, folder) from error
+
+
+def _in_plain_words(error: Exception, folder: Path) -> Exception:
+    """The InputError behind what tensorflow_datasets, ArrayRecord or Beam made of it, or the error itself."""
+    if isinstance(error, InputError):
+        return error
+    text = str(error)
+    # Beam carries exceptions between workers as text.
+    if told := re.search(r"InputError: (.+?): ([^:]+): found (.*?); expected (.*?)(?: \[while|$)", text, re.MULTILINE):
+        return InputError(*told.groups())
+    if "No space left" in text or "Disk quota" in text:
+        return OSError(errno.ENOSPC, text)  # the C++ writer of ArrayRecord has no errno
+    if "No examples were yielded" in text:
+        return InputError(folder, "split", "a split without any picture", "pictures in each split; add people or scans")
+    return error
 
 
 def _contract(preparation, split: SplitSpec, schema: Schema, size, native, source: str) -> Contract:
@@ -265,6 +284,8 @@ def _finish(
         name = path.name.split("-")[1].split(".")[0]
         reader = ArrayRecordReader(str(path), "readahead_buffer_size:16M")
         count = reader.num_records()
+        if count != (meant := _meant_records(path, name)):
+            raise InputError(path, "records", count, f"{meant} as written; is the disk sound? prepare again")
         rows = index.setdefault(name, {"values": [], "present": []})
         for start in range(0, count, 256):
             for record in reader.read(list(range(start, min(count, start + 256)))):
@@ -313,6 +334,13 @@ def _finish(
     part.replace(folder / MANIFEST)
     shutil.rmtree(work, ignore_errors=True)
     return contract
+
+
+def _meant_records(path: Path, split: str) -> int:
+    """How many records tensorflow_datasets says it wrote into a shard."""
+    info = json.loads((path.parent / "dataset_info.json").read_text())
+    lengths = next(item["shardLengths"] for item in info["splits"] if item["name"] == split)
+    return int(lengths[int(path.name.split("-")[-3])])
 
 
 def _write_tables(folder: Path, scans: dict[tuple[str, str, str], list], dropped: list[tuple[str, str]]) -> None:

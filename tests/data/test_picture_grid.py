@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from brain_diffusion_jax.data import picture_grid
+
+
+def test_tile_places_pictures_row_by_row():
+    pictures = np.arange(5)[:, None, None] / 5 * np.ones((5, 4, 3))
+    sheet = picture_grid.tile(pictures, columns=3)
+    assert sheet.shape == (2 * 4 + 1, 3 * 3 + 2)
+    assert sheet.dtype == np.uint8
+    for number in range(5):
+        top, left = (number // 3) * 5, (number % 3) * 4
+        assert (sheet[top : top + 4, left : left + 3] == round(number / 5 * 255)).all()
+    assert (sheet[5:, 8:] == 0).all()
+
+
+def test_tile_clips_and_takes_a_channel_axis():
+    sheet = picture_grid.tile(np.array([-1.0, 2.0, np.nan]).reshape(3, 1, 1, 1), columns=3, gap=0)
+    assert sheet.tolist() == [[0, 255, 0]]
+
+
+def test_png_comes_back(tmp_path):
+    sheet = np.random.default_rng(0).integers(0, 256, (7, 9), dtype=np.uint8)
+    path = picture_grid.save_png(tmp_path / "new" / "a.png", sheet)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), sheet)
+    assert [p.name for p in path.parent.iterdir()] == ["a.png"]
