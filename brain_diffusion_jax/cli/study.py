@@ -86,7 +86,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
         require_same(model.contract, contract, f"{arguments.run} against {shards}")
     real = read_real(shards, contract)
     extractors, age_fn, second = regressors(arguments, contract)
-    extractors += inception(arguments)
+    extractors += inception_extractors(arguments)
     sampling = {
         "sampler": arguments.sampler or config.sample.sampler,
         "num_steps": arguments.steps or config.sample.num_steps,
@@ -214,15 +214,15 @@ def regressors(arguments: argparse.Namespace, contract: Any) -> tuple[list[Any],
     return [extractor, study.pixel_extractor()], model.predict, second
 
 
-def inception(arguments: argparse.Namespace) -> list[Any]:
+def inception_extractors(arguments: argparse.Namespace) -> list[Any]:
     """Extractors of the user's pytorch-fid weights; the file is verified first."""
     if not arguments.inception:
         return []
-    from brain_diffusion_jax.conversion import inception as converted
+    from brain_diffusion_jax.conversion.inception import read_weights
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.features import inception_extractor
 
-    variables, version = converted.read_weights(arguments.inception)
+    variables, version = read_weights(arguments.inception)
     try:
         dimensions = [int(word) for word in arguments.inception_dims.split(",")]
     except ValueError:
