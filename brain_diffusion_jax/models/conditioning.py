@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.attention import Tokens
 from brain_diffusion_jax.models.embeddings import TimeMLP, fourier_features
 from brain_diffusion_jax.models.layers import Features
@@ -77,6 +78,10 @@ class ConditionalUNet(nn.Module):
     ) -> Features:
         """x [b, *spatial, in], t [b], values and present [b, n] -> float32 [b, *spatial, out]."""
         if self.conditioner is None:
+            if self.unet.context_dim is not None:
+                raise InputError(
+                    "condition", "conditioning.mode", "external", "a schema: give the converter a --config"
+                )
             return self.unet(x, t, train=train)
         tokens = self.conditioner(values, present)
         embedding = None if self.summary is None else self.summary(tokens.reshape(tokens.shape[0], -1))

@@ -17,7 +17,7 @@ from brain_diffusion_jax.models.unet import UNet
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 _PER_LEVEL = ("num_res_blocks", "attention_levels", "num_head_channels")
-MODES = ("tokens", "raw", "scaled", "none")
+MODES = ("tokens", "raw", "scaled", "external", "none")
 
 
 def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
@@ -74,14 +74,15 @@ def _raw_scaling(schema: Schema, raw: bool) -> tuple[tuple[float, ...], tuple[fl
 def conditioner(
     config: Mapping[str, Any], schema: Schema, context_dim: int | None
 ) -> CovariateTokens | RawToken | None:
-    """The conditioner of a `conditioning` section; None where the mode is "none" or the schema is empty.
+    """The conditioner of a `conditioning` section; None where the mode has none or the schema is empty.
 
     mode: "tokens" (learned, with nulls) | "raw" (one token of numbers in their units, categories from
-    1) | "scaled" (one token of numbers as the schema encodes them) | "none".
+    1) | "scaled" (one token of numbers as the schema encodes them) | "external" (foreign weights whose
+    context has no schema: only the raw network can be called) | "none".
     """
     mode, count = config["mode"], len(schema.names)
     _refuse_unless(mode in MODES, "conditioning.mode", mode, f"one of {', '.join(MODES)}")
-    if mode == "none" or not count:
+    if mode in ("none", "external") or not count:
         return None
     if mode == "tokens":
         width = config.get("width") or context_dim or 64
@@ -104,7 +105,7 @@ def diffusion_network(model: Mapping[str, Any], conditioning: Mapping[str, Any],
     told = conditioner(section, schema, settings.get("context_dim"))
     network = unet(settings)
     _refuse_unless(
-        told is not None or network.context_dim is None,
+        told is not None or network.context_dim is None or section["mode"] == "external",
         "model.context_dim",
         network.context_dim,
         "None, without conditions",

@@ -1,0 +1,209 @@
+"""MONAI's DiffusionModelUNet <-> our UNet: architecture from shapes, parameters by name, all of them or none."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from brain_diffusion_jax.conversion import monai_names
+from brain_diffusion_jax.conversion.torch_files import State
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.unet import UNet
+
+# Keys of config.model that MONAI knows under another name, or not at all.
+_NOT_MONAI = ("patch_size", "dtype", "remat", "context_dim")
+_SHOWN = 400
+
+
+@dataclass(frozen=True)
+class Converted:
+    """params: the UNet's, nested dicts of float32 numpy arrays. model: a whole config section `model`.
+
+    assumed: what neither the file nor the caller said, a line each.
+    """
+
+    params: dict[str, Any]
+    model: dict[str, Any]
+    assumed: tuple[str, ...] = ()
+
+
+def _count(state: State, pattern: str) -> int:
+    """1 + the largest number that `pattern` captures among the keys, 0 if none."""
+    found = [int(m.group(1)) for m in map(re.compile(pattern).match, state) if m]
+    return 1 + max(found) if found else 0
+
+
+def architecture(state: State, where: object = "state dict") -> dict[str, Any]:
+    """The part of config section `model` that names and shapes determine. state: MONAI >= 1.4 names."""
+    needed = ["conv_in.conv.weight", "out.2.conv.weight", "time_embed.0.weight"]
+    depth = _count(state, r"up_blocks\.(\d+)\.")
+    needed += [f"up_blocks.{i}.resnets.0.conv1.conv.weight" for i in range(depth)]
+    absent = [name for name in needed if name not in state]
+    if absent or not depth:
+        shown = ", ".join(sorted(state)[:6])
+        raise InputError(
+            where,
+            "keys",
+            f"no {', '.join(absent) or 'up_blocks'} among {len(state)} keys ({shown}, ...)",
+            "the state dict of a MONAI DiffusionModelUNet; --prefix picks a network inside a larger one",
+        )
+    conv_in = state["conv_in.conv.weight"].shape
+    middle = "middle_block.attention."
+    context = state.get(middle + "transformer_blocks.0.attn2.to_k.weight")
+    attention = middle + ("attn." if context is None else "transformer_blocks.0.attn1.")
+    table = state.get("class_embedding.weight")
+    return {
+        "spatial_dims": len(conv_in) - 2,
+        "in_channels": conv_in[1],
+        "out_channels": state["out.2.conv.weight"].shape[0],
+        "channels": tuple(state[n].shape[0] for n in reversed(needed[3:])),
+        "num_res_blocks": tuple(_count(state, rf"down_blocks\.{i}\.resnets\.(\d+)\.") for i in range(depth)),
+        "attention_levels": tuple(_count(state, rf"down_blocks\.{i}\.attentions\.(\d+)\.") > 0 for i in range(depth)),
+        "resblock_updown": "down_blocks.0.downsampler.norm1.weight" in state,
+        "transformer_num_layers": _count(state, re.escape(middle) + r"transformer_blocks\.(\d+)\.") or 1,
+        "context_dim": None if context is None else context.shape[1],
+        "num_class_embeds": None if table is None else table.shape[0],
+        "include_fc": attention + "out_proj.weight" in state,
+        "use_combined_linear": attention + "qkv.weight" in state,
+    }
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+
+
+def _questions(found: Mapping[str, Any], heads: Any, groups: Any) -> list[str]:
+    """What only the person who trained the network knows, each with its possible answers."""
+    asked, channels = [], found["channels"]
+    if heads is None:
+        attends = [a or i == len(channels) - 1 for i, a in enumerate(found["attention_levels"])]
+        choices = [f"level {i}: {_divisors(c)}" for i, (c, a) in enumerate(zip(channels, attends)) if a]
+        example = ",".join(str(c if a else 0) for c, a in zip(channels, attends))
+        asked.append(
+            f"num_head_channels (--head-channels), one number a level, 0 where there is no attention, such as "
+            f"{example} for one head ({'; '.join(choices)})"
+        )
+    if groups is None:
+        possible = _divisors(math.gcd(*channels))
+        asked.append(f"norm_num_groups (--norm-groups), 32 in MONAI unless it was told otherwise (one of {possible})")
+    return asked
+
+
+def from_monai(
+    state: State,
+    *,
+    num_head_channels: tuple[int, ...] | int | None = None,
+    norm_num_groups: int | None = None,
+    norm_eps: float | None = None,
+    upcast_attention: bool = False,
+    dropout_cattn: float = 0.0,
+    where: object = "state dict",
+) -> Converted:
+    """Our parameters and `model` section from a state dict of either generation of names.
+
+    Shapes do not tell head channels, norm groups and eps. The first two are asked for; eps is taken as
+    MONAI's 1e-6 and reported so. Raises InputError with the full list of keys that are missing, left
+    over or misshapen; nothing is converted then.
+    """
+    state = _modern(state, where)
+    found = architecture(state, where)
+    asked = _questions(found, num_head_channels, norm_num_groups)
+    if asked:
+        raise InputError(where, "architecture", "shapes that do not tell " + " nor ".join(asked), "these options")
+    assumed = () if norm_eps is not None else ("norm_eps = 1e-6, MONAI's default (--norm-eps says otherwise)",)
+    model = {
+        **found,
+        "num_head_channels": num_head_channels,
+        "norm_num_groups": norm_num_groups,
+        "norm_eps": 1e-6 if norm_eps is None else norm_eps,
+        "upcast_attention": upcast_attention,
+        "dropout_cattn": dropout_cattn,
+        "patch_size": 1,
+        "dtype": "float32",
+        "remat": "none",
+    }
+    network = factory.unet(model)
+    model["num_head_channels"] = network.num_head_channels
+    return Converted(_parameters(state, network, where), model, assumed)
+
+
+def _modern(state: State, where: object) -> State:
+    renamed = {monai_names.modern(name): array for name, array in state.items()}
+    if len(renamed) < len(state):
+        raise InputError(where, "keys", "old and new names of the same tensors", "one generation of names")
+    return renamed
+
+
+def expected_shapes(network: UNet) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shape of every parameter of a UNet by its path; nothing is computed."""
+    size = (1,) + (network.size_multiple,) * network.spatial_dims + (network.in_channels,)
+    context = None if network.context_dim is None else jnp.zeros((1, 1, network.context_dim))
+    labels = None if network.num_class_embeds is None else jnp.zeros((1,), jnp.int32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(size), jnp.zeros((1,)), context, labels)
+    return {path: tuple(leaf.shape) for path, leaf in traverse_util.flatten_dict(shapes["params"]).items()}
+
+
+def _their_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[-1], shape[-2], *shape[:-2]) if path[-1] == "kernel" else shape
+
+
+def _parameters(state: State, network: UNet, where: object) -> dict[str, Any]:
+    paths = expected_shapes(network)
+    names = {monai_names.monai_name(path): path for path in paths}
+    problems = [f"missing {name}" for name in sorted(names.keys() - state.keys())]
+    problems += [f"left over {name} {state[name].shape}" for name in sorted(state.keys() - names.keys())]
+    for name, path in names.items():
+        wanted = _their_shape(path, paths[path])
+        if name in state and state[name].shape != wanted:
+            problems.append(f"misshapen {name}: {state[name].shape}, not {wanted}")
+    if problems:
+        listing = "".join(f"\n  {line}" for line in problems[:_SHOWN])
+        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise InputError(
+            where, "keys", f"{len(problems)} that do not fit{listing}{more}\n", f"the {len(names)} of this UNet"
+        )
+    flat = {path: monai_names.to_ours(path[-1], state[name].astype(np.float32)) for name, path in names.items()}
+    return traverse_util.unflatten_dict(flat)
+
+
+def to_monai(params: Mapping[str, Any], model: Mapping[str, Any], *, names: str = "new") -> State:
+    """A state dict for MONAI's DiffusionModelUNet(**monai_arguments(model)). names: "new" (>= 1.4) | "old".
+
+    Raises InputError where MONAI has no such network (patch_size above 1; "old" names for a joint qkv
+    or a missing projection) or params do not belong to model.
+    """
+    network = factory.unet(model)
+    if network.patch_size != 1:
+        raise InputError("convert", "model.patch_size", network.patch_size, "1: MONAI's network has no patches")
+    if names not in ("new", "old"):
+        raise InputError("convert", "names", names, "new (MONAI >= 1.4) or old (GenerativeModels)")
+    if names == "old" and (network.use_combined_linear or not network.include_fc):
+        raise InputError(
+            "convert", "names", "old", "new: GenerativeModels had neither a joint qkv nor include_fc=False"
+        )
+    flat, paths = traverse_util.flatten_dict(dict(params)), expected_shapes(network)
+    wrong = sorted(".".join(p) for p in flat.keys() ^ paths.keys())
+    wrong += [".".join(p) for p in flat.keys() & paths.keys() if tuple(np.shape(flat[p])) != paths[p]]
+    if wrong:
+        raise InputError("convert", "parameters", ", ".join(wrong[:_SHOWN]), "those of config section `model`")
+    rename = monai_names.old if names == "old" else str
+    return {
+        rename(monai_names.monai_name(path)): monai_names.to_theirs(path[-1], np.asarray(array, np.float32))
+        for path, array in flat.items()
+    }
+
+
+def monai_arguments(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of MONAI's DiffusionModelUNet for a config section `model`."""
+    arguments = {k: v for k, v in dict(model).items() if k not in _NOT_MONAI}
+    context = model.get("context_dim")
+    return {**arguments, "with_conditioning": context is not None, "cross_attention_dim": context}
