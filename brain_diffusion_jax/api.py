@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.array_types import Params
+from brain_diffusion_jax.array_types import DenoiseFn, Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Condition, Schema
 from brain_diffusion_jax.diffusion import levels, plan
@@ -61,6 +61,17 @@ class _Model:
         return f"{type(self).__name__}({str(self.path)!r}, {count / 1e6:.2f} M parameters)"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Apply:
+    """module.apply as a NetworkFn; equal for equal modules, so that one architecture compiles once."""
+
+    module: Any
+
+    def __call__(self, params: Params, x: Any, t: Any, condition: Condition | None) -> Any:
+        values, present = (None, None) if condition is None else condition
+        return self.module.apply({"params": params}, x, t, values, present)
+
+
 class DiffusionModel(_Model):
     """A conditional diffusion model. kind "diffusion".
 
@@ -85,14 +96,8 @@ class DiffusionModel(_Model):
         return factory.diffusion_network(self.config.model, self.config.conditioning, self.schema)
 
     @functools.cached_property
-    def _denoise(self) -> Any:
-        module = self.module
-
-        def apply(params: Params, x: Any, t: Any, condition: Condition | None) -> Any:
-            values, present = (None, None) if condition is None else condition
-            return module.apply({"params": params}, x, t, values, present)
-
-        return self.process.denoise_fn(jax.tree_util.Partial(apply, self.params))
+    def _denoise(self) -> DenoiseFn:
+        return self.process.denoise_fn(jax.tree_util.Partial(_Apply(self.module), self.params))
 
     @functools.cached_property
     def _raw_network(self) -> Any:
@@ -138,9 +143,8 @@ class DiffusionModel(_Model):
             x = plan.run_cells(cells, self._denoise, self.process.table, batch, shape, start=first, **settings)
             yield first, np.asarray(self.process.to_unit(x))[:, : len(conditions) - first]
 
-    def sample_batches(
+    def cells(
         self,
-        conditions: Conditions,
         scales: Sequence[float],
         *,
         sampler: str = "ddim",
@@ -149,25 +153,29 @@ class DiffusionModel(_Model):
         eta: float | None = None,
         spacing: str | None = None,
         guidance: str = "cfg",
-        **settings: Any,
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """`sample_cells` for a list of guidance scales. eta: of samplers that have it; settings: as there."""
-        cell = Cell(
-            sampler,
-            num_steps,
-            spacing or self.config.sample.spacing,
-            guidance,
-            seed=seed,
-            sampler_knobs=() if eta is None else (("eta", float(eta)),),
-        )
-        levels.select(self.process.table, num_steps, cell.spacing)  # refuse before anything is compiled
-        check_scales(list(scales))
-        cells = [dataclasses.replace(cell, guidance_scale=float(w)) for w in scales]
-        return self.sample_cells(conditions, cells, **settings)
+    ) -> list[Cell]:
+        """Checked settings for `sample_cells`, one a guidance scale. eta: of samplers that have it."""
+        spacing = spacing or self.config.sample.spacing
+        knobs = () if eta is None else (("eta", float(eta)),)
+        cell = Cell(sampler, num_steps, spacing, guidance, seed=seed, sampler_knobs=knobs)
+        levels.select(self.process.table, num_steps, spacing)
+        return [dataclasses.replace(cell, guidance_scale=float(w)) for w in check_scales(list(scales))]
 
-    def sweep(self, conditions: Conditions, scales: Sequence[float], **settings: Any) -> Float[np.ndarray, "s n r c 1"]:
-        """Pictures in [0, 1] for every guidance scale, common noise; settings as of `sample_batches`."""
-        return np.concatenate([x for _, x in self.sample_batches(conditions, scales, **settings)], axis=1)
+    def sweep(
+        self,
+        conditions: Conditions,
+        scales: Sequence[float],
+        *,
+        batch_size: int | None = None,
+        image_size: tuple[int, ...] | None = None,
+        **settings: Any,
+    ) -> Float[np.ndarray, "s n rows cols 1"]:
+        """Pictures in [0, 1] for every guidance scale, common noise; settings as of `cells`."""
+        cells = self.cells(scales, **settings)
+        if not conditions:
+            return np.zeros((len(cells), 0, *self._shape(image_size)), np.float32)
+        batches = self.sample_cells(conditions, cells, batch_size=batch_size, image_size=image_size)
+        return np.concatenate([pictures for _, pictures in batches], axis=1)
 
     def sample(
         self,
@@ -184,8 +192,6 @@ class DiffusionModel(_Model):
         same pictures. Raises InputError for conditions outside the schema.
         """
         settings |= {"sampler": sampler, "num_steps": num_steps, "seed": seed}
-        if not conditions:
-            return np.zeros((0, *self._shape(settings.get("image_size"))), np.float32)
         return self.sweep(conditions, [guidance_scale], **settings)[0]
 
 

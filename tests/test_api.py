@@ -23,7 +23,7 @@ def test_sample_gives_unit_pictures_of_the_contract(model):
     assert pictures.dtype == np.float32
     assert pictures.min() >= 0
     assert pictures.max() <= 1
-    assert model.sample([]).shape == (0, *tiny_runs.SIZE, 1)
+    assert model.sample([], num_steps=3).shape == (0, *tiny_runs.SIZE, 1)
 
 
 def test_same_seed_same_pictures_whatever_the_batch(model):
@@ -81,7 +81,7 @@ def test_foreign_weights_without_a_contract_need_a_size(tmp_path):
 )
 def test_bad_settings_are_refused_before_anything_runs(model, settings, word):
     with pytest.raises(InputError, match=word):
-        model.sample([{}], **settings)
+        model.sample([{}], **{"num_steps": 3, **settings})
     with pytest.raises(InputError, match="nearest: age"):
         model.sample([{"agee": 3}], num_steps=2)
 

@@ -45,7 +45,7 @@ def load_diffusion(arguments: argparse.Namespace):
 
 
 def sampling_settings(arguments: argparse.Namespace, config) -> dict:
-    """The arguments of `DiffusionModel.sample_batches`, defaults from the run's config."""
+    """The arguments of `DiffusionModel.cells`, defaults from the run's config."""
     from brain_diffusion_jax.diffusion import samplers
 
     sampler = arguments.sampler or config.sampler
@@ -75,10 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
     scale = model.config.sample.guidance_scale if arguments.guidance is None else arguments.guidance
     settings = sampling_settings(arguments, model.config.sample)
     record = {"run": str(model.path), "guidance_scale": scale, "conditions": wanted, **settings}
+    cells = model.cells([scale], **settings)
     folder = SampleFolder(arguments.out, record, model.contract, resume=arguments.resume)
     with tqdm(total=len(wanted), initial=folder.done, unit="picture", disable=None) as bar:
-        batches = model.sample_batches(wanted, [scale], batch_size=arguments.batch, start=folder.done, **settings)
-        for first, pictures in batches if folder.done < len(wanted) else ():
+        for first, pictures in model.sample_cells(wanted, cells, batch_size=arguments.batch, start=folder.done):
             chosen = wanted[first : first + pictures.shape[1]]
             folder.write(
                 first,

@@ -162,8 +162,6 @@ def _compute(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
 
 def _table(arguments: argparse.Namespace, cells: tuple, folders: dict) -> list[dict[str, Any]]:
     """One row a cell: its settings, network calls, mean intensity, and the age errors if asked for."""
-    import numpy as np
-
     from brain_diffusion_jax.data.sample_folder import read_pictures
     from brain_diffusion_jax.diffusion import samplers
 
@@ -187,30 +185,31 @@ def _table(arguments: argparse.Namespace, cells: tuple, folders: dict) -> list[d
             "std": round(float(pictures.std()), 5),
         }
         if judge is not None:
-            asked = np.array([float(r["age"]) if r.get("age") else np.nan for r in manifest])
-            row |= judge(pictures, asked)
+            row |= judge(pictures, manifest)
         rows.append(row)
     return rows
 
 
 def _judge(run: str) -> Any:
-    """(pictures, requested ages) -> columns of age errors by the regressor in `run`."""
+    """(pictures, manifest rows) -> columns of age errors by the regressor in `run`."""
     import numpy as np
 
     from brain_diffusion_jax import api
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.age import metrics
+    from brain_diffusion_jax.evaluation import age
 
     model = api.load(run)
     if not isinstance(model, api.AgeModel):
         raise InputError(run, "kind", model.kind, "age")
 
-    def judge(pictures: Any, asked: Any) -> dict[str, float]:
+    def judge(pictures: Any, rows: list[dict[str, str]]) -> dict[str, float]:
+        asked = np.array([float(row.get(model.config.age_model.target) or "nan") for row in rows])
         known = np.isfinite(asked)
         if known.sum() < 2:
             return {}
-        found = metrics(asked[known], model.predict(pictures[known]))
-        return {f"age_{k}": round(float(found[k]), 4) for k in ("mae", "rmse", "r") if k in found}
+        found = model.predict(pictures[known])
+        numbers = {"age_mae": age.mean_absolute_error, "age_rmse": age.root_mean_squared_error, "age_r": age.pearson}
+        return {name: round(float(measure(asked[known], found)), 4) for name, measure in numbers.items()}
 
     return judge
 

@@ -1,0 +1,165 @@
+"""`sample` and `sweep` as a user runs them, on a small random network."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import tiny_runs
+from PIL import Image
+
+from brain_diffusion_jax.cli.main import main
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.data.sample_folder import read_pictures
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    return str(tiny_runs.diffusion_run(tmp_path_factory.mktemp("sample") / "run"))
+
+
+def manifest(folder):
+    with (folder / "manifest.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_sample_writes_pictures_where_they_belong(run_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["sample", run_folder, "--out", str(out), "--seed", "4", "--guidance", "2", "--json"]
+    assert main([*words, "--set", "age=20,70", "sex=F", "slice=3", "--set", "sex=M"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 3
+    rows = manifest(out)
+    assert [(r["age"], r["sex"], r["slice"]) for r in rows] == [
+        ("20.0", "F", "3.0"),
+        ("70.0", "F", "3.0"),
+        ("", "M", ""),
+    ]
+    assert {(r["seed"], r["guidance_scale"]) for r in rows} == {("4", "2.0")}
+    contract = Contract.load(out)
+    assert (out / "grid.png").exists()
+
+    # The NIfTI of slice 3 lies where index 3 of the grid lies, and holds the picture in the scans' unit.
+    image = nibabel.load(out / "nifti" / "000000.nii.gz")
+    assert nibabel.aff2axcodes(image.affine) == ("R", "A", "S")
+    np.testing.assert_allclose(image.affine @ [0, 0, 0, 1], np.array(contract.grid["affine"]) @ [0, 0, 3, 1])
+    picture = np.asarray(Image.open(out / "pictures" / "000000.png"), np.float32) / 255
+    np.testing.assert_allclose(image.get_fdata()[::-1, ::-1, 0].T / 2.55, picture, atol=0.5 / 255 + 1e-3)
+    assert not (out / "nifti" / "000002.nii.gz").exists()  # no slice was asked for
+
+
+def test_same_seed_same_pictures(run_folder, tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert main(["sample", run_folder, "--out", str(tmp_path / name), "--seed", seed, "--set", "age=50"]) == 0
+    a, b, c = (read_pictures(tmp_path / name)[0] for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_an_interrupted_call_keeps_its_pictures_and_goes_on(run_folder, tmp_path, monkeypatch):
+    from brain_diffusion_jax.api import DiffusionModel
+
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    words = ["--set", "age=20,40,60,80", "--each", "2", "--batch", "3"]
+    assert main(["sample", run_folder, "--out", str(whole), *words]) == 0
+    original = DiffusionModel.sample_cells
+
+    def interrupted(self, *args, **settings):
+        for number, batch in enumerate(original(self, *args, **settings)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(DiffusionModel, "sample_cells", interrupted)
+    assert main(["sample", run_folder, "--out", str(part), *words]) == 130
+    monkeypatch.undo()
+    assert len(manifest(part)) == 6
+    with (part / "manifest.csv").open("a") as stream:
+        stream.write("pictures/0000")  # a line torn by the end of the process
+    assert main(["sample", run_folder, "--out", str(part), *words]) == 2  # not without --resume
+    assert main(["sample", run_folder, "--out", str(part), *words, "--resume"]) == 0
+    np.testing.assert_array_equal(read_pictures(whole)[0], read_pictures(part)[0])
+    assert manifest(whole) == manifest(part)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "agee=70"], "nearest: age"),
+        (["--set", "sex=X"], "one of F, M"),
+        (["--set", "age=old"], "a number in years"),
+        (["--set", "age"], "name=value"),
+        (["--set", "age=1", "age=2"], "twice"),
+        (["--each", "0"], "1 or more"),
+        (["--conditions", "nowhere.csv"], "nowhere.csv"),
+        (["--sampler", "ddimm"], "ddim"),
+        (["--steps", "0"], "num_steps"),
+        (["--guidance", "nan"], "guidance_scale"),
+        (["--eta", "3"], "eta"),
+    ],
+)
+def test_bad_input_is_refused_before_a_folder_is_made(run_folder, tmp_path, capsys, words, message):
+    assert main(["sample", run_folder, "--out", str(tmp_path / "new"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_folders_that_hold_something_else_are_left_alone(run_folder, tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert main(["sample", run_folder, "--out", str(tmp_path)]) == 2
+    assert "other files" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    assert main(["sample", str(tmp_path), "--out", str(tmp_path / "x")]) == 2
+    assert "config.json" in capsys.readouterr().err
+
+
+def test_sweep_has_a_cell_for_each_setting_and_resumes(run_folder, tmp_path, capsys):
+    out = tmp_path / "sweep"
+    words = [
+        "sweep",
+        run_folder,
+        "--set",
+        "age=20,80",
+        "--scales",
+        "1,4",
+        "--axis",
+        "eta=0,1",
+        "--out",
+        str(out),
+        "--json",
+    ]
+    assert main(words) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert sorted((c["guidance_scale"], c["eta"]) for c in cells) == [(1, 0), (1, 1), (4, 0), (4, 1)]
+    assert Image.open(out / "grid.png").size == (4 * 12 + 3, 2 * 14 + 1)
+
+    # A cell is what `sample` makes with its settings.
+    one = next(c for c in cells if (c["guidance_scale"], c["eta"]) == (4, 0))
+    assert main(["sample", run_folder, "--set", "age=20,80", "--guidance", "4", "--out", str(tmp_path / "one")]) == 0
+    difference = read_pictures(out / one["cell"])[0] - read_pictures(tmp_path / "one")[0]
+    assert np.abs(difference).max() <= 1.01 / 255
+
+    before = (out / one["cell"] / "pictures" / "000000.png").stat().st_mtime_ns
+    assert main(words) == 2
+    assert main([*words, "--resume"]) == 0
+    assert (out / one["cell"] / "pictures" / "000000.png").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scales", "1,x"], "--scales"),
+        (["--scales", "nan"], "guidance_scale"),
+        (["--axis", "eto=1"], "eta"),
+        (["--axis", "interval=5:1", "--guidance-rules", "interval"], "low"),
+        (["--samplers", "nope"], "ddim"),
+        (["--steps", "1000"], "num_steps"),
+        (["--plugin", "nowhere.py"], "nowhere.py"),
+    ],
+)
+def test_a_sweep_refuses_bad_axes(run_folder, tmp_path, capsys, words, message):
+    assert main(["sweep", run_folder, "--out", str(tmp_path / "new"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
