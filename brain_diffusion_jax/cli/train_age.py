@@ -158,7 +158,7 @@ def variables(run: str | Path, step: int | str | None = None) -> dict[str, Any]:
     from brain_diffusion_jax.training import checkpoints
 
     chosen = checkpoints.best_step(run) if step == "best" else step
-    chosen = checkpoints.saved_steps(run)[-1] if chosen is None else chosen
+    chosen = checkpoints.saved_steps(run)[-1] if chosen is None else int(chosen)
     return {"params": checkpoints.load_params(run, chosen), **checkpoints.load_model_state(run, chosen)}
 
 

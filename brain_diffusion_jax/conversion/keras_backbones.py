@@ -282,10 +282,11 @@ def _differences(theirs: KerasLayer, ours: TracedLayer, inputs: dict[str, KerasL
         return [] if right else [f"{where}: scale, center, axis {found}; expected {(module.use_scale, True, 3)}"]
     assert isinstance(module, nn.Conv)
     activation = "relu" if re.fullmatch(r"block\d_conv\d", ours.path[-1]) else "linear"
+    kernel = tuple(module.kernel_size)  # type: ignore[arg-type]
     strides = module.strides if isinstance(module.strides, tuple) else (module.strides, module.strides)
     checks = {
         "filters": (c["filters"], module.features),
-        "kernel_size": (tuple(c["kernel_size"]), tuple(module.kernel_size)),
+        "kernel_size": (tuple(c["kernel_size"]), kernel),
         "strides": (tuple(c.get("strides", (1, 1))), tuple(strides or (1, 1))),
         "use_bias": (c.get("use_bias", True), module.use_bias),
         "dilation_rate": (tuple(c.get("dilation_rate", (1, 1))), (1, 1)),
@@ -293,7 +294,7 @@ def _differences(theirs: KerasLayer, ours: TracedLayer, inputs: dict[str, KerasL
         "activation": (c.get("activation", "linear"), activation),
         "data_format": (c.get("data_format", "channels_last") or "channels_last", "channels_last"),
     }
-    if math.prod(module.kernel_size) > 1:
+    if math.prod(kernel) > 1:
         explicit = not isinstance(module.padding, str)
         before = inputs.get(theirs.inputs[0]) if theirs.inputs else None
         pads = _padding(before) if before is not None and before.kind == "ZeroPadding2D" else 0

@@ -215,7 +215,8 @@ def _by_order(
     owners: list[KerasLayer], stored: list[tuple[str, Any]], problems: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Keras' own order: trainable weights layer by layer, then all others (frozen ones with them)."""
-    first, second = [], []
+    first: list[tuple[str, str]] = []
+    second: list[tuple[str, str]] = []
     for layer in owners:
         frozen = layer.config.get("trainable") is False
         for kind in layer.weight_kinds:

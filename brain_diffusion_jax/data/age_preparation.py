@@ -68,11 +68,16 @@ def enlarge(pictures: UInt8[np.ndarray, "n rows cols *c"], size: tuple[int, int]
     return pictures[:, row][:, :, col]
 
 
-def published_pictures(volume: Volume, *, jpeg: bool = False) -> Float[np.ndarray, "80 256 256 c"]:
-    """The network's input from a RAS, skull-stripped volume: float32 in [0, 1], c 1, or 3 with jpeg.
+def stored_pictures(volume: Volume, *, jpeg: bool = False) -> UInt8[np.ndarray, "80 256 256 c"]:
+    """The network's input in 8 bit from a RAS, skull-stripped volume; c is 1, or 3 with jpeg.
 
     jpeg: go through JPEG as the published script did, instead of leaving its loss out.
     """
     slices = scaled_slices(on_published_grid(volume))
     pictures = np.stack([through_jpeg(s) for s in slices]) if jpeg else slices[..., None]
-    return enlarge(pictures).astype(np.float32) / np.float32(255)
+    return enlarge(pictures)
+
+
+def published_pictures(volume: Volume, *, jpeg: bool = False) -> Float[np.ndarray, "80 256 256 c"]:
+    """`stored_pictures` as float32 in [0, 1], as the network reads them."""
+    return stored_pictures(volume, jpeg=jpeg).astype(np.float32) / np.float32(255)

@@ -114,9 +114,11 @@ def metrics(age: Ages, predicted: Ages, people: Sequence[str], *, replicates: in
         raise InputError("age evaluation", "predictions", found, "as many finite predictions as ages, at least one")
     result = {}
     for name, metric in METRICS.items():
-        result[name] = interval(
-            lambda rows, m=metric: m(age[rows], predicted[rows]), people, replicates=replicates, seed=seed
-        ).to_json()
+
+        def statistic(rows: np.ndarray, metric: Callable[[Ages, Ages], float] = metric) -> float:
+            return metric(age[rows], predicted[rows])
+
+        result[name] = interval(statistic, people, replicates=replicates, seed=seed).to_json()
     return result
 
 

@@ -122,7 +122,9 @@ def make_age_network(
     if pooling not in ("avg", "max"):
         raise InputError("age_model", "pooling", pooling, "avg or max")
     widths = (dense,) if isinstance(dense, int) else tuple(dense)
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(backbone_options or {}).items()}
+    options: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in dict(backbone_options or {}).items()
+    }
     number = jnp.dtype(dtype)
     trunk = BACKBONES[backbone](
         width=width,

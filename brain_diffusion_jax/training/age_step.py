@@ -114,12 +114,14 @@ def make_loss(
     Pictures whose age is absent have no weight. Metrics: "mae", in years.
     """
 
+    augmentation = how.augmentation
+
     def loss(params: Params, model_state: Any, batch: Batch, key: Key) -> tuple[Array, tuple[Metrics, Any]]:
         augment_key, dropout_key = jax.random.split(key)
         images = to_unit(batch["image"])
-        if how.augmentation is not None:
+        if augmentation is not None:
             chosen = sample_keys(augment_key, batch["index"])
-            images = jax.vmap(lambda x, k: augment(x, k, how.augmentation))(images, chosen)
+            images = jax.vmap(lambda x, k: augment(x, k, augmentation))(images, chosen)
         years = target.years(batch["values"])
         raw, changed = network.apply(
             {"params": _hold(params, how.frozen), **model_state},
@@ -148,7 +150,7 @@ def make_measure(network: AgeNetwork, target: Target) -> Callable[..., Metrics]:
     """measure(params, model_state, batch, key) -> {"validation_loss": [b]}: absolute error in years."""
 
     def measure(params: Params, model_state: Any, batch: Batch, key: Key) -> Metrics:
-        years = network.apply({"params": params, **model_state}, to_unit(batch["image"]))
+        years: Any = network.apply({"params": params, **model_state}, to_unit(batch["image"]))
         return {"validation_loss": jnp.abs(years - target.years(batch["values"]))}
 
     return measure

@@ -1,0 +1,300 @@
+"""Ages of people from their T1 scans, after checking that the scans can be judged.
+
+  brain-diffusion predict-age runs/age sub-01_T1w.nii.gz sub-02_T1w.nii.gz --out ages/
+  brain-diffusion predict-age runs/deepbrainnet --cohort configs/oasis_axial.py cohort.root=FOLDER --out ages/
+
+Scans must be skull-stripped and registered to MNI space; any orientation and intensity unit is read.
+A run trained here prepares scans by its own contract; converted DeepBrainNet files use the published
+preparation (1 mm MNI grid, 185 / 97th percentile, slices z = 45..124, 8 bit, 256x256). A scan with the
+skull on, unregistered, lying otherwise than its header says, or in another unit than the model's is
+refused with the reason in ages.csv; the other people's ages are written, and the exit status is 2.
+Writes ages.csv (the median over slices and its spread), slices.csv and ages.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+GROUP = 20  # people in one compiled call
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="run folder of train-age or convert keras")
+    parser.add_argument("scans", nargs="*", metavar="SCAN", help=".nii or .nii.gz files, or section.key=value")
+    parser.add_argument("--cohort", metavar="CONFIG", help="people of the config's cohort instead of files")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write (new)")
+    parser.add_argument("--preparation", choices=("auto", "contract", "published"), default="auto")
+    parser.add_argument("--jpeg", action="store_true", help="published preparation with its JPEG loss")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CHECK",
+        help="go on in spite of: position, orientation, skull, registration or intensity (a warning stays)",
+    )
+    parser.add_argument("--batch", type=int, default=40, help="slices at once on the device (default 40)")
+    parser.add_argument("--json", action="store_true", help="print the ages as JSON")
+
+
+class Person(NamedTuple):
+    """A scan to judge. age: the true one, where a cohort tells it."""
+
+    name: str
+    path: Path
+    age: float | None = None
+
+
+class Prepared(NamedTuple):
+    """pictures: [n, rows, cols, c], or None with the reason; indices: slice of each."""
+
+    person: Person
+    pictures: Any
+    indices: list[int]
+    notes: list[str]
+    refused: str = ""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from brain_diffusion_jax import api
+    from brain_diffusion_jax.data.scan_checks import KINDS
+    from brain_diffusion_jax.errors import InputError, nearest
+
+    for kind in arguments.allow:
+        if kind not in KINDS:
+            raise InputError("command line", "--allow", kind, nearest(kind, KINDS))
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        raise InputError(arguments.out, "--out", "not empty", "a new folder")
+    model = api.load(arguments.model)
+    if not isinstance(model, api.AgeModel):
+        raise InputError(arguments.model, "kind", model.kind, "age")
+    rows = predict(
+        model,
+        find_people(arguments),
+        preparation=arguments.preparation,
+        jpeg=arguments.jpeg,
+        allowed=tuple(arguments.allow),
+        batch_size=arguments.batch,
+    )
+    write(arguments.out, rows, _correction(arguments.model))
+    if arguments.json:
+        print(json.dumps([{k: v for k, v in row.items() if k not in ("slices", "ages")} for row in rows]))
+    else:
+        print(_table(rows))
+        print(f"{arguments.out}: ages.csv, slices.csv, ages.png")
+    return 2 if any(row["refused"] for row in rows) else 0
+
+
+def find_people(arguments: argparse.Namespace) -> list[Person]:
+    """The scans named on the command line, or those of a cohort."""
+    from brain_diffusion_jax.config import load_config
+    from brain_diffusion_jax.covariates import Schema
+    from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
+    from brain_diffusion_jax.errors import InputError
+
+    if not arguments.cohort:
+        if not arguments.scans:
+            raise InputError("command line", "SCAN", "nothing", "scans, or --cohort CONFIG")
+        paths = [Path(scan) for scan in arguments.scans]
+        return [Person(path.name.removesuffix(".gz").removesuffix(".nii"), path) for path in paths]
+    config = load_config(arguments.cohort, arguments.scans)
+    cohort = read_cohort(CohortSpec(**config.cohort.to_dict()), Schema.from_json(config.covariates))
+    return [Person(s.scan, s.path, s.covariates.get("age")) for s in cohort.scans]  # type: ignore[arg-type]
+
+
+def prepare_person(person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ...]) -> Prepared:
+    """Read, check and cut one scan. rule: a Preparation, or None for the published one. Errors become `refused`."""
+    import warnings
+
+    import numpy as np
+
+    from brain_diffusion_jax.data import age_preparation, nifti, pipeline, scan_checks
+    from brain_diffusion_jax.errors import InputError
+
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            volume = nifti.read_volume(person.path)
+            findings = scan_checks.check_brain(volume)
+            if rule is not None and rule.rule.rule == "fixed":
+                findings += scan_checks.check_fixed_intensity(volume, rule.rule.low, rule.rule.high)
+            notes = scan_checks.refuse(volume, findings, allowed)
+            if rule is None:
+                pictures = age_preparation.stored_pictures(volume, jpeg=jpeg)
+                indices = list(age_preparation.SLICES)
+            else:
+                prepared = pipeline.prepare_volume(person.path, rule)
+                pictures, indices = prepared.pictures[..., None], prepared.indices
+        notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    except InputError as error:
+        return Prepared(person, None, [], [], str(error))
+    return Prepared(person, np.ascontiguousarray(pictures), indices, notes)
+
+
+def _groups(people: Sequence[Person], rule: Any, jpeg: bool, allowed: tuple[str, ...]) -> Iterator[list[Prepared]]:
+    """Groups of GROUP people; the next group is read while the device works on this one."""
+    from concurrent.futures import ThreadPoolExecutor
+    from os import cpu_count
+
+    with ThreadPoolExecutor(max(1, min(4, cpu_count() or 1))) as pool:
+
+        def start(first: int) -> list:
+            members = people[first : first + GROUP]
+            return [pool.submit(prepare_person, person, rule, jpeg, allowed) for person in members]
+
+        waiting = start(0)
+        for first in range(0, len(people), GROUP):
+            current, waiting = waiting, start(first + GROUP)
+            yield [future.result() for future in current]
+
+
+def predict(
+    model: Any,
+    people: Sequence[Person],
+    *,
+    preparation: str = "auto",
+    jpeg: bool = False,
+    allowed: tuple[str, ...] = (),
+    batch_size: int = 40,
+) -> list[dict[str, Any]]:
+    """A row for each person: name, path, true_age, age, spread, mean, slices, ages, notes, refused."""
+    import sys
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from brain_diffusion_jax.evaluation.age_prediction import person_summary, predict_slices
+
+    rule = _rule(model, preparation)
+    apply = model.module.apply
+    pending = []
+    for group in tqdm(
+        _groups(people, rule, jpeg, allowed), total=-(-len(people) // GROUP), unit="group", file=sys.stderr
+    ):
+        good = [item for item in group if item.pictures is not None]
+        images = np.concatenate([item.pictures for item in good]) if good else None
+        # Not waited for: the device works while the next group is read.
+        pending.append((group, None if images is None else predict_slices(apply, model.params, images, batch_size)))
+    rows = []
+    for group, found in pending:
+        ages, place = (np.asarray(found, float) if found is not None else np.zeros(0)), 0
+        for item in group:
+            own = ages[place : place + len(item.indices)]
+            place += len(item.indices)
+            numbers = person_summary(own) if len(own) else {"age": None, "spread": None, "mean": None}
+            rows.append(
+                {
+                    "name": item.person.name,
+                    "path": str(item.person.path),
+                    "true_age": item.person.age,
+                    **numbers,
+                    "slices": item.indices,
+                    "ages": own.tolist(),
+                    "notes": item.notes,
+                    "refused": item.refused,
+                }
+            )
+    return rows
+
+
+def _rule(model: Any, preparation: str) -> Any:
+    """The preparation of the run's contract; None for the published one."""
+    from brain_diffusion_jax.data.contract_preparation import preparation_of
+    from brain_diffusion_jax.errors import InputError
+
+    if preparation == "published" or (preparation == "auto" and model.contract is None):
+        return None
+    if model.contract is None:
+        found = "no contract (converted weights)"
+        raise InputError(model.path, "contract", found, "--preparation published for DeepBrainNet files")
+    return preparation_of(model.contract, model.path)
+
+
+def _correction(run: Path) -> Any:
+    """The bias correction that train-age fitted on validation people; None where the run has none."""
+    import json
+
+    from brain_diffusion_jax.evaluation.age import BiasCorrection
+
+    path = run / "age_report.json"
+    if not path.exists():
+        return None
+    report = json.loads(path.read_text())
+    found = next((report[name]["correction"] for name in ("test", "validation") if name in report), None)
+    return BiasCorrection(found["slope"], found["intercept"]) if found else None
+
+
+def write(out: Path, rows: Sequence[dict[str, Any]], correction: Any = None) -> None:
+    """ages.csv, slices.csv and ages.png; each is complete or absent."""
+    import csv
+
+    out.mkdir(parents=True, exist_ok=True)
+
+    def table(name: str, header: list[str], lines: Iterator[list[Any]]) -> None:
+        part = out / f"{name}.part"
+        with part.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(lines)
+        part.replace(out / name)
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.3f}"
+
+    def lines() -> Iterator[list[Any]]:
+        for row in rows:
+            corrected = float(correction(row["age"])) if correction and row["age"] is not None else None
+            ages = [number(row[k]) for k in ("true_age", "age", "spread", "mean")]
+            yield [row["name"], *ages, number(corrected), len(row["ages"]), "; ".join(row["notes"]), row["refused"]]
+
+    header = ["scan", "true_age", "age", "spread", "mean", "bias_corrected", "slices", "notes", "refused"]
+    table("ages.csv", header, lines())
+    each = (
+        [row["name"], index, number(age)] for row in rows for index, age in zip(row["slices"], row["ages"], strict=True)
+    )
+    table("slices.csv", ["scan", "slice", "age"], each)
+    if any(row["age"] is not None for row in rows):
+        plot(out / "ages.png", [row for row in rows if row["age"] is not None])
+
+
+def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """PNG: up to eight people slice by slice; more as medians with spread, over the true age where known."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    if len(rows) <= 8:
+        for row in rows:
+            (line,) = axes.plot(
+                row["slices"], row["ages"], ".-", linewidth=0.8, label=f"{row['name']}: {row['age']:.1f}"
+            )
+            axes.axhline(row["age"], color=line.get_color(), linewidth=1, linestyle="--")
+        axes.set(xlabel="slice", ylabel="predicted age (years)", title="Each slice, and the median (dashed)")
+        axes.legend(frameon=False, fontsize=8)
+    else:
+        known = all(row["true_age"] is not None for row in rows)
+        ordered = rows if known else sorted(rows, key=lambda row: row["age"])
+        x = [row["true_age"] for row in ordered] if known else list(range(1, len(rows) + 1))
+        ages = [row["age"] for row in ordered]
+        axes.errorbar(x, ages, yerr=[row["spread"] for row in ordered], fmt="o", ms=3.5, lw=0.7)
+        if known:
+            ends = [min(*x, *ages), max(*x, *ages)]
+            axes.plot(ends, ends, color="0.7", linewidth=1, zorder=0)
+        axes.set(xlabel="true age (years)" if known else "person, by predicted age", ylabel="predicted age (years)")
+        axes.set_title(f"{len(rows)} people: median over slices and spread")
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, format="png", dpi=120)
+    part.replace(path)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'scan':<{width}}  {'age':>6}  {'spread':>6}"]
+    for row in rows:
+        ages = f"{row['age']:6.1f}  {row['spread']:6.1f}" if row["age"] is not None else f"{'-':>6}  {'-':>6}"
+        lines.append(f"{row['name']:<{width}}  {ages}  {row['refused'] or '; '.join(row['notes'])}".rstrip())
+    return "\n".join(lines)
