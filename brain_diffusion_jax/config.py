@@ -166,6 +166,24 @@ def base_config() -> ConfigDict:
         dict(sampler="ddim", num_steps=50, eta=0.0, spacing="trailing", guidance_scale=3.0, batch_size=32)
     )
     # The age regressor, and how `train-age` trains it; see models.deep_brain_net and cli.train_age.
+    # The classifier that judges class fidelity; see cli train-class.
+    c.class_model = ConfigDict(
+        dict(
+            target="",  # a categorical covariate; "" is the only one
+            backbone="small_cnn",
+            width=1.5,
+            dense=(128,),
+            dropout=0.3,
+            label_smoothing=0.05,
+            learning_rate=2e-3,
+            weight_decay=0.01,
+            batch_size=64,
+            num_steps=1500,
+            validate_every=100,
+            ema_decay=0.98,
+            augmentation=dict(rotation=8.0, shift=0.04, scale=0.06, gain=0.1, gamma=0.1, noise=0.0, mirror=0.5),
+        )
+    )
     c.age_model = ConfigDict(
         dict(
             backbone="small_cnn",

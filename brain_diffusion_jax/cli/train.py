@@ -56,7 +56,7 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     )
     task = fit.Task(
         kind="diffusion",
-        init=diffusion_step.make_init(module, (*contract.image_size, 1), len(schema.names)),
+        init=diffusion_step.make_init(module, (*contract.image_size, 1), len(schema.names), loss),
         make_loss=lambda axis_name: diffusion_step.make_loss(module, process, loss),
         measure=diffusion_step.make_measure(module, process),
     )
@@ -123,7 +123,7 @@ def sample_grid(module: Any, process: Any, config: Any, validation: dict[str, An
     from brain_diffusion_jax.covariates import Condition
     from brain_diffusion_jax.data import picture_grid
     from brain_diffusion_jax.diffusion import levels, samplers, sweep
-    from brain_diffusion_jax.training.diffusion_step import to_unit
+    from brain_diffusion_jax.training.diffusion_step import network_params, to_unit
 
     rows = np.linspace(0, len(validation["image"]) - 1, columns).astype(int)
     condition = Condition(validation["values"][rows], validation["present"][rows])
@@ -136,7 +136,7 @@ def sample_grid(module: Any, process: Any, config: Any, validation: dict[str, An
         return module.apply({"params": params}, x, t, *condition, train=False)
 
     def draw(params: Any) -> np.ndarray:
-        denoise = process.denoise_fn(jax.tree_util.Partial(network, params))
+        denoise = process.denoise_fn(jax.tree_util.Partial(network, network_params(params)))
         samples = sweep.sweep(denoise, samplers.get("ddim"), points, noise, condition, jax.random.key(1), scales)
         units = np.asarray(process.to_unit(samples))[..., 0].reshape(-1, *real.shape[1:])
         return picture_grid.tile(np.concatenate([real, units]), columns)

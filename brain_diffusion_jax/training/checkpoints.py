@@ -1,15 +1,11 @@
 """Run folders: runs/<name>/{config.json, contract.json, checkpoints/, metrics.jsonl, samples/}.
 
-A checkpoint holds the items `params`, `ema`, `rest` (optimizer and the other fields of TrainState) and
-`host` (JSON: the loader's place and what else lives outside the step). Orbax writes it beside and
-renames it when whole, so a killed save leaves nothing that is taken for a checkpoint.
+What a checkpoint holds, and how it is saved and restored, is in `store`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +15,10 @@ import numpy as np
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training.state import TrainState
+from brain_diffusion_jax.training.store import FOLDER, Keep, Store, saved_steps
 
 CONFIG = "config.json"
-FOLDER = "checkpoints"
 NOT_NETWORK = "uncertainty"  # trained beside the network, no part of it; see losses in diffusion_step
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Which checkpoints stay: the last n, the n of lowest validation loss, every n-th step (0: none)."""
-
-    last: int = 2
-    best: int = 1
-    every: int = 0
 
 
 def write_json(path: Path, items: Any) -> None:
@@ -88,12 +73,6 @@ def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contr
             contract.save(run)
         write_json(run / CONFIG, {"kind": kind, **{k: v for k, v in config.items() if k != "kind"}})
     return bool(saved_steps(run))
-
-
-def saved_steps(run: str | Path) -> list[int]:
-    """Steps of the finished checkpoints, ascending."""
-    folder = Path(run) / FOLDER
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
 
 
 def _numpy_tree(path: Path) -> Any:
@@ -169,102 +148,16 @@ def write_run(
     return run
 
 
-class Checkpoints:
-    """Asynchronous saves and restores of one run."""
-
-    def __init__(self, run: str | Path, keep: Keep = Keep()) -> None:
-        import orbax.checkpoint as ocp
-        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, EveryNSteps, LatestN
-
-        self.run = Path(run)
-        policies: list[Any] = [LatestN(max(keep.last, 1))]
-        if keep.best:
-            policies.append(
-                BestN(
-                    get_metric_fn=lambda m: -m["validation_loss"], n=keep.best, keep_checkpoints_without_metrics=False
-                )
-            )
-        if keep.every:
-            policies.append(EveryNSteps(keep.every))
-        self.folder = (self.run / FOLDER).absolute()
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy(policies), cleanup_tmp_directories=True
-            ),
-        )
-
-    def save(self, state: TrainState, host: dict[str, Any], validation_loss: float | None = None) -> int:
-        """Begin saving `state` under its own step; returns the step. Already saved: nothing is done."""
-        import orbax.checkpoint as ocp
-
-        step = int(state.step)
-        if step in self._manager.all_steps():
-            return step
-        items = {
-            "params": ocp.args.PyTreeSave(state.params),
-            "ema": ocp.args.PyTreeSave(state.ema),
-            "rest": ocp.args.PyTreeSave(_rest(state)),
-            "host": ocp.args.JsonSave(host),
-        }
-        if jax.tree.leaves(state.model_state):
-            items["model_state"] = ocp.args.PyTreeSave(state.model_state)
-        metrics = None if validation_loss is None else {"validation_loss": validation_loss}
-        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
-        return step
-
-    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest checkpoint that can be read, in the shapes and shardings of `like`; None if there is none.
-
-        like: arrays or ShapeDtypeStructs with shardings. Unreadable ones are named and skipped.
-        """
-        import orbax.checkpoint as ocp
-
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                args: dict[str, Any] = {
-                    "params": ocp.args.PyTreeRestore(like.params, restore_args=_restore_args(like.params)),
-                    "ema": ocp.args.PyTreeRestore(like.ema, restore_args=_restore_args(like.ema)),
-                    "rest": ocp.args.PyTreeRestore(_rest(like), restore_args=_restore_args(_rest(like))),
-                    "host": ocp.args.JsonRestore(),
-                }
-                if jax.tree.leaves(like.model_state):
-                    args["model_state"] = ocp.args.PyTreeRestore(
-                        like.model_state, restore_args=_restore_args(like.model_state)
-                    )
-                found = self._manager.restore(step, args=ocp.args.Composite(**args))
-            except Exception as error:
-                logger.warning("checkpoint %s: unreadable, skipped (%s)", self.folder / str(step), error)
-                continue
-            state = like.replace(
-                params=found["params"],
-                ema=found["ema"],
-                model_state=found["model_state"] if "model_state" in args else like.model_state,
-                **found["rest"],
-            )
-            return state, found["host"]
-        return None
-
-    def wait(self) -> None:
-        """Return when the save under way is whole on disk; raises what it raised."""
-        self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        self._manager.close()
-
-
-def _rest(state: TrainState) -> dict[str, Any]:
-    return {
-        "step": state.step,
-        "opt_state": state.opt_state,
-        "power_ema": state.power_ema,
-        "lr_scale": state.lr_scale,
-    }
-
-
-def _restore_args(tree: Any) -> Any:
-    import orbax.checkpoint as ocp
-
-    return jax.tree.map(
-        lambda a: ocp.ArrayRestoreArgs(sharding=a.sharding, global_shape=a.shape, dtype=a.dtype, strict=True), tree
-    )
+__all__ = [
+    "Keep",
+    "Store",
+    "best_step",
+    "load_model_state",
+    "load_params",
+    "open_run",
+    "read_config",
+    "read_contract",
+    "saved_steps",
+    "write_json",
+    "write_run",
+]

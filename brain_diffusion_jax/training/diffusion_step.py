@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
@@ -18,11 +19,17 @@ from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, StepFn, bu
 
 # Multiples of it modulo 1 are evenly spread for any count (Kronecker sequence of the golden ratio).
 GOLDEN = 0.6180339887498949
+# Trained beside the network, no part of it: w of the learned uncertainty.
+UNCERTAINTY = "uncertainty"
+_FEATURES = 64
 
 
 @dataclass(frozen=True)
 class DiffusionLoss:
-    """drop_probability: of the whole condition; drop_each: of one covariate, on top. loss, loss_weight: see losses.
+    """drop_probability: of the whole condition; drop_each: of one covariate, on top. loss: see losses.
+
+    loss_weight: see losses; or "uncertainty", learned (Karras et al. 2024, eq. 21: exp(-u) L + u with u
+    linear in Fourier features of log-SNR), which balances the noise levels by itself.
 
     batch_size: of all devices and accumulation parts together; times are spread evenly over it.
     """
@@ -32,6 +39,19 @@ class DiffusionLoss:
     drop_each: float = 0.0
     loss: str = "mse"
     loss_weight: str = "none"
+
+
+def network_params(params: Params) -> Params:
+    """Parameters without what is trained beside the network."""
+    return {k: v for k, v in params.items() if k != UNCERTAINTY}
+
+
+def uncertainty(weight: Float[Array, " features"], log_snr: Float[Array, " batch"]) -> Float[Array, " batch"]:
+    """u of each sample; 0 for the initial weight of 0."""
+    rng = np.random.default_rng(0)
+    frequencies, phases = rng.standard_normal(_FEATURES), rng.random(_FEATURES)
+    angles = 2 * np.pi * (log_snr[:, None] / 4.0 * frequencies + phases)
+    return jnp.cos(angles) @ weight * np.sqrt(2.0 / _FEATURES)
 
 
 def to_unit(image: Array) -> Float[Array, "batch *spatial channels"]:
@@ -75,7 +95,7 @@ def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> L
         x = process.add_noise(x0, eps, level)
         present = drop_conditions(drop_key, batch["present"], settings.drop_probability, settings.drop_each, index)
         output: Any = module.apply(
-            {"params": params, **model_state},
+            {"params": network_params(params), **model_state},
             x,
             level.t,
             batch["values"],
@@ -85,9 +105,14 @@ def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> L
         )
         target = process.target(x0, eps, level)
         error = losses.per_sample_loss(output, target, settings.loss)
-        weight = losses.loss_weight(settings.loss_weight, process.log_snr(level), process.prediction)
+        log_snr = process.log_snr(level)
+        if settings.loss_weight == UNCERTAINTY:
+            u = uncertainty(params[UNCERTAINTY]["weight"], log_snr)
+            value = jnp.mean(jnp.exp(-u) * error + u)
+        else:
+            value = jnp.mean(losses.loss_weight(settings.loss_weight, log_snr, process.prediction) * error)
         mse = losses.per_sample_loss(output, target, "mse")
-        return jnp.mean(weight * error), ({"mse": jnp.mean(mse)}, model_state)
+        return value, ({"mse": jnp.mean(mse)}, model_state)
 
     return loss
 
@@ -108,20 +133,23 @@ def make_measure(module: nn.Module, process: Process):
         eps = _noise(key, index, x0.shape[1:])
         x = process.add_noise(x0, eps, level)
         output: Any = module.apply(
-            {"params": params, **model_state}, x, level.t, batch["values"], batch["present"], train=False
+            {"params": network_params(params), **model_state}, x, level.t, batch["values"], batch["present"], train=False
         )
         return {"validation_loss": losses.per_sample_loss(output, process.target(x0, eps, level), "mse")}
 
     return measure
 
 
-def make_init(module: nn.Module, image_shape: tuple[int, ...], covariates: int):
-    """init(key) -> variables, for pictures [*spatial, c]."""
+def make_init(module: nn.Module, image_shape: tuple[int, ...], covariates: int, settings: DiffusionLoss | None = None):
+    """init(key) -> variables, for pictures [*spatial, c]; with the loss's own parameters where it has any."""
 
     def init(key: Key) -> dict[str, Any]:
         x = jnp.zeros((1, *image_shape), jnp.float32)
         null = jnp.zeros((1, covariates), jnp.float32), jnp.zeros((1, covariates), bool)
-        return dict(module.init(key, x, jnp.zeros((1,), jnp.float32), *null))
+        variables = dict(module.init(key, x, jnp.zeros((1,), jnp.float32), *null))
+        if settings is not None and settings.loss_weight == UNCERTAINTY:
+            variables["params"] = {**variables["params"], UNCERTAINTY: {"weight": jnp.zeros(_FEATURES)}}
+        return variables
 
     return init
 

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints, loop, mesh, optimizer, stopping
+from brain_diffusion_jax.training import checkpoints, distributed, flops, hooks, loop, mesh, optimizer, stopping
+from brain_diffusion_jax.training.hooks import Judgement, MeasureFn
 from brain_diffusion_jax.training.metrics import MetricsWriter
-from brain_diffusion_jax.training.prefetch import Loader, Prefetch
+from brain_diffusion_jax.training.prefetch import Loader, Placed, Prefetch
+from brain_diffusion_jax.training.program import memory_gib
 from brain_diffusion_jax.training.settings import TrainSettings
-from brain_diffusion_jax.training.state import TrainState, count_parameters, create
-from brain_diffusion_jax.training.step import LossFn, build_step
+from brain_diffusion_jax.training.state import TrainState, create
+from brain_diffusion_jax.training.step import VOTE, LossFn, build_step
 
 logger = logging.getLogger(__name__)
-# (params, model_state, batch, key) -> {name: [b]}; "validation_loss" must be among the names.
-MeasureFn = Callable[[Any, Any, Any, Any], Mapping[str, jax.Array]]
+SKIPPED = "skipped_batches.json"
+MOST_ROLLBACKS = 20
 
 
 @dataclass(frozen=True)
@@ -71,37 +73,63 @@ def fit(
     seed: int = 0,
     draw_samples: Callable[[Any], np.ndarray] | None = None,
     show_progress: bool = True,
+    profile_steps: int = 0,
 ) -> Outcome:
     """Train `task` in folder `run`, going on from its last checkpoint if it holds one.
 
     batch_size: of all processes together. validation: stacked arrays (images etc.), measured whole.
     draw_samples: EMA parameters -> uint8 picture, kept in run/samples every settings.sample_every steps.
-    Ctrl-C and SIGTERM save and return; see Outcome.exit_code.
+    Ctrl-C and SIGTERM save and return; see Outcome.exit_code. profile_steps: length of a trace.
     """
     run = Path(run)
     layout = mesh.make_layout(settings.parallelism, settings.data_parallel, settings.fsdp)
     mesh.require_divisible(batch_size, layout.devices, settings.accumulation, jax.process_count())
-    with stopping.lock(run), stopping.Signals() as signals:
-        checkpoints.open_run(run, task.kind, config, contract)
+    distributed.require_agreement({"config": config, "batch_size": batch_size})
+    with stopping.lock(run, jax.process_index() == 0), stopping.Signals() as signals:
+        if jax.process_index() == 0:
+            checkpoints.open_run(run, task.kind, config, contract)
+        distributed.barrier("run folder open")
         keep = checkpoints.Keep(settings.keep_last, settings.keep_best, settings.keep_every)
-        store = checkpoints.Checkpoints(run, keep)
+        store = checkpoints.Store(run, keep)
         try:
             fitting = _Fitting(task, run, layout, store, settings, optimizer_settings, batch_size, seed)
-            return fitting.train(loader, validation, signals, draw_samples, show_progress)
+            return fitting.train(loader, validation, signals, draw_samples, show_progress, profile_steps)
         finally:
             store.close()
 
 
+@dataclass
+class _Position:
+    """Where a start, or a new start after a rollback, begins."""
+
+    state: TrainState
+    step: int = 0
+    batch: int = 0
+    place: Any = None
+
+
+@dataclass
 class _Fitting:
     """The parts of one run, put together."""
 
-    def __init__(self, task, run, layout, store, settings, optimizer_settings, batch_size, seed) -> None:
-        self.task, self.run, self.layout, self.store, self.settings = task, run, layout, store, settings
-        self.batch_size, self.seed = batch_size, seed
-        self.key = jax.random.key(seed)
-        self.tx = optimizer.make(optimizer_settings, settings.num_steps)
-        self.rate = optimizer.learning_rate(optimizer_settings, settings.num_steps)
-        self.validation_loss: float | None = None
+    task: Task
+    run: Path
+    layout: mesh.Layout
+    store: checkpoints.Store
+    settings: TrainSettings
+    optimizer_settings: optimizer.OptimizerSettings
+    batch_size: int
+    seed: int
+    judgement: Judgement = field(default_factory=Judgement)
+    skipped: list[int] = field(default_factory=list)
+    rows: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.key = jax.random.key(self.seed)
+        self.tx = optimizer.make(self.optimizer_settings, self.settings.num_steps)
+        self.rate = optimizer.learning_rate(self.optimizer_settings, self.settings.num_steps)
+        if (self.run / SKIPPED).exists():
+            self.skipped = json.loads((self.run / SKIPPED).read_text())
 
     def init(self, key) -> TrainState:
         return create(self.task.init(key), self.tx, self.settings.power_ema)
@@ -114,130 +142,164 @@ class _Fitting:
             ema_decay=s.ema_decay,
             power_ema=s.power_ema,
             accumulation=s.accumulation,
+            spike_factor=s.spike_factor,
             axis_name=axis_name,
         )
 
-    def start(self, loader: Loader) -> tuple[TrainState, dict[str, Any]]:
-        """A new state, or the one of the newest readable checkpoint with the loader put back to its place."""
-        state = self.layout.create(self.init, jax.random.fold_in(self.key, 0))
-        found = self.store.restore(self.layout.stored(state))
+    def start(self) -> _Position:
+        """The newest readable checkpoint, or a new state where there is none."""
+        key = jax.random.fold_in(self.key, 0)
+        found = self.store.restore(self.layout.abstract(self.init, key))
         if found is None:
-            return state, {}
+            return _Position(self.layout.create(self.init, key))
         stored, host = found
         if host.get("seed", self.seed) != self.seed:
             raise InputError(self.run, "seed", self.seed, f"{host['seed']}, as the run was started with")
-        if host.get("loader") is not None:
-            loader.set_state(_decode(host["loader"]))
-        self.validation_loss = host.get("validation_loss")
-        return self.layout.load(stored), host
+        vars(self.judgement).update(vars(Judgement.from_json(host.get("judgement", {}))))
+        step = int(stored.step)
+        place = _decode(host["loader"]) if host.get("loader") is not None else None
+        return _Position(self.layout.load(stored), step, host.get("batch", step), place)
 
-    def train(self, loader, validation, signals, draw_samples, show_progress) -> Outcome:
+    def train(self, loader, validation, signals, draw_samples, show_progress, profile_steps) -> Outcome:
         s = self.settings
-        state, _ = self.start(loader)
-        first = int(self.layout.stored(state).step)
-        if first:
-            logger.info("%s: going on from step %d", self.run, first)
-        local = self.batch_size // jax.process_count()
-        offset = jax.process_index() * local
-
-        def prepare(batch: dict[str, np.ndarray]) -> Any:
-            # A sample's random draws depend on its place in the global batch and on nothing else.
-            index = np.arange(offset, offset + local, dtype=np.int32)
-            return self.layout.place({**batch, "index": index})
-
-        writer = MetricsWriter(self.run, first) if jax.process_index() == 0 else None
-        bar = _bar(first, s.num_steps, show_progress)
-        hooks = [*self._validation_hooks(validation), *self._sample_hooks(draw_samples, writer)]
-        hooks.append(loop.Hook(s.checkpoint_every, self._save, at_end=True))
-        rows: dict[str, float] = {}
-
-        def log(step: int, row: dict[str, float]) -> None:
-            row = {**row, "learning_rate": float(self.rate(step - 1))}
-            rows.update(row)
-            if writer is not None:
-                writer.write(step, row)
-            shown = {k: f"{row[k]:.4g}" for k in ("loss", "validation_loss", "images_per_s") if k in row}
-            bar.set_postfix(shown, refresh=False)
-
-        prefetch = Prefetch(loader, prepare)
+        fresh = loader.get_state()
+        position = self.start()
+        if position.step:
+            logger.info("%s: going on from step %d", self.run, position.step)
+        if s.early_stopping and self.judgement.since_best >= s.early_stopping:
+            return Outcome(self.run, position.step, hooks.EARLY_STOPPING, {})
+        chief = jax.process_index() == 0
+        writer = MetricsWriter(self.run, position.step) if chief else None
+        bar = _bar(position.step, s.num_steps, show_progress)
+        program = self.layout.compile(self.make_step)
+        called = self._hooks(validation, draw_samples, writer, position.step, profile_steps)
+        reporting = loop.Reporting(
+            s.log_every,
+            lambda step, row: self._log(step, row, program, writer, bar),
+            self._on_bad,
+            lambda: bar.update(1),
+        )
         try:
-            progress = loop.run(
-                state,
-                self.layout.compile(self.make_step),
-                prefetch,
-                self.key,
-                start=first,
-                num_steps=s.num_steps,
-                batch_size=self.batch_size,
-                log_every=s.log_every,
-                log=log,
-                hooks=hooks,
-                should_stop=lambda: signals.reason,
-                tick=lambda step, loss: bar.update(1),
-            )
-            self.store.wait()
+            while True:
+                loader.set_state(position.place if position.place is not None else fresh)
+                prefetch = Prefetch(loader, lambda arrays: self._place(arrays, signals), position.batch, self.skipped)
+                try:
+                    progress = self._steps(program, prefetch, position, reporting, called, signals)
+                    self.store.wait()
+                    return Outcome(self.run, progress.step, progress.stop, self.rows)
+                except loop.BadBatch as bad:
+                    if s.on_nan != "rollback":
+                        raise InputError(self.run, "loss", str(bad), _remedy(self.store)) from bad
+                    position = self._roll_back(bad)
+                    bar.reset(s.num_steps)
+                    bar.update(position.step)
+                    if writer is not None:
+                        writer.cut(position.step)
+                finally:
+                    prefetch.close()
         finally:
-            prefetch.close()
             bar.close()
             if writer is not None:
                 writer.close()
-        return Outcome(self.run, progress.step, progress.stop, rows)
+
+    def _steps(self, program, prefetch, position: _Position, reporting, called, signals) -> loop.Progress:
+        single = jax.process_count() == 1
+        return loop.run(
+            position.state,
+            program,
+            prefetch,
+            self.key,
+            start=position.step,
+            num_steps=self.settings.num_steps,
+            batch_size=self.batch_size,
+            reporting=reporting,
+            hooks=called,
+            should_stop=(lambda: signals.reason) if single else (lambda: ""),
+            voted=stopping.PREEMPTED,
+        )
+
+    def _place(self, arrays: dict[str, np.ndarray], signals: stopping.Signals) -> Any:
+        """This process's part of a batch, numbered and put on its devices."""
+        # A sample's random draws depend on its place in the global batch and on nothing else.
+        local = self.batch_size // jax.process_count()
+        offset = jax.process_index() * local
+        extra = {"index": np.arange(offset, offset + local, dtype=np.int32)}
+        if jax.process_count() > 1:
+            extra[VOTE] = np.full(local, bool(signals.reason), np.float32)
+        return self.layout.place({**arrays, **extra})
+
+    def _log(self, step: int, row: dict[str, float], program, writer, bar) -> None:
+        row = {**row, "learning_rate": float(self.rate(step - 1)), "memory_gib": memory_gib()}
+        speed = program.flops * row["steps_per_s"]
+        row["tflops_per_s"] = speed / 1e12
+        peak = self.settings.peak_tflops * 1e12 or flops.peak_flops(jax.devices()[0].device_kind)
+        if peak:
+            row["model_flops_utilisation"] = speed / (peak * self.layout.devices)
+        self.rows = {**self.rows, **row}
+        if writer is not None:
+            writer.write(step, row)
+        names = ("loss", "validation_loss", "images_per_s", "model_flops_utilisation", "data_wait_share", "memory_gib")
+        bar.set_postfix({k.replace("_per_s", "/s"): f"{self.rows[k]:.4g}" for k in names if k in self.rows})
+
+    def _on_bad(self, bad: loop.BadBatch) -> None:
+        if self.settings.on_nan != "skip":
+            raise bad
+        logger.warning("%s; its update was left out", bad)
+
+    def _roll_back(self, bad: loop.BadBatch) -> _Position:
+        """The state of the last checkpoint, with the bad batch on the list of those to pass over."""
+        if len(self.skipped) >= MOST_ROLLBACKS:
+            raise InputError(self.run, "loss", f"{bad}, after {MOST_ROLLBACKS} rollbacks", "a run that converges")
+        self.skipped.append(bad.batch)
+        if jax.process_index() == 0:
+            checkpoints.write_json(self.run / SKIPPED, self.skipped)
+        self.store.wait()
+        self.judgement.__init__()  # type: ignore[misc]
+        position = self.start()
+        logger.warning("%s; rolled back to step %d, and the batch will be passed over", bad, position.step)
+        return position
 
     def _save(self, progress: loop.Progress) -> None:
-        host = {"seed": self.seed, "loader": _encode(progress.place), "validation_loss": self.validation_loss}
-        self.store.save(self.layout.stored(progress.state), host, self.validation_loss)
+        host = {
+            "seed": self.seed,
+            "loader": _encode(progress.place),
+            "batch": progress.batch,
+            "judgement": self.judgement.to_json(),
+        }
+        self.store.save(self.layout.stored(progress.state), host, self.judgement.last)
 
-    def _validation_hooks(self, validation: dict[str, np.ndarray] | None) -> list[loop.Hook]:
-        if validation is None or not self.settings.validate_every:
-            return []
-        key = jax.random.key(0)  # not of the run's seed: losses of runs are comparable
+    def _hooks(self, validation, draw_samples, writer, first: int, profile_steps: int) -> list[loop.Hook]:
+        s = self.settings
+        made = [hooks.trace(self.run, first, profile_steps)]
+        if validation is not None and s.validate_every:
+            made.append(
+                hooks.validation(
+                    self.layout,
+                    self.task.measure,
+                    validation,
+                    self.batch_size,
+                    s.validate_every,
+                    self.judgement,
+                    self.optimizer_settings,
+                    s.early_stopping,
+                )
+            )
+        if draw_samples is not None and s.sample_every:
+            made.append(hooks.pictures(self.layout, draw_samples, self.run, s.sample_every, writer))
+        if s.power_ema and s.snapshot_every:
+            made.append(loop.Hook(s.snapshot_every, self._snapshot, at_end=True))
+        return [*made, loop.Hook(s.checkpoint_every, self._save, at_end=True, on_stop=True)]
 
-        def measure(params, model_state, batch):
-            weight = batch["weight"]
-            found = self.task.measure(params, model_state, {k: v for k, v in batch.items() if k != "weight"}, key)
-            return {k: jnp.sum(v * weight) for k, v in found.items()}
-
-        compiled = self.layout.evaluate(measure)
-        batches = [self.layout.place_global(b) for b in _batches(validation, self.batch_size)]
-        count = len(next(iter(validation.values())))
-
-        def call(progress: loop.Progress) -> None:
-            sums = [compiled(progress.state.ema, progress.state.model_state, batch) for batch in batches]
-            totals = jax.tree.map(lambda *parts: sum(float(p) for p in parts) / count, *sums)
-            progress.row.update(totals)
-            self.validation_loss = totals["validation_loss"]
-
-        return [loop.Hook(self.settings.validate_every, call, at_end=True)]
-
-    def _sample_hooks(self, draw: Callable[[Any], np.ndarray] | None, writer: MetricsWriter | None) -> list[loop.Hook]:
-        if draw is None or not self.settings.sample_every:
-            return []
-
-        def call(progress: loop.Progress) -> None:
-            from PIL import Image
-
-            ema = self.layout.stored(progress.state).ema
-            picture = draw({k: v for k, v in ema.items() if k != checkpoints.NOT_NETWORK})
-            if writer is not None:
-                folder = self.run / "samples"
-                folder.mkdir(exist_ok=True)
-                Image.fromarray(np.asarray(picture)).save(folder / f"step_{progress.step:07d}.png")
-                writer.image(progress.step, "samples", np.asarray(picture))
-
-        return [loop.Hook(self.settings.sample_every, call, at_end=True)]
+    def _snapshot(self, progress: loop.Progress) -> None:
+        self.store.snapshot(progress.step, self.layout.stored(progress.state).power_ema)
 
 
-def _batches(arrays: dict[str, np.ndarray], batch_size: int) -> list[dict[str, np.ndarray]]:
-    """Equal batches with "index" and "weight", the last filled up with its first sample at weight 0."""
-    count = len(next(iter(arrays.values())))
-    parts = []
-    for first in range(0, count, batch_size):
-        index = np.arange(first, first + batch_size, dtype=np.int32)
-        inside = index < count
-        rows = np.where(inside, index, first)
-        part = {k: np.asarray(v)[rows] for k, v in arrays.items()}
-        parts.append({**part, "index": index, "weight": inside.astype(np.float32)})
-    return parts
+def _remedy(store: checkpoints.Store) -> str:
+    steps = store.steps()
+    return (
+        "a finite loss without spikes; train.on_nan=skip leaves such a batch out, rollback goes back first "
+        f"(last checkpoint: {steps[-1] if steps else 'none'})"
+    )
 
 
 def _bar(first: int, total: int, show: bool):
@@ -255,4 +317,4 @@ def _decode(place: Any) -> Any:
     return base64.b64decode(place["base64"]) if isinstance(place, dict) and set(place) == {"base64"} else place
 
 
-__all__ = ["Outcome", "Task", "count_parameters", "fit"]
+__all__ = ["MeasureFn", "Outcome", "Placed", "Task", "fit"]

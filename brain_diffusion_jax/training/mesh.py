@@ -15,6 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from brain_diffusion_jax.array_types import Key
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.training import flops
+from brain_diffusion_jax.training.program import StepProgram
 from brain_diffusion_jax.training.state import TrainState
 from brain_diffusion_jax.training.step import Batch, Metrics, StepFn
 
@@ -29,9 +31,11 @@ class Layout(Protocol):
     devices: int
 
     def create(self, init: Callable[[Key], TrainState], key: Key) -> TrainState: ...
+    def abstract(self, init: Callable[[Key], TrainState], key: Key) -> TrainState: ...
+    def local_params(self, params: Any) -> Any: ...
     def place(self, batch: dict[str, np.ndarray]) -> Batch: ...
     def place_global(self, batch: dict[str, np.ndarray]) -> Batch: ...
-    def compile(self, make_step: Callable[[str | None], StepFn]) -> StepFn: ...
+    def compile(self, make_step: Callable[[str | None], StepFn]) -> StepProgram | PmapProgram: ...
     def evaluate(self, fn: Callable[..., Metrics]) -> Callable[..., Metrics]: ...
     def stored(self, state: TrainState) -> TrainState: ...
     def load(self, stored: TrainState) -> TrainState: ...
@@ -85,8 +89,14 @@ class JitLayout:
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.shardings: Any = None
 
+    def abstract(self, init, key):
+        """Shapes and shardings of the state as checkpoints hold it."""
+        shapes = jax.eval_shape(init, key)
+        self.shardings = state_shardings(self.mesh, shapes)
+        return jax.tree.map(_with_sharding, shapes, self.shardings)
+
     def create(self, init, key):
-        self.shardings = state_shardings(self.mesh, jax.eval_shape(init, key))
+        self.abstract(init, key)
         return jax.jit(init, out_shardings=self.shardings)(key)
 
     def place(self, batch):
@@ -105,16 +115,23 @@ class JitLayout:
         return {name: put(array) for name, array in batch.items()}
 
     def compile(self, make_step):
-        return jax.jit(
+        jitted = jax.jit(
             make_step(None),
             in_shardings=(self.shardings, self.batch_sharding, self.replicated),
             out_shardings=(self.shardings, self.replicated),
             donate_argnums=0,
         )
+        return StepProgram(jitted)
 
     def evaluate(self, fn):
         """fn(params, model_state, batch) -> metrics, compiled; params as they lie."""
         return jax.jit(fn, out_shardings=self.replicated)
+
+    def local_params(self, params):
+        """Parameters that this process can use alone: as they lie, or gathered where other processes hold parts."""
+        if jax.process_count() == 1:
+            return params
+        return jax.tree.map(np.asarray, jax.jit(lambda p: p, out_shardings=self.replicated)(params))
 
     def stored(self, state):
         return state
@@ -132,11 +149,16 @@ class PmapLayout:
         # In checkpoints a pmap state is an ordinary replicated one, so that any layout restores it.
         self.mesh = make_mesh()
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
-        self.shardings: Any = None
+
+    def abstract(self, init, key):
+        shapes = jax.eval_shape(init, key)
+        return jax.tree.map(lambda shape: _with_sharding(shape, self.replicated), shapes)
 
     def create(self, init, key):
-        self.shardings = jax.tree.map(lambda _: self.replicated, jax.eval_shape(init, key))
-        return self.load(jax.jit(init, out_shardings=self.shardings)(key))
+        return self.load(jax.jit(init, out_shardings=self.replicated)(key))
+
+    def local_params(self, params):
+        return jax.tree.map(_first, params)
 
     def place(self, batch):
         local = self.local
@@ -147,12 +169,7 @@ class PmapLayout:
 
     def compile(self, make_step):
         step = jax.pmap(make_step(PMAP_AXIS), axis_name=PMAP_AXIS, in_axes=(0, 0, None), donate_argnums=0)
-
-        def run(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
-            state, metrics = step(state, batch, key)
-            return state, jax.tree.map(lambda m: m.addressable_shards[0].data.reshape(()), metrics)
-
-        return run
+        return PmapProgram(step, self.devices)
 
     def evaluate(self, fn):
         """fn(params, model_state, batch), the whole batch on the first local device of every process."""
@@ -175,6 +192,24 @@ class PmapLayout:
             return np.stack([np.asarray(leaf.addressable_data(0))] * self.local)
 
         return jax.tree.map(stack, stored)  # the first step puts it on the devices
+
+
+class PmapProgram:
+    """A pmapped step whose metrics are those of the first local device (all are equal)."""
+
+    def __init__(self, step: Any, devices: int) -> None:
+        self._step, self._devices = step, devices
+        self.flops = 0.0
+
+    def __call__(self, state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+        if not self.flops:
+            self.flops = flops.count(jax.make_jaxpr(self._step)(state, batch, key)) * self._devices
+        state, metrics = self._step(state, batch, key)
+        return state, jax.tree.map(_first, metrics)
+
+
+def _with_sharding(shape: Any, sharding: NamedSharding) -> Any:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
 
 def _first(leaf: jax.Array) -> jax.Array:

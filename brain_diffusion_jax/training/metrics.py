@@ -29,17 +29,25 @@ class MetricsWriter:
     """Appends rows to metrics.jsonl and TensorBoard; rows past `step` (of a killed run) are cut first."""
 
     def __init__(self, run: str | Path, step: int = 0) -> None:
+        self._run = Path(run)
+        self._open(step)
+
+    def _open(self, step: int) -> None:
         from tensorboardX import SummaryWriter
 
-        run = Path(run)
-        path = run / JSONL
+        path = self._run / JSONL
         if path.exists():
-            kept = read_jsonl(run, step)
+            kept = read_jsonl(self._run, step)
             part = path.with_name(path.name + ".part")
             part.write_text("".join(json.dumps(row) + "\n" for row in kept))
             part.replace(path)
         self._file = path.open("a")
-        self._board = SummaryWriter(str(run), purge_step=step + 1 if step else None)
+        self._board = SummaryWriter(str(self._run), purge_step=step + 1 if step else None)
+
+    def cut(self, step: int) -> None:
+        """Take back the rows past `step`, after a rollback."""
+        self.close()
+        self._open(step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One row; numbers that are not finite become null in JSON."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,29 +20,47 @@ class Loader(Protocol):
 
 
 class Placed(NamedTuple):
-    """A batch on the devices. place: the loader's state that yields the next batch; waited_s: blocked on data."""
+    """A batch on the devices. place: the loader's state that yields the next batch; waited_s: blocked on data.
+
+    number: of the batch since the run began, those that were skipped included.
+    """
 
     batch: Any
     place: Any
+    number: int
     waited_s: float
 
 
 class Prefetch:
-    """Iterates over `Placed`, `depth` ahead, in one thread. Closing it ends the thread."""
+    """Iterates over `Placed`, `depth` ahead, in one thread. Closing it ends the thread.
 
-    def __init__(self, loader: Loader, prepare: Callable[[dict[str, np.ndarray]], Any], depth: int = 2) -> None:
+    first: number of the loader's next batch. skip: numbers that are read and passed over.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        prepare: Callable[[dict[str, np.ndarray]], Any],
+        first: int = 0,
+        skip: Collection[int] = (),
+        depth: int = 2,
+    ) -> None:
         self._queue: queue.Queue = queue.Queue(depth)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(loader, prepare), daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(loader, prepare, first, frozenset(skip)), daemon=True, name="prefetch"
+        )
         self._thread.start()
 
-    def _work(self, loader: Loader, prepare: Callable) -> None:
+    def _work(self, loader: Loader, prepare: Callable, number: int, skip: frozenset[int]) -> None:
         try:
             while not self._closed.is_set():
-                batch = prepare(next(loader))
-                self._put((batch, loader.get_state(), None))
+                arrays = next(loader)
+                if number not in skip:
+                    self._put((prepare(arrays), loader.get_state(), number, None))
+                number += 1
         except BaseException as error:
-            self._put((None, None, error))
+            self._put((None, None, number, error))
 
     def _put(self, item: tuple) -> None:
         while not self._closed.is_set():
@@ -54,10 +72,10 @@ class Prefetch:
     def __iter__(self) -> Iterator[Placed]:
         while True:
             start = time.perf_counter()
-            batch, place, error = self._queue.get()
+            batch, place, number, error = self._queue.get()
             if error is not None:
                 raise error
-            yield Placed(batch, place, time.perf_counter() - start)
+            yield Placed(batch, place, number, time.perf_counter() - start)
 
     def close(self) -> None:
         self._closed.set()

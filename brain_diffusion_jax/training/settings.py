@@ -14,8 +14,9 @@ class TrainSettings:
     """TrainSettings(**config.train). A number of steps of 0 means never.
 
     drop_probability: of the whole condition; drop_each: of one covariate, on top. ema_decay: plain EMA;
-    power_ema: relative widths of power-function averages. on_nan: stop, skip the batch, or roll back
-    to the last checkpoint and skip. spike_factor: a loss so many times the recent median counts as bad
+    power_ema: relative widths of power-function averages, snapshots of which are kept every snapshot_every
+    steps for `power_ema.reconstruct`. on_nan: stop, skip the batch, or roll back
+    to the last checkpoint and skip. spike_factor: a loss so many times its running mean counts as bad
     (0: off). early_stopping: validations without a better loss (0: off). validation_samples: fixed
     pictures, noises and times. peak_tflops: of one device, for utilisation (0: from a table of devices).
     """
@@ -27,6 +28,7 @@ class TrainSettings:
     loss_weight: str = "none"
     ema_decay: float = 0.999
     power_ema: tuple[float, ...] = ()
+    snapshot_every: int = 0
     accumulation: int = 1
     parallelism: str = "jit"
     data_parallel: int = -1

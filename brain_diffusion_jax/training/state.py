@@ -19,7 +19,8 @@ class TrainState:
 
     model_state: a network's non-trained collections (batch_stats), {} where it has none.
     power_ema: {sigma_rel as text: like params}, the averages of Karras et al. 2024, {} when off.
-    lr_scale: float32 factor on every update, lowered by reduce-on-plateau.
+    lr_scale: float32 factor on every update, lowered by reduce-on-plateau. loss_mean: float32 running mean
+    of the loss over `accepted` (int32) steps, by which a spike is known.
     """
 
     step: jax.Array
@@ -29,6 +30,8 @@ class TrainState:
     model_state: Any
     power_ema: dict[str, Params]
     lr_scale: jax.Array
+    loss_mean: jax.Array
+    accepted: jax.Array
 
     if TYPE_CHECKING:  # flax adds it
 
@@ -50,6 +53,8 @@ def create(variables: dict[str, Any], optimizer: optax.GradientTransformation, p
         model_state={k: v for k, v in variables.items() if k != "params"},
         power_ema={f"{sigma:g}": copy() for sigma in power_ema},
         lr_scale=jnp.ones((), jnp.float32),
+        loss_mean=jnp.zeros((), jnp.float32),
+        accepted=jnp.zeros((), jnp.int32),
     )
 
 

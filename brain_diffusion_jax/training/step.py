@@ -22,6 +22,10 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 LossFn = Callable[[Params, Any, Batch, Key], tuple[jax.Array, tuple[Metrics, Any]]]
 StepFn = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
+# Steps before a loss can count as a spike: until then there is no mean to compare with.
+SPIKE_AFTER = 20
+# Key of a batch: 1 from a process that was asked to stop, so that all stop after the same step.
+VOTE = "stop"
 
 
 def _split(batch: Batch, parts: int) -> Batch:
@@ -54,6 +58,13 @@ def gradients(loss: LossFn, accumulation: int = 1) -> Callable[..., tuple[Params
     return in_parts
 
 
+def _is_good(state: TrainState, loss: jax.Array, norm: jax.Array, spike_factor: float) -> jax.Array:
+    good = jnp.isfinite(loss) & jnp.isfinite(norm)
+    if spike_factor:
+        good &= (state.accepted < SPIKE_AFTER) | (loss <= spike_factor * state.loss_mean)
+    return good
+
+
 def build_step(
     loss: LossFn,
     optimizer: optax.GradientTransformation,
@@ -61,11 +72,13 @@ def build_step(
     ema_decay: float = 0.999,
     power_ema: tuple[float, ...] = (),
     accumulation: int = 1,
+    spike_factor: float = 0.0,
     axis_name: str | None = None,
 ) -> StepFn:
     """A pure step (state, batch, key) -> (state, metrics); key is the run's, folded with state.step here.
 
-    A step whose loss or gradient is not finite changes only the step number and reports metrics["finite"] = 0.
+    A step whose loss or gradient is not finite, or whose loss is above spike_factor times its running
+    mean (0: off), changes only the step number and reports metrics["accepted"] = 0.
     axis_name: the mapped axis under pmap, over which gradients and metrics are averaged.
     """
     grad_fn = gradients(loss, accumulation)
@@ -73,13 +86,18 @@ def build_step(
 
     def step(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
+        batch = dict(batch)
+        votes = batch.pop(VOTE, None)
         grads, metrics, model_state = grad_fn(state.params, state.model_state, batch, key)
+        if votes is not None:
+            metrics = {**metrics, VOTE: jnp.mean(votes)}
         if axis_name is not None:
             grads, metrics, model_state = jax.lax.pmean((grads, metrics, model_state), axis_name)
         norm = optax.global_norm(grads)
-        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+        good = _is_good(state, metrics["loss"], norm, spike_factor)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, jax.tree.map(lambda u: u * state.lr_scale, updates))
+        mean_decay = jnp.minimum(0.98, state.accepted / (state.accepted + 1.0))
         new = state.replace(
             params=params,
             opt_state=opt_state,
@@ -89,9 +107,11 @@ def build_step(
                 name: averages.mix(state.power_ema[name], params, averages.power_decay(state.step, gamma))
                 for name, gamma in gammas.items()
             },
+            loss_mean=mean_decay * state.loss_mean + (1.0 - mean_decay) * metrics["loss"],
+            accepted=state.accepted + 1,
         )
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-        metrics = {**metrics, "grad_norm": norm, "finite": finite.astype(jnp.float32)}
+        new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
+        metrics = {**metrics, "grad_norm": norm, "accepted": good.astype(jnp.float32)}
         return new.replace(step=state.step + 1), metrics
 
     return step

@@ -44,11 +44,15 @@ class Signals:
 
 
 @contextmanager
-def lock(run: str | Path) -> Iterator[None]:
+def lock(run: str | Path, hold: bool = True) -> Iterator[None]:
     """Hold run/lock; a second run in the folder is refused, the lock of a dead one is not in the way.
 
     The kernel drops the lock with its process, so a file left by a killed run holds nobody up.
+    hold: False for the processes of a job beside its first, which holds it for all.
     """
+    if not hold:
+        yield
+        return
     path = Path(run) / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:

@@ -1,0 +1,134 @@
+"""What happens between steps: validation and what hangs on it, pictures, snapshots, traces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from brain_diffusion_jax.training.loop import Hook, Progress
+from brain_diffusion_jax.training.mesh import Layout
+from brain_diffusion_jax.training.metrics import MetricsWriter
+from brain_diffusion_jax.training.optimizer import OptimizerSettings
+
+# (params, model_state, batch, key) -> {name: [b]}; "validation_loss" must be among the names.
+MeasureFn = Callable[[Any, Any, Any, Any], Mapping[str, jax.Array]]
+EARLY_STOPPING = "early stopping"
+
+
+@dataclass
+class Judgement:
+    """What validation has said so far; saved in checkpoints. since_*: validations since the best one."""
+
+    last: float | None = None
+    best: float = math.inf
+    since_best: int = 0
+    plateau_best: float = math.inf
+    since_plateau: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {k: (None if v is None or not math.isfinite(v) else v) for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, items: Mapping[str, Any]) -> Judgement:
+        return cls(**{k: v for k, v in items.items() if v is not None})
+
+    def judge(self, loss: float, plateau_patience: int) -> bool:
+        """Take in a validation loss; True when a plateau is over and the learning rate should fall."""
+        self.last = loss
+        self.since_best = 0 if loss < self.best else self.since_best + 1
+        self.best = min(self.best, loss)
+        self.since_plateau = 0 if loss < self.plateau_best else self.since_plateau + 1
+        self.plateau_best = min(self.plateau_best, loss)
+        if plateau_patience and self.since_plateau >= plateau_patience:
+            self.since_plateau = 0
+            return True
+        return False
+
+
+def batches_of(arrays: dict[str, np.ndarray], batch_size: int) -> list[dict[str, np.ndarray]]:
+    """Equal batches with "index" and "weight", the last filled up with its first sample at weight 0."""
+    count = len(next(iter(arrays.values())))
+    parts = []
+    for first in range(0, count, batch_size):
+        index = np.arange(first, first + batch_size, dtype=np.int32)
+        inside = index < count
+        rows = np.where(inside, index, first)
+        part = {k: np.asarray(v)[rows] for k, v in arrays.items()}
+        parts.append({**part, "index": index, "weight": inside.astype(np.float32)})
+    return parts
+
+
+def validation(
+    layout: Layout,
+    measure: MeasureFn,
+    arrays: dict[str, np.ndarray],
+    batch_size: int,
+    every: int,
+    judgement: Judgement,
+    optimizer: OptimizerSettings,
+    early_stopping: int,
+) -> Hook:
+    """Mean of `measure` over all of `arrays` with the averaged weights; lowers the rate on a plateau, stops early."""
+    key = jax.random.key(0)  # not of the run's seed: losses of runs are comparable
+
+    def total(params, model_state, batch):
+        weight = batch["weight"]
+        found = measure(params, model_state, {k: v for k, v in batch.items() if k != "weight"}, key)
+        return {k: jnp.sum(v * weight) for k, v in found.items()}
+
+    compiled = layout.evaluate(total)
+    batches = [layout.place_global(batch) for batch in batches_of(arrays, batch_size)]
+    count = len(next(iter(arrays.values())))
+    patience = optimizer.plateau_patience if optimizer.schedule == "plateau" else 0
+
+    def call(progress: Progress) -> None:
+        sums = [compiled(progress.state.ema, progress.state.model_state, batch) for batch in batches]
+        means = jax.tree.map(lambda *parts: sum(float(part) for part in parts) / count, *sums)
+        progress.row.update(means)
+        if judgement.judge(means["validation_loss"], patience):
+            state = progress.state
+            progress.state = state.replace(lr_scale=state.lr_scale * optimizer.plateau_factor)
+        if early_stopping and judgement.since_best >= early_stopping:
+            progress.stop = EARLY_STOPPING
+
+    return Hook(every, call, at_end=True)
+
+
+def pictures(
+    layout: Layout, draw: Callable[[Any], np.ndarray], run: Path, every: int, writer: MetricsWriter | None
+) -> Hook:
+    """draw(averaged parameters) -> uint8 picture, into run/samples and TensorBoard."""
+
+    def call(progress: Progress) -> None:
+        picture = np.asarray(draw(layout.local_params(progress.state.ema)))
+        if writer is not None:
+            from PIL import Image
+
+            folder = run / "samples"
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(picture).save(folder / f"step_{progress.step:07d}.png")
+            writer.image(progress.step, "samples", picture)
+
+    return Hook(every, call, at_end=True)
+
+
+def trace(run: Path, first: int, steps: int) -> Hook:
+    """A profiler trace of `steps` steps into run/profile, from the third step of this start on."""
+
+    def call(progress: Progress) -> None:
+        done = progress.step - first
+        if done == 2:
+            jax.block_until_ready(progress.state.step)
+            jax.profiler.start_trace(str(run / "profile"))
+        elif done == 2 + steps:
+            jax.block_until_ready(progress.state.step)
+            jax.profiler.stop_trace()
+
+    return Hook(1 if steps else 0, call)

@@ -1,0 +1,117 @@
+"""The smallest tasks that have every part: a conditional denoiser, a regressor, endless data without files."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
+from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.models.backbones.trunk import Trunk
+from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
+from brain_diffusion_jax.training import age_step, diffusion_step
+from brain_diffusion_jax.training.fit import Task
+from brain_diffusion_jax.training.optimizer import OptimizerSettings
+from brain_diffusion_jax.training.settings import TrainSettings
+
+SIZE = (8, 6)
+BATCH = 8
+SCHEMA = Schema((Continuous("age", "years", 20, 80), Categorical("sex", ("F", "M"))))
+CONTRACT = Contract(SCHEMA, SIZE, fingerprint="tiny")
+ADAM = OptimizerSettings(name="adamw", learning_rate=1e-2, warmup_steps=2)
+
+
+class TinyDenoiser(nn.Module):
+    """Two convolutions told of time and condition; `width` decides what FSDP can split."""
+
+    width: int = 16
+
+    @nn.compact
+    def __call__(self, x, t, values, present, *, train=False):
+        told = jnp.concatenate([jnp.where(present, values, -1.0), t[:, None] / 1000.0], axis=-1)
+        h = nn.Conv(self.width, (3, 3), name="into")(x)
+        h = nn.silu(h + nn.Dense(self.width, name="told")(told)[:, None, None])
+        h = nn.silu(nn.Conv(self.width, (3, 3), name="middle")(h))
+        return nn.Conv(1, (3, 3), name="out")(h)
+
+
+class TinyTrunk(Trunk):
+    @property
+    def in_channels(self):
+        return 1
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.relu(self.conv(x, 16, 3, "conv0"))
+
+
+class TinyTrunkWithNorm(TinyTrunk):
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.relu(self.norm(self.conv(x, 16, 3, "conv0", bias=False), "norm0", train))
+
+
+def diffusion_task(batch_size: int = BATCH, width: int = 16, **options) -> Task:
+    module, process = TinyDenoiser(width), Process(num_train_steps=100)
+    settings = diffusion_step.DiffusionLoss(batch_size, drop_probability=0.3, drop_each=0.1, **options)
+    return Task(
+        "diffusion",
+        diffusion_step.make_init(module, (*SIZE, 1), 2, settings),
+        lambda axis: diffusion_step.make_loss(module, process, settings),
+        diffusion_step.make_measure(module, process),
+    )
+
+
+def age_task(norm: bool = False) -> Task:
+    target = age_step.find_target(SCHEMA)
+
+    def network(axis):
+        trunk = (TinyTrunkWithNorm if norm else TinyTrunk)(axis_name=axis)
+        return AgeNetwork(trunk, dense=(16,), dropout=0.0, target_mean=50.0, target_scale=15.0)
+
+    return Task(
+        "age",
+        age_step.make_init(network(None), SIZE),
+        lambda axis: age_step.make_loss(network(axis), target, age_step.AgeLoss()),
+        age_step.make_measure(network(None), target),
+    )
+
+
+class Endless:
+    """Batch k is made from k; rows of a process as data.loader.Loader gives them. bad: batches of NaN or huge."""
+
+    def __init__(self, batch_size: int = BATCH, process_index: int = 0, process_count: int = 1, bad=None) -> None:
+        self.batch_size, self.next_batch, self.bad = batch_size, 0, bad or {}
+        local = batch_size // process_count
+        self.rows = slice(process_index * local, (process_index + 1) * local)
+
+    def __next__(self):
+        rng = np.random.default_rng(self.next_batch)
+        values = np.stack([rng.random(self.batch_size), rng.integers(0, 2, self.batch_size)], axis=1)
+        image = rng.random((self.batch_size, *SIZE, 1)) * 0.5 + values[:, :1, None, None] * 0.5
+        if self.next_batch in self.bad:
+            image = image * 0 + self.bad[self.next_batch]
+        self.next_batch += 1
+        batch = {
+            "image": image.astype(np.float32),
+            "values": values.astype(np.float32),
+            "present": np.ones(values.shape, bool),
+        }
+        return {k: v[self.rows] for k, v in batch.items()}
+
+    def get_state(self):
+        return {"next": self.next_batch}
+
+    def set_state(self, state):
+        self.next_batch = state["next"]
+
+
+def held_out(count: int = 11):
+    return next(Endless(count))
+
+
+def train_settings(**changes) -> TrainSettings:
+    plain = dict(num_steps=8, log_every=1, validate_every=4, checkpoint_every=4, sample_every=0, ema_decay=0.9)
+    return TrainSettings(**{**plain, **changes})
