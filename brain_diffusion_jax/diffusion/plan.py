@@ -37,7 +37,7 @@ class Cell:
     num_steps: int = 50
     spacing: str = "trailing"
     guidance: str = "cfg"
-    guidance_scale: float = 1.0
+    guidance_scale: float | tuple[float, ...] = 1.0
     seed: int = 0
     model: str = ""
     sampler_knobs: Knobs = ()
@@ -77,7 +77,7 @@ class Cell:
         """A short readable name."""
         knobs = "".join(f" {k}={v}" for k, v in (*self.sampler_knobs, *self.guidance_knobs))
         model = f" {self.model}" if self.model else ""
-        scale = f"{self.guidance} w={self.guidance_scale:g}"
+        scale = f"{self.guidance} w={self.guidance_scale}"
         return f"{self.sampler} {self.num_steps} {self.spacing} {scale} seed={self.seed}{knobs}{model}"
 
 

@@ -38,6 +38,7 @@ class DiscreteSchedule:
     def __post_init__(self) -> None:
         alpha_bar = np.asarray(self.alpha_bar, np.float64)
         sigma = np.sqrt(1 - alpha_bar) if self.sigma is None else np.asarray(self.sigma, np.float64)
+        clean_time = -1.0 if self.time is None else float(np.asarray(self.time)[0])
         time = np.arange(len(alpha_bar), dtype=np.float64) if self.time is None else np.asarray(self.time, np.float64)
         for name, table in (("alpha_bar", alpha_bar), ("sigma", sigma), ("time", time)):
             object.__setattr__(self, name, table)
@@ -46,7 +47,7 @@ class DiscreteSchedule:
         ratio = np.sqrt(alpha_bar) / np.maximum(sigma, 1e-300)
         if len(alpha_bar) > 1 and not np.all(np.diff(ratio) < 0):
             raise InputError("schedule", "alpha / sigma", "not strictly decreasing", "more noise with every step")
-        clean = Level(t=-1.0 if self.time is None else time[0], alpha=1.0, sigma=0.0)
+        clean = Level(t=clean_time, alpha=1.0, sigma=0.0)
         tables = Level(time, np.sqrt(alpha_bar), sigma)
         object.__setattr__(self, "_tables", Level(*(np.append(a, b) for a, b in zip(tables, clean, strict=True))))
 

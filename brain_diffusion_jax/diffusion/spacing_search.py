@@ -17,10 +17,11 @@ from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
 def step_errors(
     denoise: DenoiseFn, levels: Level, x_init: Image, condition: Condition | None
 ) -> Float[np.ndarray, "g g"]:
-    """error[i, j], i < j: squared error of one DDIM step from level i to j against small steps between them.
+    """error[i, j], i < j: root mean square error of one DDIM step from level i to j against small steps.
 
-    levels: [g + 1], fine, the last clean; x_init: [batch, ...] at levels[0]. The error is that of x/alpha in
-    units of sigma/alpha at j, so that a step early and a step late count alike. g network calls.
+    levels: [g], fine, the last clean; x_init: [batch, ...] at levels[0]. In units of the standard deviation of
+    x at j, sqrt(alpha^2 c^2 + sigma^2) with c that of the samples: what is left of it at the end, were they
+    Gaussian. g - 1 network calls.
     """
     path = Level(*(jnp.asarray(v, x_init.dtype) for v in levels))
 
@@ -30,13 +31,16 @@ def step_errors(
         return next_level.alpha * x0 + next_level.sigma * eps, (x, x0, eps)
 
     steps = (Level(*(v[:-1] for v in path)), Level(*(v[1:] for v in path)))
-    _, (x, x0, eps) = jax.jit(lambda x: jax.lax.scan(body, x, steps))(x_init)
-    alpha, sigma = (np.asarray(v[:-1], np.float64) for v in (path.alpha, path.sigma))
-    x, x0, eps = (np.asarray(v, np.float64).reshape(len(alpha), -1) for v in (x, x0, eps))
+    final, (x, x0, eps) = jax.jit(lambda x: jax.lax.scan(body, x, steps))(x_init)
+    alpha, sigma = (np.asarray(v, np.float64) for v in (path.alpha, path.sigma))
+    x, x0, eps = (np.asarray(v, np.float64).reshape(len(alpha) - 1, -1) for v in (x, x0, eps))
+    x = np.concatenate([x, np.asarray(final, np.float64).reshape(1, -1)])
+    spread = float(jnp.var(final))
     errors = np.full((len(alpha), len(alpha)), np.inf)
     for j in range(1, len(alpha)):
         guess = alpha[j] * x0[:j] + sigma[j] * eps[:j]
-        errors[:j, j] = np.mean((guess - x[j]) ** 2, axis=1) / sigma[j] ** 2
+        variance = max(alpha[j] ** 2 * spread + sigma[j] ** 2, 1e-12)
+        errors[:j, j] = np.sqrt(np.mean((guess - x[j]) ** 2, axis=1) / variance)
     return errors
 
 
@@ -63,7 +67,5 @@ def optimise(
     """
     num_steps = check_num_steps(schedule, num_steps)
     fine = select(schedule, max(num_steps, min(grid_steps, schedule.num_steps)), "trailing")
-    if num_steps == 1:
-        return Level(*(v[[0, -1]] for v in fine))
-    chosen = greedy(step_errors(denoise, fine, x_init, condition), num_steps)
-    return Level(*(v[[*chosen, -1]] for v in fine))
+    chosen = greedy(step_errors(denoise, fine, x_init, condition), num_steps + 1)
+    return Level(*(v[chosen] for v in fine))

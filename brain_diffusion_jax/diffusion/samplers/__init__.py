@@ -63,7 +63,7 @@ def knobs_of(name: str) -> tuple[str, ...]:
 def static_knobs(name: str) -> tuple[str, ...]:
     """The knobs that are compiled in, such as an order; the others may be traced and swept."""
     cls = factory(name)
-    known = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    known: tuple[dataclasses.Field, ...] = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
     return tuple(f.name for f in known if f.metadata.get("static"))
 
 

@@ -41,7 +41,7 @@ def first_order(prediction: Prediction, level: Level) -> Image:
 def phi(order: int, z: Float[Array, ""]) -> Float[Array, ""]:
     """phi_0 = e^z, phi_k = (phi_{k-1} - 1/(k-1)!)/z; a power series where that would cancel."""
     small = jnp.abs(z) < 1.0
-    series = sum(jnp.where(small, z, 0) ** j / math.factorial(j + order) for j in range(14))
+    series = sum(jnp.where(small, z, 0) ** j / float(math.factorial(j + order)) for j in range(18))
     safe = jnp.where(small, 1.0, z)
     value = jnp.exp(safe)
     for k in range(order):
