@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,13 +67,8 @@ class Comparison:
 
 
 def available() -> bool:
-    """Whether torch and MONAI can be imported."""
-    try:
-        import monai.networks.nets
-        import torch  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    """Whether torch and MONAI are installed; imports neither."""
+    return all(importlib.util.find_spec(name) is not None for name in ("torch", "monai"))
 
 
 def monai_network(state: State, model: Mapping[str, Any]) -> Any:

@@ -19,7 +19,8 @@ class Process:
     """`Process(**config.diffusion)`.
 
     data_range: what the network calls black and white. clip_x0: keep predicted pictures inside it while
-    sampling, after guidance; clip_range: inside other bounds. clip_keeps_eps: MONAI's DDIM, which does not let eps follow the clipped x0.
+    sampling, after guidance; clip_range: inside other bounds. clip_keeps_eps: MONAI's DDIM, which does
+    not let eps follow the clipped x0.
     """
 
     schedule: str = "cosine"
@@ -90,4 +91,6 @@ class Process:
         it is then compiled once, with the parameters as an argument.
         """
         raw = prediction.NetworkDenoiser(network, self.prediction, self.table)
-        return prediction.Clipped(raw, *(self.clip_range or self.data_range), self.clip_keeps_eps) if self.clip_x0 else raw
+        return (
+            prediction.Clipped(raw, *(self.clip_range or self.data_range), self.clip_keeps_eps) if self.clip_x0 else raw
+        )
