@@ -26,10 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import sys
+    import warnings
+
+    from tqdm import tqdm
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        # Through tqdm, or a warning would cut the bar in two.
+        warnings.showwarning = lambda text, *_, **__: tqdm.write(f"warning: {text}", file=sys.stderr)
+        return _prepare(args)
+
+
+def _prepare(args: argparse.Namespace) -> int:
     import json
     import os
     import sys
-    import warnings
     from pathlib import Path
 
     from tqdm import tqdm
@@ -42,7 +54,6 @@ def run(args: argparse.Namespace) -> int:
     from brain_diffusion_jax.data.splits import SplitSpec
     from brain_diffusion_jax.errors import InputError
 
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     if args.workers < 0:
         raise InputError("command line", "--workers", args.workers, "0 or more")
     config = configs.load_config(args.config, args.overrides)
@@ -58,13 +69,13 @@ def run(args: argparse.Namespace) -> int:
     workers = args.workers or (1 if len(cohort.scans) < 50 else os.cpu_count() or 1)
     beam = None if args.beam is None else [f"--{option.lstrip('-')}" for option in args.beam]
 
-    bar = tqdm(total=len(cohort.scans), unit="scan", disable=args.json or beam is not None, file=sys.stderr)
+    silent = True if args.json or beam is not None else None  # None: silent unless a terminal looks on
+    with tqdm(total=len(cohort.scans), unit="scan", disable=silent, file=sys.stderr) as bar:
 
-    def progress(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-    try:
         contract = write_shards(
             out,
             cohort,
@@ -77,8 +88,6 @@ def run(args: argparse.Namespace) -> int:
             engine="local" if beam is None else "beam",
             beam_options=beam,
         )
-    finally:
-        bar.close()
     if args.json:
         print(json.dumps({"out": str(out), "fingerprint": contract.fingerprint, **contract.counts}))
     else:
