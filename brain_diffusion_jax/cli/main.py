@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("sweep", "one compiled call over guidance scales"),
     "evaluate": ("evaluate", "numbers for a folder of pictures or a model"),
     "study": ("study", "every guidance scale against real people, as a report"),
+    "audit": ("audit", "people and look-alike pictures on both sides of a split"),
 }
 
 EXIT_BAD_INPUT = 2

@@ -1,0 +1,114 @@
+"""Leaks between the splits of a data set: people, repeat scans, and pictures that look alike.
+
+Two pictures are compared by the correlation of their fine structure: 64x64 pixels minus a Gaussian
+blur of sigma 2. Sulci are as personal as a fingerprint: on the real OASIS-1 slices at MNI z = 20 mm two
+scans of one person give 0.91 or more and different people 0.65 or less, while plain correlation (0.99
+against 0.98) hardly tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from brain_diffusion_jax.errors import InputError
+
+_SIDE, _SIGMA, _BLOCK = 64, 2.0, 1024
+SAME_PICTURE, SAME_PERSON = 0.97, 0.85
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture of a data set. person and scan are "" where they are not known; slice None likewise."""
+
+    name: str
+    split: str
+    person: str = ""
+    scan: str = ""
+
+
+@dataclass
+class Findings:
+    """people: person -> splits, of people in more than one; repeats: person -> scans; pairs: look-alikes."""
+
+    num_pictures: dict[str, int]
+    num_people: dict[str, int]
+    people: dict[str, list[str]] = field(default_factory=dict)
+    repeats: dict[str, list[str]] = field(default_factory=dict)
+    pairs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def leaks(self) -> int:
+        """People on several sides plus look-alike pairs across splits."""
+        return len(self.people) + sum(pair["first_split"] != pair["second_split"] for pair in self.pairs)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "leaks": self.leaks}
+
+
+def fine_structure(picture: Float[np.ndarray, "r c"]) -> Float[np.ndarray, " d"]:
+    """A unit vector of the picture's fine structure; zeros for a picture without any."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.transform import resize
+
+    small = resize(np.asarray(picture, np.float32), (_SIDE, _SIDE), anti_aliasing=True)
+    detail = small - gaussian_filter(small, _SIGMA)
+    detail -= detail.mean()
+    length = np.linalg.norm(detail)
+    return (detail / length if length > 1e-6 else np.zeros_like(detail)).ravel().astype(np.float32)
+
+
+def look_alikes(
+    entries: Sequence[Entry], details: Float[np.ndarray, "n d"], threshold: float = SAME_PERSON
+) -> list[dict[str, Any]]:
+    """Pairs of pictures of different splits, or of different people, above the threshold; most alike first."""
+    split = np.array([e.split for e in entries])
+    person = np.array([e.person or f"?{index}" for index, e in enumerate(entries)])
+    pairs = []
+    for start in range(0, len(entries), _BLOCK):
+        block = details[start : start + _BLOCK] @ details.T
+        rows, columns = np.nonzero(block >= threshold)
+        for row, column in zip(rows + start, columns, strict=True):
+            if row < column and (split[row] != split[column] or person[row] != person[column]):
+                pairs.append((float(block[row - start, column]), int(row), int(column)))
+    pairs.sort(key=lambda pair: -pair[0])
+    return [
+        {
+            "likeness": round(likeness, 4),
+            "verdict": "same picture" if likeness >= SAME_PICTURE else "same person or neighbouring slice",
+            "first": entries[a].name,
+            "first_split": entries[a].split,
+            "first_person": entries[a].person,
+            "second": entries[b].name,
+            "second_split": entries[b].split,
+            "second_person": entries[b].person,
+        }
+        for likeness, a, b in pairs
+    ]
+
+
+def audit(entries: Sequence[Entry], details: Float[np.ndarray, "n d"], threshold: float = SAME_PERSON) -> Findings:
+    """All leaks. details: `fine_structure` of every entry, in the same order."""
+    if len(entries) == 0:
+        raise InputError("audit", "pictures", "an empty set", "at least one picture")
+    if len(entries) != len(details):
+        raise InputError("audit", "pictures", len(details), f"{len(entries)}, one for each entry")
+    splits = list(dict.fromkeys(e.split for e in entries))
+    of_person: dict[str, dict[str, None]] = {}
+    scans: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        if entry.person:
+            of_person.setdefault(entry.person, {})[entry.split] = None
+            if entry.scan:
+                scans.setdefault(entry.person, {})[entry.scan] = None
+    return Findings(
+        num_pictures={s: sum(e.split == s for e in entries) for s in splits},
+        num_people={s: len({e.person for e in entries if e.split == s and e.person}) for s in splits},
+        people={p: list(s) for p, s in of_person.items() if len(s) > 1},
+        repeats={p: list(s) for p, s in scans.items() if len(s) > 1},
+        pairs=look_alikes(entries, details, threshold),
+    )
