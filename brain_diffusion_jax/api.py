@@ -18,9 +18,11 @@ from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.array_types import DenoiseFn, Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Condition, Schema
-from brain_diffusion_jax.diffusion import levels, plan
+from brain_diffusion_jax.diffusion import levels, plan, samplers
+from brain_diffusion_jax.diffusion.guidance import classifier_free
 from brain_diffusion_jax.diffusion.plan import Cell
 from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.diffusion.stack import sample_stack
 from brain_diffusion_jax.diffusion.sweep import check_scales
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
@@ -193,6 +195,38 @@ class DiffusionModel(_Model):
         """
         settings |= {"sampler": sampler, "num_steps": num_steps, "seed": seed}
         return self.sweep(conditions, [guidance_scale], **settings)[0]
+
+    def sample_volume(
+        self,
+        condition: Mapping[str, object],
+        slices: Sequence[int],
+        guidance_scale: float = 3.0,
+        *,
+        num_steps: int = 50,
+        seed: int = 0,
+        spacing: str | None = None,
+        covariate: str = "slice",
+        **couplings: Any,
+    ) -> Float[np.ndarray, "slices rows cols 1"]:
+        """All slices of one head sampled together (`stack.sample_stack`), pictures in [0, 1].
+
+        slices: values of `covariate`, in order. couplings: noise and overlap settings of `sample_stack`.
+        Deterministic DDIM, so that what neighbours share is kept.
+        """
+        conditions = [{**condition, covariate: int(k)} for k in slices]
+        cell = self.cells([guidance_scale], num_steps=num_steps, seed=seed, spacing=spacing)[0]
+        path = levels.select(self.process.table, num_steps, cell.spacing)
+        shape = self._shape(None)
+        rule = "off" if guidance_scale == 1.0 else "cfg"
+
+        @functools.partial(jax.jit, static_argnames="rule")
+        def program(denoise: Any, condition: Condition, scale: Any, key: Any, rule: str) -> Any:
+            guided = denoise if rule == "off" else classifier_free(denoise, scale)
+            return sample_stack(samplers.get("ddim"), guided, path, condition, key, shape, **couplings)
+
+        encoded = Condition(*map(jnp.asarray, self.schema.encode(conditions)))
+        x = program(self._denoise, encoded, jnp.float32(guidance_scale), jax.random.key(seed), rule)
+        return np.asarray(self.process.to_unit(x))
 
 
 class AgeModel(_Model):

@@ -1,4 +1,4 @@
-"""The phantom cohort of `brain-diffusion demo`: three axial slices, a small network, minutes on two CPU cores.
+"""The phantom cohort of `brain-diffusion demo`: two axial slices at 4 mm, a small network, minutes on two CPU cores.
 
 Command:  brain-diffusion demo --out runs/demo
 Expected: docs/results.md, section "Phantom demo".

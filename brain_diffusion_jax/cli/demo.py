@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def demo_config() -> Any:
-    """A small network on three axial slices of the phantom cohort; minutes on two CPU cores."""
+    """A small network on two axial slices of the phantom cohort; minutes on two CPU cores."""
     from brain_diffusion_jax.config import base_config
 
     c = base_config()
@@ -31,18 +31,19 @@ def demo_config() -> Any:
     )
     c.cohort.layout = "bids"
     c.prepare.slices.rule = "list_mm"
-    c.prepare.slices.values = (10.0, 20.0, 30.0)
+    c.prepare.slices.values = (20.0, 30.0)
+    c.prepare.fit.rule, c.prepare.fit.size = "resize", (55, 46)
     c.split.train, c.split.validation, c.split.test = 0.6, 0.15, 0.25
     c.data.batch_size = 16
     c.data.mirror = 0.5
-    # Pixels in 4x4 patches: the first level works at 28x23.
-    c.model.patch_size = 4
+    # Pixels in 2x2 patches: the first level works at 28x23.
+    c.model.patch_size = 2
     c.model.channels = (64, 96)
     c.model.num_res_blocks = (1, 1)
     c.model.attention_levels = (False, True)
     c.model.num_head_channels = (0, 32)
     c.model.norm_num_groups = 16
-    c.optimizer.learning_rate = 1e-3
+    c.optimizer.learning_rate = 1.5e-3
     c.optimizer.warmup_steps = 50
     c.train.num_steps = 900
     c.train.ema_decay = 0.995

@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (default 0)")
     parser.add_argument("--guidance", type=float, help="guidance scale; 1 is off, 0 unconditional (default: config)")
     parser.add_argument("--no-nifti", action="store_true", help="PNG only")
+    parser.add_argument("--stack", action="store_true", help="whole volumes: all slices of a head sampled together")
+    parser.add_argument(
+        "--slices", metavar="FROM:TO", help="with --stack, both included (default: the contract's range)"
+    )
+    parser.add_argument("--overlap", type=float, default=0.3, help="with --stack, pull between neighbours; 0 is off")
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 
     model = load_diffusion(arguments)
+    if arguments.stack:
+        from brain_diffusion_jax.cli import sample_stack
+
+        return sample_stack.run(arguments, model)
     wanted = conditions.from_arguments(arguments, model.schema)
     scale = model.config.sample.guidance_scale if arguments.guidance is None else arguments.guidance
     settings = sampling_settings(arguments, model.config.sample)

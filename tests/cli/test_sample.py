@@ -163,3 +163,21 @@ def test_a_sweep_refuses_bad_axes(run_folder, tmp_path, capsys, words, message):
     assert main(["sweep", run_folder, "--out", str(tmp_path / "new"), *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_stack_is_a_volume_on_the_grid(run_folder, tmp_path, capsys):
+    out = tmp_path / "stack"
+    words = ["sample", run_folder, "--stack", "--set", "age=20", "--out", str(out), "--json"]
+    assert main([*words, "--slices", "1:5"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["slices"] == [1, 5]
+    assert summary["volumes"][0]["at_trained_slices"] > 0
+    image = nibabel.load(out / "0000.nii.gz")
+    contract = Contract.load(out)
+    np.testing.assert_allclose(image.affine, contract.grid["affine"])
+    volume = image.get_fdata()
+    assert volume.shape == (12, 14, 8)
+    assert not volume[..., [0, 6, 7]].any()
+    assert all(volume[..., k].any() for k in range(1, 6))
+    assert main([*words, "--slices", "1:99"]) == 2
+    assert "0..7" in capsys.readouterr().err
