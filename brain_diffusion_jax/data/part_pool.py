@@ -117,7 +117,10 @@ def _in_pool(todo, names, preparation, folder: Path, workers: int, took) -> None
             took(futures[future], future.result())
     except BrokenProcessPool as error:
         raise InputError(
-            "--workers", "worker", "a worker process died (out of memory?)", "fewer workers; finished scans are kept"
+            "--workers",
+            "worker",
+            "a worker process died (out of memory, or a script without `if __name__ == '__main__'`)",
+            "fewer workers; finished scans are kept",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -127,7 +127,7 @@ def write_picture_shards(
     if split.unit == "slice":
         raise InputError("split", "unit", "slice", "person: a picture's person is its group of copies")
     source = read_source(spec.root, bad_pictures=spec.bad_pictures)
-    with shards._working_folder(folder) as work:
+    with shards.working_folder(folder) as work:
         prepared = prepare_pictures(source, spec, schema)
         entries = []
         for number, (scan, pixels) in enumerate(zip(prepared.scans, prepared.pixels, strict=True)):
@@ -149,9 +149,9 @@ def write_picture_shards(
             "bad_scans": "refuse",
             "image_size": list(size),
             "dtype": "uint8",
-            "splits": shards._split_entries(entries, split, schema, source.where),
+            "splits": shards.split_entries(entries, split, schema, source.where),
         }
-        shards._build(folder, plan, None)
+        shards.build(folder, plan, None)
         contract = Contract(
             schema=schema,
             image_size=size,
@@ -164,7 +164,7 @@ def write_picture_shards(
             source=f"pictures: {source.where}",
             package_version=__version__,
         )
-        return shards._finish(folder, work, contract, split, cohort, list(prepared.dropped)), prepared.remarks
+        return shards.finish(folder, work, contract, split, cohort, list(prepared.dropped)), prepared.remarks
 
 
 def warn(remarks: Sequence[str], shown: int = 20) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import FILE_NAME, Contract
-from brain_diffusion_jax.covariates import Categorical, Condition, Continuous, Schema
+from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.data import part_pool, pipeline, splits
 from brain_diffusion_jax.data.cohort import Cohort, Scan
 from brain_diffusion_jax.data.shard_reader import MANIFEST, ShardSource, open_split, parse_record, read_all
@@ -37,7 +37,16 @@ from brain_diffusion_jax.errors import InputError
 WORK = ".prepare"
 Progress = Callable[[int, int], None]
 
-__all__ = ["ShardSource", "open_split", "read_all", "write_shards"]
+__all__ = [
+    "ShardSource",
+    "build",
+    "finish",
+    "open_split",
+    "read_all",
+    "split_entries",
+    "working_folder",
+    "write_shards",
+]
 
 
 def write_shards(
@@ -62,7 +71,7 @@ def write_shards(
     empty split and a full disk; finished parts are kept in all these cases.
     """
     folder = Path(folder)
-    with _working_folder(folder) as work:
+    with working_folder(folder) as work:
         splits.warn_about_unit(split)
         dropped = list(cohort.dropped)
         size, native = _sizes(cohort, preparation, dropped)
@@ -75,7 +84,7 @@ def write_shards(
             )
             dropped += done.bad
             scans = list(done.parts)
-        entries = _split_entries(scans, split, schema, cohort.table)
+        entries = split_entries(scans, split, schema, cohort.table)
         plan = {
             "engine": engine,
             "parts": str((work / "parts").resolve()),
@@ -87,13 +96,13 @@ def write_shards(
             "dtype": preparation.rule.dtype,
             "splits": entries,
         }
-        _build(folder, plan, beam_options)
+        build(folder, plan, beam_options)
         contract = _contract(preparation, split, schema, size, native, source)
-        return _finish(folder, work, contract, split, cohort, dropped)
+        return finish(folder, work, contract, split, cohort, dropped)
 
 
 @contextlib.contextmanager
-def _working_folder(folder: Path) -> Iterator[Path]:
+def working_folder(folder: Path) -> Iterator[Path]:
     """The folder's work area, locked; refuses a folder that holds something else."""
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "--out", "a file", "a new or empty folder")
@@ -149,7 +158,7 @@ def _require_space(folder: Path, cohort: Cohort, preparation: pipeline.Preparati
         )
 
 
-def _split_entries(scans: list[tuple[Scan, str]], spec: SplitSpec, schema: Schema, table: Path) -> dict[str, list]:
+def split_entries(scans: list[tuple[Scan, str]], spec: SplitSpec, schema: Schema, table: Path) -> dict[str, list]:
     """split -> JSON entries of its scans; with split.unit=slice every scan is in every split."""
 
     def entry(scan: Scan, part: str) -> dict[str, Any]:
@@ -186,7 +195,7 @@ def _strata(scans: list[Scan], spec: SplitSpec, schema: Schema) -> dict[str, tup
     return strata
 
 
-def _build(folder: Path, plan: dict[str, Any], beam_options: list[str] | None) -> None:
+def build(folder: Path, plan: dict[str, Any], beam_options: list[str] | None) -> None:
     """Run the tensorflow_datasets builder; what an earlier, interrupted run left is removed first."""
     import logging
 
@@ -270,7 +279,7 @@ def _contract(preparation, split: SplitSpec, schema: Schema, size, native, sourc
     )
 
 
-def _finish(
+def finish(
     folder: Path, work: Path, contract: Contract, split: SplitSpec, cohort: Cohort, dropped: list[tuple[str, str]]
 ) -> Contract:
     """Read every record once: manifest, fingerprint, counts and scans.csv come from what is on disk."""
@@ -356,8 +365,3 @@ def _write_tables(folder: Path, scans: dict[tuple[str, str, str], list], dropped
         with part.open("w", newline="") as file:
             csv.writer(file).writerows([header, *rows])
         os.replace(part, folder / name)
-
-
-def decode_conditions(source: ShardSource, batch: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Conditions of a batch in words and units."""
-    return source.contract.schema.decode(Condition(batch["values"], batch["present"]))

@@ -231,7 +231,7 @@ def test_an_output_folder_that_holds_something_is_refused(prepared, cohort_folde
 
 def test_two_prepares_in_one_folder(cohort_folder, tmp_path):
     with (
-        shards._working_folder(tmp_path / "out"),
+        shards.working_folder(tmp_path / "out"),
         pytest.raises(InputError, match="--out: found another prepare at work"),
     ):
         write(tmp_path / "out", cohort_folder)
