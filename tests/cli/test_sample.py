@@ -179,5 +179,5 @@ def test_a_stack_is_a_volume_on_the_grid(run_folder, tmp_path, capsys):
     assert volume.shape == (12, 14, 8)
     assert not volume[..., [0, 6, 7]].any()
     assert all(volume[..., k].any() for k in range(1, 6))
-    assert main([*words, "--slices", "1:99"]) == 2
+    assert main([*words, "--out", str(tmp_path / "new"), "--slices", "1:99"]) == 2
     assert "0..7" in capsys.readouterr().err
