@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare", "NIfTI volumes and a table to shards with a contract"),
     "inspect": ("inspect", "look at a cohort: contact sheet, histograms, quality flags"),
     "train": ("train", "train a diffusion model from a config"),
+    "info": ("info", "what a run folder holds: config, contract, steps, best numbers"),
     "train-age": ("train_age", "train the regressor that judges age"),
     "predict-age": ("predict_age", "ages of people from their scans, after checking the scans"),
     "convert": ("convert", "foreign weights to a run folder"),

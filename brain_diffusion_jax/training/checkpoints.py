@@ -75,14 +75,13 @@ def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contr
     return bool(saved_steps(run))
 
 
-def _numpy_tree(path: Path) -> Any:
+def numpy_tree(path: Path) -> Any:
     """An Orbax tree as nested dicts of numpy arrays, whatever devices wrote it."""
     import orbax.checkpoint as ocp
 
-    with ocp.PyTreeCheckpointer() as reader:
-        metadata = reader.metadata(path).item_metadata.tree
-        args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
-        return reader.restore(path, restore_args=args)
+    reader = ocp.PyTreeCheckpointHandler()
+    args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(path).tree)
+    return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
 
 
 def load_params(run: str | Path, step: int | str | None = None, ema: bool = True) -> Params:
@@ -102,7 +101,7 @@ def load_params(run: str | Path, step: int | str | None = None, ema: bool = True
     folder = (run / FOLDER / str(wanted)).absolute()
     item = folder / "ema" if ema and (folder / "ema").is_dir() else folder / "params"
     try:
-        params = _numpy_tree(item)
+        params = numpy_tree(item)
     except Exception as error:
         raise InputError(item, "checkpoint", f"unreadable ({type(error).__name__})", "a whole checkpoint") from error
     return {k: v for k, v in params.items() if k != NOT_NETWORK}
@@ -111,7 +110,7 @@ def load_params(run: str | Path, step: int | str | None = None, ema: bool = True
 def load_model_state(run: str | Path, step: int | None = None) -> Any:
     """Collections beside the parameters (batch_stats), {} where the network has none."""
     folder = Path(run).absolute() / FOLDER / str(step if step is not None else saved_steps(run)[-1]) / "model_state"
-    return _numpy_tree(folder) if folder.is_dir() else {}
+    return numpy_tree(folder) if folder.is_dir() else {}
 
 
 def best_step(run: str | Path) -> int | None:

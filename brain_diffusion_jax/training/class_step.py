@@ -77,10 +77,10 @@ def make_loss(
 
 
 def make_measure(network: AgeNetwork, target: ClassTarget) -> Callable[..., Metrics]:
-    """measure(params, model_state, batch, key) -> {"validation_loss": [b] cross entropy, "validation_accuracy": [b]}."""
+    """measure(params, model_state, batch, key) -> {"validation_loss" (cross entropy), "validation_accuracy": [b]}."""
 
     def measure(params: Params, model_state: Any, batch: Batch, key: Key) -> Metrics:
-        logits = network.apply({"params": params, **model_state}, to_unit(batch["image"]), method="raw")
+        logits: Any = network.apply({"params": params, **model_state}, to_unit(batch["image"]), method="raw")
         word = batch["values"][:, target.column].astype(jnp.int32)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, word)
         return {"validation_loss": each, "validation_accuracy": (logits.argmax(-1) == word).astype(jnp.float32)}

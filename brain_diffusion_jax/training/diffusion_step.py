@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.diffusion import losses
@@ -59,6 +59,13 @@ def to_unit(image: Array) -> Float[Array, "batch *spatial channels"]:
     return image.astype(jnp.float32) / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
 
 
+def spread_times(key: Key, index: Int[Array, " b"], batch_size: int, num_train_steps: int) -> Int[Array, " b"]:
+    """Times of the samples at `index` of a global batch: one offset for all, one time in every B-th part of the
+    range (Kingma et al. 2021, app. I.1)."""
+    uniform = (jax.random.uniform(key) + index / batch_size) % 1.0
+    return jnp.minimum((uniform * num_train_steps).astype(jnp.int32), num_train_steps - 1)
+
+
 def drop_conditions(
     key: Key, present: Bool[Array, "b n"], whole: float, each: float, index: Array
 ) -> Bool[Array, "b n"]:
@@ -87,10 +94,7 @@ def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> L
         time_key, noise_key, drop_key, dropout_key = jax.random.split(key, 4)
         index = batch["index"]
         x0 = process.to_network(to_unit(batch["image"]))
-        # One offset for the batch, one time in every B-th part of the range (Kingma et al. 2021, app. I.1).
-        uniform = (jax.random.uniform(time_key) + index / settings.batch_size) % 1.0
-        steps = process.num_train_steps
-        level = process.level(jnp.minimum((uniform * steps).astype(jnp.int32), steps - 1))
+        level = process.level(spread_times(time_key, index, settings.batch_size, process.num_train_steps))
         eps = _noise(noise_key, index, x0.shape[1:])
         x = process.add_noise(x0, eps, level)
         present = drop_conditions(drop_key, batch["present"], settings.drop_probability, settings.drop_each, index)
@@ -133,7 +137,12 @@ def make_measure(module: nn.Module, process: Process):
         eps = _noise(key, index, x0.shape[1:])
         x = process.add_noise(x0, eps, level)
         output: Any = module.apply(
-            {"params": network_params(params), **model_state}, x, level.t, batch["values"], batch["present"], train=False
+            {"params": network_params(params), **model_state},
+            x,
+            level.t,
+            batch["values"],
+            batch["present"],
+            train=False,
         )
         return {"validation_loss": losses.per_sample_loss(output, process.target(x0, eps, level), "mse")}
 

@@ -56,7 +56,7 @@ def detect(environment: dict[str, str]) -> str:
     return "off"
 
 
-def _jobset(environment: dict[str, str]) -> dict[str, Any]:
+def jobset_arguments(environment: dict[str, str]) -> dict[str, Any]:
     """Coordinator and ids from a JobSet's variables; see scripts/train_gke.yaml."""
     name, replicated = environment["JOBSET_NAME"], environment.get("REPLICATED_JOB_NAME", "workers")
     return {
@@ -91,7 +91,7 @@ def initialize(cluster: Cluster, environment: dict[str, str] | None = None) -> N
         arguments["cluster_detection_method"] = "slurm"
         expected = expected or int(env["SLURM_NTASKS"])
     elif method == "k8s":
-        arguments |= _jobset(env)
+        arguments |= jobset_arguments(env)
         expected = arguments["num_processes"]
     if cluster.process_count and expected != cluster.process_count:
         raise InputError("cluster", "number of processes", cluster.process_count, f"{expected}, as {method} says")

@@ -21,7 +21,7 @@ from brain_diffusion_jax.training.state import TrainState
 from brain_diffusion_jax.training.step import Batch, Metrics, StepFn
 
 # Smaller arrays (biases, norms) stay whole on every device: splitting them costs more than it saves.
-SHARD_FROM_ELEMENTS = 2048
+SHARD_FROM_ELEMENTS = 1024
 PMAP_AXIS = "batch"
 
 
@@ -115,8 +115,15 @@ class JitLayout:
         return {name: put(array) for name, array in batch.items()}
 
     def compile(self, make_step):
+        step = make_step(None)
+
+        def gathered(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+            # Weights are gathered once a step, not once in each direction.
+            whole = jax.lax.with_sharding_constraint(state.params, self.replicated)
+            return step(state.replace(params=whole), batch, key)
+
         jitted = jax.jit(
-            make_step(None),
+            gathered if self.mesh.shape["fsdp"] > 1 else step,
             in_shardings=(self.shardings, self.batch_sharding, self.replicated),
             out_shardings=(self.shardings, self.replicated),
             donate_argnums=0,

@@ -254,9 +254,7 @@ def _require_same_tree(folder: Path, like: TrainState) -> None:
 
     for name, tree in _items(like).items():
         try:
-            with ocp.PyTreeCheckpointer() as reader:
-                metadata = reader.metadata(folder / name)
-            stored = _shapes(metadata.item_metadata.tree)
+            stored = _shapes(ocp.PyTreeCheckpointHandler().metadata(folder / name).tree)
         except Exception as error:
             logger.debug("%s: no metadata (%s)", folder / name, error)
             continue

@@ -21,30 +21,45 @@ def jit_layout(data: int, fsdp: int) -> mesh.JitLayout:
     return mesh.JitLayout(mesh.make_mesh(data, fsdp, jax.devices()[: data * fsdp]))
 
 
-def prepare(task, accumulation=1):
-    tx = optimizer.make(tiny.ADAM, 10)
-
-    def init(key):
-        return state.create(task.init(key), tx, (0.1,))
-
-    def make_step(axis):
-        return step.build_step(task.make_loss(axis), tx, power_ema=(0.1,), accumulation=accumulation)
-
-    return init, make_step
+LAYOUTS = {
+    "one": lambda: jit_layout(1, 1),
+    "two": lambda: jit_layout(2, 1),
+    "data8": lambda: jit_layout(8, 1),
+    "fsdp8": lambda: jit_layout(1, 8),
+    "4x2": lambda: jit_layout(4, 2),
+    "pmap8": mesh.PmapLayout,
+}
 
 
-def train(task, layout, accumulation=1, steps=STEPS, start=None, first=0):
-    """(losses, state, program) of `steps` steps on the tiny data."""
-    init, make_step = prepare(task, accumulation)
-    now = layout.create(init, KEY) if start is None else layout.load(start)
-    program = layout.compile(make_step)
-    data, losses = tiny.Endless(), []
-    data.set_state({"next": first})
-    for _ in range(steps):
-        batch = {**next(data), "index": np.arange(tiny.BATCH, dtype=np.int32)}
-        now, metrics = program(now, layout.place(batch), KEY)
-        losses.append(float(metrics["loss"]))
-    return losses, now, program
+class Trainer:
+    """A task in a layout, compiled once."""
+
+    def __init__(self, task, layout: str, accumulation: int = 1) -> None:
+        tx = optimizer.make(tiny.ADAM, 10)
+        self.layout = LAYOUTS[layout]()
+        self.init = lambda key: state.create(task.init(key), tx, (0.1,))
+        self.like = self.layout.abstract(self.init, KEY)
+        self.program = self.layout.compile(
+            lambda axis: step.build_step(
+                task.make_loss(axis), tx, power_ema=(0.1,), accumulation=accumulation, axis_name=axis
+            )
+        )
+
+    def place(self, host):
+        """A whole state, as the layout wants it."""
+        return self.layout.load(
+            jax.tree.map(lambda a, like: jax.device_put(np.asarray(a), like.sharding), host, self.like)
+        )
+
+    def train(self, now, first=0, steps=STEPS):
+        """(losses, state) of `steps` steps on the tiny data."""
+        data, losses = tiny.Endless(), []
+        data.set_state({"next": first})
+        for _ in range(steps):
+            batch = {**next(data), "index": np.arange(tiny.BATCH, dtype=np.int32)}
+            now, metrics = self.program(now, self.layout.place(batch), KEY)
+            losses.append(float(metrics["loss"]))
+        return losses, now
 
 
 def collectives(text: str) -> dict[str, int]:
@@ -53,74 +68,72 @@ def collectives(text: str) -> dict[str, int]:
     for shapes, kind in re.findall(
         r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(", text
     ):
-        sizes = [np.prod([int(n) for n in dims.split(",") if n] or [1]) for dims in re.findall(r"\w\d+\[([\d,]*)\]", shapes)]
+        sizes = [
+            np.prod([int(n) for n in dims.split(",") if n] or [1]) for dims in re.findall(r"\w\d+\[([\d,]*)\]", shapes)
+        ]
         found[kind] = found.get(kind, 0) + int(sum(sizes))
     return found
 
 
-def main() -> None:
-    out: dict = {"devices": jax.device_count(), "losses": {}}
-    layouts = {
-        "one": (lambda: jit_layout(1, 1), 1),
-        "data8": (lambda: jit_layout(8, 1), 1),
-        "fsdp8": (lambda: jit_layout(1, 8), 1),
-        "4x2": (lambda: jit_layout(4, 2), 1),
-        "pmap8": (mesh.PmapLayout, 1),
-        "accumulated4": (lambda: jit_layout(1, 1), 4),
-        "accumulated4 on 2": (lambda: jit_layout(2, 1), 4),
+def trajectories() -> tuple[dict[str, list[float]], dict[str, Trainer]]:
+    cases = {
+        "diffusion": (tiny.diffusion_task(), ["one", "data8", "fsdp8", "4x2", "pmap8", "one/4", "two/4"]),
+        "age": (tiny.age_task(), ["one", "4x2", "pmap8", "two/4"]),
+        "norm": (tiny.age_task(norm=True), ["one", "4x2", "pmap8"]),
     }
-    for kind, task in {"diffusion": tiny.diffusion_task(), "age": tiny.age_task()}.items():
-        for name, (make, accumulation) in layouts.items():
-            out["losses"][f"{kind} {name}"] = train(task, make(), accumulation)[0]
-    norm = tiny.age_task(norm=True)
-    for name in ("one", "data8", "pmap8"):
-        out["losses"][f"norm {name}"] = train(norm, layouts[name][0]())[0]
+    losses, trainers = {}, {}
+    for kind, (task, names) in cases.items():
+        start = None
+        for name in names:
+            layout, _, parts = name.partition("/")
+            trainer = trainers[f"{kind} {name}"] = Trainer(task, layout, int(parts or 1))
+            if start is None:
+                start = jax.tree.map(np.asarray, trainer.layout.create(trainer.init, KEY))
+            losses[f"{kind} {name}"] = trainer.train(trainer.place(start))[0]
+    sharded = trainers["diffusion 4x2"].layout.create(trainers["diffusion 4x2"].init, KEY)
+    first = jax.tree.leaves(trainers["diffusion one"].layout.create(trainers["diffusion one"].init, KEY))
+    same = [np.array_equal(a, b) for a, b in zip(jax.tree.leaves(sharded), first, strict=True)]
+    losses["init is the same"] = [float(all(same))]
+    return losses, trainers
 
-    # Restored on another topology, from a state saved half-way on eight devices.
-    task = tiny.diffusion_task()
-    with tempfile.TemporaryDirectory() as folder:
-        _, half, _ = train(task, layouts["fsdp8"][0](), steps=2)
-        saved = store.Store(folder)
-        saved.save(half, {"any": 1})
-        saved.wait()
-        for name in ("one", "data8", "pmap8", "4x2"):
-            layout = layouts[name][0]()
-            restored, _ = saved.restore(layout.abstract(prepare(task)[0], KEY))
-            rest = train(task, layout, steps=STEPS - 2, start=restored, first=2)[0]
-            out["losses"][f"resumed {name}"] = out["losses"]["diffusion one"][:2] + rest
-        saved.close()
-    with tempfile.TemporaryDirectory() as folder:
-        _, half, _ = train(task, mesh.PmapLayout(), steps=2)
-        saved = store.Store(folder)
-        saved.save(mesh.PmapLayout().stored(half), {"any": 1})
-        saved.wait()
-        layout = jit_layout(4, 1)
-        restored, _ = saved.restore(layout.abstract(prepare(task)[0], KEY))
-        out["losses"]["resumed pmap to 4"] = (
-            out["losses"]["diffusion one"][:2] + train(task, layout, steps=2, start=restored, first=2)[0]
-        )
-        saved.close()
 
-    # Memory and communication of a network wide enough that its weights matter.
-    wide = tiny.diffusion_task(width=128)
-    for name in ("one", "data8", "fsdp8"):
-        layout = layouts[name][0]()
-        init, make_step = prepare(wide)
-        like = layout.abstract(init, KEY)
+def restored(trainers: dict[str, Trainer]) -> dict[str, list[float]]:
+    """Two steps in one layout, saved, two steps in another."""
+    found = {}
+    pairs = [("fsdp8", "one"), ("fsdp8", "pmap8"), ("pmap8", "4x2"), ("one", "data8")]
+    for before, after in pairs:
+        old, new = trainers[f"diffusion {before}"], trainers[f"diffusion {after}"]
+        start = jax.tree.map(np.asarray, trainers["diffusion one"].layout.create(old.init, KEY))
+        with tempfile.TemporaryDirectory() as folder:
+            first, half = old.train(old.place(start), steps=2)
+            saved = store.Store(folder)
+            saved.save(old.layout.stored(half), {"any": 1})
+            saved.wait()
+            state_again, host = saved.restore(new.like)
+            assert host == {"any": 1}
+            found[f"{before} to {after}"] = first + new.train(new.layout.load(state_again), first=2, steps=2)[0]
+            saved.close()
+    return found
+
+
+def costs() -> dict:
+    """Memory and communication of a network wide enough that its weights matter."""
+    found = {}
+    for name in ("data8", "fsdp8"):
+        trainer = Trainer(tiny.diffusion_task(width=128), name)
         batch = {**next(tiny.Endless()), "index": np.arange(tiny.BATCH, dtype=np.int32)}
-        program = layout.compile(make_step)
-        placed = layout.place(batch)
-        program.compile(like, placed, KEY)
-        kept = {"params": like.params, "opt_state": like.opt_state}
+        trainer.program.compile(trainer.like, trainer.layout.place(batch), KEY)
+        kept = {"params": trainer.like.params, "opt_state": trainer.like.opt_state}
         shards = [np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(kept)]
-        out[name] = {
+        found[name] = {
             "bytes": int(sum(shards)),
-            "parameters": state.count_parameters(like.params),
-            "collectives": collectives(program.hlo()),
-            "flops": program.flops,
+            "parameters": state.count_parameters(trainer.like.params),
+            "collectives": collectives(trainer.program.hlo()),
+            "flops": trainer.program.flops,
         }
-    json.dump(out, sys.stdout)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    measured, trainers = trajectories()
+    json.dump({"losses": measured, "restored": restored(trainers), "costs": costs()}, sys.stdout)

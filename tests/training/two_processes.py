@@ -1,0 +1,48 @@
+"""One process of a two-process training over loopback: RUN PORT PROCESS_ID DELAY_S."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import jax
+import tiny
+
+from brain_diffusion_jax.training import compile_cache, distributed, fit
+
+HEARTBEAT_S = 10
+
+
+class Slow(tiny.Endless):
+    delay = 0.0
+
+    def __next__(self):
+        time.sleep(self.delay)
+        return super().__next__()
+
+
+def main(run: Path, port: str, process: int, delay: float) -> int:
+    compile_cache.enable()
+    cluster = distributed.Cluster("explicit", f"127.0.0.1:{port}", 2, process, HEARTBEAT_S, connect_s=120)
+    distributed.initialize(cluster)
+    assert (jax.process_count(), jax.device_count()) == (2, 4)
+    Slow.delay = delay
+    outcome = fit.fit(
+        tiny.diffusion_task(),
+        run,
+        Slow(tiny.BATCH, jax.process_index(), 2),
+        tiny.held_out(),
+        tiny.train_settings(num_steps=12, fsdp=2, validate_every=6, checkpoint_every=6),
+        tiny.ADAM,
+        batch_size=tiny.BATCH,
+        config={},
+        contract=tiny.CONTRACT,
+        seed=5,
+        show_progress=False,
+    )
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
