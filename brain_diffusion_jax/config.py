@@ -97,6 +97,7 @@ def base_config() -> ConfigDict:
             include_fc=True,
             use_combined_linear=False,
             patch_size=1,
+            coordinates=0,
             dtype="float32",
             remat="none",
         )
@@ -295,7 +296,7 @@ def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object 
                 raise InputError(where, path, "an unknown key", nearest(path, _paths(config)))
             node = inner
         if ".".join(sections) in _OPEN:
-            with node.unlocked():
+            with node.unlocked(), node.ignore_type():
                 node[key] = _parse(text)
             continue
         if key not in node or isinstance(node[key], ConfigDict):

@@ -71,6 +71,12 @@ def _stem(path: Path) -> str:
     return re.sub(r"\.nii(\.gz)?$", "", path.name)
 
 
+def _scan_id(root: Path, path: Path) -> str:
+    """The path below the root in one word, since one/T1.nii.gz and two/T1.nii.gz are two scans."""
+    inside = path.relative_to(root) if path.is_relative_to(root) else path
+    return "_".join([*(part for part in inside.parts[:-1] if part not in ("/", "..")), _stem(path)])
+
+
 def _bids_files(root: Path, person: str) -> list[tuple[str, Path]]:
     label = person if person.startswith("sub-") else f"sub-{person}"
     paths = sorted(path for pattern in _BIDS_GLOBS for path in (root / label).glob(pattern))
@@ -90,7 +96,7 @@ def files_of_row(layout: Layout, row: Row, columns: Mapping[str, str]) -> Found:
     if "file" in columns:
         text = row.get(columns["file"])
         path = layout.root / text
-        scan = row.get(columns["scan"]) if "scan" in columns else _stem(path)
+        scan = row.get(columns["scan"]) if "scan" in columns else _scan_id(layout.root, path)
         return Found([(scan, path)] if text and path.is_file() else [], text or "blank file column")
     aliases = {name: row.get(column) for name, column in columns.items()}
     try:
@@ -101,8 +107,9 @@ def files_of_row(layout: Layout, row: Row, columns: Mapping[str, str]) -> Found:
         ) from None
     paths = sorted(path for path in layout.root.glob(pattern) if path.is_file())
     if len(paths) == 1:
-        return Found([(row.get(columns["scan"]) if "scan" in columns else _stem(paths[0]), paths[0])], pattern)
-    return Found([(_stem(path), path) for path in paths], pattern)
+        scan = row.get(columns["scan"]) if "scan" in columns else _scan_id(layout.root, paths[0])
+        return Found([(scan, paths[0])], pattern)
+    return Found([(_scan_id(layout.root, path), path) for path in paths], pattern)
 
 
 def orphan_files(layout: Layout, rows: Sequence[Row], columns: Mapping[str, str]) -> list[Path]:

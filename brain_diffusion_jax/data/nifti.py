@@ -85,7 +85,7 @@ def _load(path: Path) -> Any:
         image = nibabel.load(path)
     except Exception as error:  # nibabel, gzip and zlib each raise their own kinds
         raise InputError(path, "header", _one_line(error), "a readable NIfTI file (.nii, .nii.gz)") from error
-    if not isinstance(image, nibabel.Nifti1Image):  # Nifti2Image and Nifti1Pair-less files derive from it
+    if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 derives from it
         raise InputError(path, "format", type(image).__name__, "NIfTI-1 or NIfTI-2")
     return image
 

@@ -68,6 +68,13 @@ def test_table_names_what_was_left_out(place, capsys):
     assert "sub-99,no file: sub-99/" in lines
 
 
+def test_keep_of_a_config_file_gives_way_to_the_command_line(place):
+    config = place / "small.py"
+    config.write_text(config.read_text().replace("    return c", '    c.cohort.keep.sex = "F"\n    return c'))
+    assert main(words(place, "cohort.keep.sex=('F', 'M')")) == 0
+    assert not Contract.load(place / "out").counts["dropped"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -111,6 +111,14 @@ def test_repeat_scans_stay_with_their_person(tmp_path):
     assert [(s.person, s.scan) for s in cohort.scans] == [("a", "a_2_T1"), ("a", "a_T1")]
 
 
+def test_one_folder_a_person(tmp_path):
+    (tmp_path / "people.csv").write_text("id,age,sex\na,30,M\nb,40,F\n")
+    for name in ("a/T1.nii.gz", "b/T1.nii", "b/T1_again.nii.gz"):
+        touch(tmp_path / name)
+    cohort = read_cohort(spec(tmp_path, file_pattern="{id}/T1*"))
+    assert [(s.person, s.scan) for s in cohort.scans] == [("a", "a_T1"), ("b", "b_T1"), ("b", "b_T1_again")]
+
+
 def test_table_without_file_and_file_without_row(tmp_path):
     table(tmp_path, "id,age,sex\na,30,M\nb,40,F\n")
     (tmp_path / "b_T1.nii.gz").unlink()
