@@ -14,7 +14,7 @@ from typing import Any
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="runs/demo", help="folder to write (default runs/demo)")
     parser.add_argument("--people", type=int, default=64, help="phantom people (default 64)")
-    parser.add_argument("--steps", type=int, default=900, help="training steps of the diffusion model (default 900)")
+    parser.add_argument("--steps", type=int, default=1200, help="training steps of the diffusion model (default 1200)")
     parser.add_argument("--open", action="store_true", help="open the report in a browser at the end")
 
 
@@ -34,7 +34,7 @@ def demo_config() -> Any:
     c.prepare.slices.values = (20.0, 30.0)
     c.prepare.fit.rule, c.prepare.fit.size = "resize", (55, 46)
     c.split.train, c.split.validation, c.split.test = 0.6, 0.15, 0.25
-    c.data.batch_size = 16
+    c.data.batch_size = 8
     c.data.mirror = 0.5
     # Pixels in 2x2 patches: the first level works at 28x23.
     c.model.patch_size = 2
@@ -43,14 +43,17 @@ def demo_config() -> Any:
     c.model.attention_levels = (False, True)
     c.model.num_head_channels = (0, 32)
     c.model.norm_num_groups = 16
-    c.optimizer.learning_rate = 1.5e-3
+    c.model.coordinates = 3
+    c.diffusion.prediction = "x0"
+    c.train.loss_weight = "truncated_snr"
+    c.optimizer.learning_rate = 1e-3
     c.optimizer.warmup_steps = 50
-    c.train.num_steps = 900
+    c.train.num_steps = 1200
     c.train.ema_decay = 0.995
-    c.train.validate_every = 300
+    c.train.validate_every = 400
     c.train.validation_samples = 24
-    c.train.checkpoint_every = 300
-    c.train.sample_every = 300
+    c.train.checkpoint_every = 400
+    c.train.sample_every = 400
     c.sample.num_steps = 20
     c.age_model.width = 0.5
     c.age_model.num_steps = 300

@@ -15,7 +15,7 @@ from brain_diffusion_jax.diffusion.prediction import check_kind
 from brain_diffusion_jax.errors import InputError, nearest
 
 LOSSES = ("mse", "l1", "huber")
-WEIGHTS = ("none", "min_snr", "p2", "sigmoid")
+WEIGHTS = ("none", "min_snr", "truncated_snr", "p2", "sigmoid")
 
 
 def per_sample_loss(
@@ -49,6 +49,7 @@ def loss_weight(
     """The factor of each sample's loss in the network's own output; "none" is 1 everywhere (off).
 
     min_snr: min(snr, gamma) in x0 (Hang et al. 2023, eq. 6).
+    truncated_snr: max(snr, 1) in x0 (Salimans & Ho 2022), capped at gamma: keeps weight on pure noise.
     p2: 1 / (1 + snr) in eps (Choi et al. 2022, with k = gamma = 1).
     sigmoid: sigmoid(shift - log_snr) in eps (Kingma & Gao 2023; Hoogeboom et al. 2024).
     """
@@ -60,5 +61,7 @@ def loss_weight(
     snr = jnp.exp(log_snr)
     if name == "min_snr":
         return jnp.minimum(snr, gamma) / unit
+    if name == "truncated_snr":
+        return jnp.clip(snr, 1.0, gamma) / unit
     in_eps = 1 / (1 + snr) if name == "p2" else jax.nn.sigmoid(shift - log_snr)
     return in_eps * snr / unit

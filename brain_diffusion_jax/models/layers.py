@@ -80,6 +80,17 @@ def pad_to_multiple(x: Features, multiple: int) -> tuple[Features, tuple[slice, 
     return x, (slice(None), *keep, slice(None))
 
 
+def coordinate_features(sizes: tuple[int, ...], octaves: int) -> Float[Array, "1 *spatial d"]:
+    """Where a pixel lies in the picture: sin and cos of pi 2^k u, k < octaves, u from -1 to 1 along each axis."""
+    angles = [jnp.pi * 2.0**k * jnp.linspace(-1.0, 1.0, size) for size in sizes for k in range(octaves)]
+    planes = []
+    for number, angle in enumerate(angles):
+        axis = number // octaves
+        along = angle.reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+        planes += [jnp.broadcast_to(wave(along / 2), sizes) for wave in (jnp.sin, jnp.cos)]
+    return jnp.stack(planes, axis=-1)[None]
+
+
 def space_to_depth(x: Features, patch: int) -> Features:
     """[b, *n, c] -> [b, *(n / patch), patch^d c]."""
     if patch == 1:
