@@ -97,6 +97,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     method: dict[str, Any] = {"run": str(arguments.run), "data": str(shards), "sampling": sampling}
     if arguments.age_model:
         method["age_model"] = str(arguments.age_model)
+    if arguments.second_age_model:
+        method["second_age_model"] = str(arguments.second_age_model)
     result = study.run_study(
         sampler(model, settings.batch_size, sampling),
         real,
@@ -112,7 +114,52 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
         barrier=_barrier if jax.process_count() > 1 else None,
         progress=progress_bars(),
     )
+    if arguments.utility and jax.process_index() == 0:
+        result.utility = utility_of(real, settings, out, arguments.utility, method)
+        result.save(out)
     return result, out
+
+
+def utility_of(
+    real: dict[str, Any], settings: Any, out: Path, seeds: int, method: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Train-on-synthetic test-on-real with a small network, from the pictures the study left in `out`."""
+    import json
+
+    from tqdm import tqdm
+
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation import sample_store, study, utility
+    from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+    from brain_diffusion_jax.models.deep_brain_net import make_age_network
+
+    if "train" not in real:
+        raise InputError("--utility", "training pictures", "none", "shards with a training split")
+    path = out / "utility.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    chosen, _ = study.choose_pictures(real, settings)
+    synthetic = {
+        sample_store.scale_name(scale): PictureSet(
+            sample_store.read(out, scale), chosen.conditions, [f"synthetic {p}" for p in chosen.people]
+        )
+        for scale in settings.guidance_scales
+    }
+    trainer = utility.network_trainer(
+        lambda mean, spread: make_age_network(backbone="small_cnn", target_mean=mean, target_scale=spread)
+    )
+    with tqdm(total=seeds * (2 + 2 * len(synthetic)), desc="utility", disable=None) as bar:
+        found = utility.utility(
+            trainer,
+            real["train"],
+            synthetic,
+            real[settings.evaluated],
+            covariate=settings.age,
+            seeds=range(seeds),
+            progress=lambda name: bar.update(1),
+        )
+    sample_store.save_text(path, json.dumps(found, indent=1) + "\n")
+    return found
 
 
 def _barrier(name: str) -> None:

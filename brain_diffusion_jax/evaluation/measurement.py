@@ -12,6 +12,7 @@ import numpy as np
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.evaluation import anatomy, measures, memorisation, sample_store, ssim
+from brain_diffusion_jax.evaluation.bootstrap import Estimate
 from brain_diffusion_jax.evaluation.condition_fidelity import (
     Agreement,
     agreement,
@@ -86,7 +87,7 @@ def measure(
         result.rows.append(measure_row(item, sets[0], settings, out, readers, dark, thresholds))
     tell("statistics", len(sets), len(sets))
     if train is not None:
-        measure_privacy(result, sets, train)
+        measure_privacy(result, sets, train, settings, extractors[0] if extractors else None)
     save_report_pictures(result, sets, train, settings, out)
 
 
@@ -252,22 +253,33 @@ def measure_anatomy(
         row.numbers |= measures.relation("symmetry", ages, mirrored, pictures.people, **options)
 
 
-def measure_privacy(result: StudyResult, sets: Sequence[_Measured], train: PictureSet) -> None:
+def measure_privacy(
+    result: StudyResult,
+    sets: Sequence[_Measured],
+    train: PictureSet,
+    settings: StudySettings,
+    extractor: Extractor | None,
+) -> None:
     """Nearest training pictures of generated pictures against those of held-out people."""
-    held_out, training = sets[0], train.unit
-    baseline = memorisation.nearest_pictures(held_out.pictures.unit, training)
-    result.privacy = {"held_out": baseline.distance, "scales": {}}
+    train_features = None if extractor is None else extract(extractor, train.images, settings.batch_size).values
+    search = memorisation.TrainingSearch(train.unit, train_features)
+
+    def look(item: _Measured) -> memorisation.Closeness:
+        return search(item.pictures.unit, item.features[0].values if extractor is not None else None)
+
+    held_out = look(sets[0])
+    result.privacy = {"held_out": held_out.pixels.distance, "scales": {}}
     for item, row in zip(sets, result.rows, strict=True):
         if item.scale is None:
             continue
-        found = memorisation.nearest_pictures(item.pictures.unit, training)
-        summary = memorisation.compare_to_held_out(found, baseline)
-        summary["pairs"] = [[copy, int(found.index[copy])] for copy in summary["copies"]]
+        found = look(item)
+        summary = memorisation.compare_to_held_out(found, held_out)
         result.privacy["scales"][item.name] = summary
-        row.pictures["distance to nearest training picture"] = found.distance.tolist()
-        for name in ("share_closer", "auc", "median_distance"):
-            row.numbers[f"privacy {name}"] = {"value": summary[name], "low": None, "high": None, "replicates": 0}
-        row.numbers["privacy copies"] = {"value": len(summary["copies"]), "low": None, "high": None, "replicates": 0}
+        row.pictures["distance to nearest training picture"] = found.pixels.distance.tolist()
+        row.pictures["likeness to nearest training picture"] = found.likeness.tolist()
+        few = {name: summary[name] for name in summary if name not in ("copies", "pairs")}
+        for name, value in {**few, "copies": len(summary["copies"])}.items():
+            row.numbers[f"privacy {name}"] = Estimate(float(value), np.nan, np.nan).to_json()
 
 
 def save_report_pictures(

@@ -19,10 +19,12 @@ HEADINGS = {
     "age corrected mae": "MAE, corrected",
     "age corrected slope": "slope, corrected",
     "age corrected bias": "bias, corrected",
-    "age, second reader mae": "second reader: MAE",
-    "age, second reader r": "second reader: r",
-    "age, second reader slope": "second reader: slope",
-    "age, second reader corrected slope": "second reader: slope, corrected",
+    "age, second reader mae": "MAE",
+    "age, second reader rmse": "RMSE",
+    "age, second reader r": "r",
+    "age, second reader slope": "slope",
+    "age, second reader bias": "bias",
+    "age, second reader corrected slope": "slope, corrected",
     "slice mae": "slice MAE",
     "slice r": "slice r",
     "sex accuracy": "sex accuracy",
@@ -31,21 +33,18 @@ HEADINGS = {
     "dark fraction mean": "mean",
     "dark fraction under 30": "under 30",
     "dark fraction over 75": "over 75",
-    "privacy share_closer": "nearer than 5 % of held-out",
-    "privacy auc": "chance to be nearer than held-out",
-    "privacy median_distance": "median distance",
     "privacy copies": "copies flagged",
+    "privacy share_closer": "share nearer than 5 % of held-out",
+    "privacy auc": "chance to be nearer",
+    "privacy features_auc": "… in features",
+    "privacy median_distance": "median distance",
+    "privacy held_out_median": "… of held-out",
+    "privacy greatest_likeness": "greatest likeness",
+    "privacy held_out_likeness": "… of held-out",
 }
+SECOND = tuple(f"age, second reader {m}" for m in ("mae", "rmse", "r", "slope", "bias", "corrected slope"))
 AGE = ("age mae", "age mse", "age rmse", "age r", "age slope", "age bias")
-CORRECTED = (
-    "age corrected mae",
-    "age corrected slope",
-    "age corrected bias",
-    "age, second reader mae",
-    "age, second reader r",
-    "age, second reader slope",
-    "age, second reader corrected slope",
-)
+CORRECTED = ("age corrected mae", "age corrected slope", "age corrected bias")
 OTHER_CONDITIONS = ("sex accuracy", "sex majority", "slice mae", "slice r")
 DARK = ("dark fraction spearman", "dark fraction mean", "dark fraction under 30", "dark fraction over 75")
 TISSUE = tuple(
@@ -53,7 +52,16 @@ TISSUE = tuple(
     for part in ("dark tissue", "grey tissue", "bright tissue", "symmetry")
     for kind in ("mean", "spearman")
 )
-PRIVACY = ("privacy copies", "privacy share_closer", "privacy auc", "privacy median_distance")
+PRIVACY = (
+    "privacy copies",
+    "privacy share_closer",
+    "privacy auc",
+    "privacy features_auc",
+    "privacy median_distance",
+    "privacy held_out_median",
+    "privacy greatest_likeness",
+    "privacy held_out_likeness",
+)
 MANIFOLD = ("precision", "recall", "density", "coverage")
 
 
