@@ -13,7 +13,7 @@ from brain_diffusion_jax.errors import InputError
 
 FILE_NAME = "contract.json"
 # Facts that may differ between data and weights that still belong together.
-_NOT_COMPARED = ("package_version", "fingerprint", "counts")
+_NOT_COMPARED = ("package_version", "fingerprint", "counts", "source")
 
 
 class ContractMismatch(InputError):
