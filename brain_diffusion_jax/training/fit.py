@@ -36,12 +36,14 @@ class Task:
 
     kind: of the run folder ("diffusion", "age"). make_loss(axis_name): a loss as in `step`; axis_name is
     the mapped axis under pmap, for networks that average over the batch, else None.
+    optimizer: of a task with an optimizer of its own (optax), in place of the config's.
     """
 
     kind: str
     init: Callable[[Any], dict[str, Any]]
     make_loss: Callable[[str | None], LossFn]
     measure: MeasureFn
+    optimizer: Any = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class _Fitting:
 
     def __post_init__(self) -> None:
         self.key = jax.random.key(self.seed)
-        self.tx = optimizer.make(self.optimizer_settings, self.settings.num_steps)
+        self.tx = self.task.optimizer or optimizer.make(self.optimizer_settings, self.settings.num_steps)
         self.rate = optimizer.learning_rate(self.optimizer_settings, self.settings.num_steps)
         if (self.run / SKIPPED).exists():
             self.skipped = json.loads((self.run / SKIPPED).read_text())
@@ -164,8 +166,8 @@ class _Fitting:
         s = self.settings
         fresh = loader.get_state()
         position = self.start()
-        if position.step:
-            logger.info("%s: going on from step %d", self.run, position.step)
+        if position.step and show_progress and jax.process_index() == 0:
+            print(f"{self.run}: going on from step {position.step}", file=sys.stderr)
         if s.early_stopping and self.judgement.since_best >= s.early_stopping:
             return Outcome(self.run, position.step, hooks.EARLY_STOPPING, {})
         chief = jax.process_index() == 0

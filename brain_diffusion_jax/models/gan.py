@@ -1,0 +1,115 @@
+"""WGAN-GP networks, conditional and not: the baseline that diffusion is measured against.
+
+Generator and critic are those of Gulrajani et al. 2017 (residual-free DCGAN form) with normalisation by
+groups in the generator and none in the critic, as the gradient penalty asks. The condition is the same
+(values, present) as everywhere; it enters the generator beside z and the critic by projection
+(Miyato and Koyama 2018, doi 10.48550/arXiv.1802.05637).
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from brain_diffusion_jax.models.conditioning import CovariateTokens
+
+Values = Float[Array, "b n"]
+Present = Bool[Array, "b n"]
+
+
+class _Summary(nn.Module):
+    """All covariates as one vector [b, width]; learned nulls where absent."""
+
+    cardinalities: tuple[int, ...]
+    width: int
+
+    @nn.compact
+    def __call__(self, values: Values, present: Present) -> Float[Array, "b width"]:
+        tokens = CovariateTokens(self.cardinalities, self.width, name="tokens")(values, present)
+        return nn.Dense(self.width, name="mix")(tokens.reshape(tokens.shape[0], -1))
+
+
+def _start(size: tuple[int, ...], levels: int) -> tuple[int, int]:
+    rows, cols = (-(-n // 2**levels) for n in size)
+    return rows, cols
+
+
+class Generator(nn.Module):
+    """z [b, latent] -> [b, rows, cols, 1] in (-1, 1); any size (cropped from the next multiple of 2^levels)."""
+
+    image_size: tuple[int, int]
+    channels: tuple[int, ...] = (128, 64, 32)
+    latent: int = 100
+    cardinalities: tuple[int, ...] = ()
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b latent"], values: Values, present: Present) -> Float[Array, "b rows cols 1"]:
+        if self.cardinalities:
+            z = jnp.concatenate([z, _Summary(self.cardinalities, self.width, name="condition")(values, present)], -1)
+        rows, cols = _start(self.image_size, len(self.channels))
+        x = nn.Dense(rows * cols * self.channels[0], name="project")(z)
+        x = x.reshape(-1, rows, cols, self.channels[0])
+        for level, width in enumerate(self.channels):
+            x = nn.relu(nn.GroupNorm(num_groups=8, name=f"norm{level}")(x))
+            # Nearest-neighbour upsampling and a convolution: no checkerboard of transposed kernels.
+            x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+            x = nn.Conv(width, (3, 3), name=f"conv{level}")(x)
+        x = nn.relu(nn.GroupNorm(num_groups=8, name="norm_out")(x))
+        x = jnp.tanh(nn.Conv(1, (3, 3), name="conv_out")(x))
+        return x[:, : self.image_size[0], : self.image_size[1]]
+
+
+class Critic(nn.Module):
+    """[b, rows, cols, 1] -> score [b], higher for real."""
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    cardinalities: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b rows cols 1"], values: Values, present: Present) -> Float[Array, " b"]:
+        for level, width in enumerate(self.channels):
+            x = nn.leaky_relu(nn.Conv(width, (5, 5), strides=2, name=f"conv{level}")(x), 0.2)
+        features = x.reshape(x.shape[0], -1)
+        score = nn.Dense(1, name="score")(features)[:, 0]
+        if self.cardinalities:
+            width = self.channels[-1]
+            asked = _Summary(self.cardinalities, width, name="condition")(values, present)
+            score = score + jnp.sum(nn.Dense(width, name="projection")(features) * asked, axis=-1) / width**0.5
+        return score
+
+
+class Gan(nn.Module):
+    """Both networks; parameters {"generator", "critic"}. Methods `generate` and `criticise`."""
+
+    generator: Generator
+    critic: Critic
+
+    def __call__(self, z: Array, values: Values, present: Present) -> Array:
+        """Scores of generated pictures: touches every parameter, for init."""
+        return self.criticise(self.generate(z, values, present), values, present)
+
+    def generate(self, z: Float[Array, "b latent"], values: Values, present: Present) -> Float[Array, "b rows cols 1"]:
+        return self.generator(z, values, present)
+
+    def criticise(self, x: Float[Array, "b rows cols 1"], values: Values, present: Present) -> Float[Array, " b"]:
+        return self.critic(x, values, present)
+
+
+def make_gan(
+    image_size: tuple[int, int],
+    cardinalities: tuple[int, ...],
+    *,
+    channels: tuple[int, ...] = (128, 64, 32),
+    latent: int = 100,
+    conditional: bool = True,
+    **_training: object,
+) -> Gan:
+    """The networks of config section `gan`; keys that only training reads are ignored."""
+    known = tuple(cardinalities) if conditional else ()
+    channels = tuple(channels)
+    return Gan(
+        Generator(tuple(image_size), channels, latent, known),  # type: ignore[arg-type]
+        Critic(channels[::-1], known),
+    )
