@@ -96,12 +96,13 @@ def intervals_of_two(
     replicates: int = 200,
     seed: int = 0,
     level: float = 0.95,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> list[Estimate]:
     """Intervals of statistics of two sets that repeated pictures would distort (distances, neighbours).
 
     Random halves of the people, each person once: the spread of a half drawn without replacement is
     (2/n - 1/n) = 1/n, that of the whole. The bias of a half is not, so the interval is centred on the
-    estimate; where the estimate is not negative the lower end is cut at 0.
+    estimate, and cut at the bounds of the statistic.
     """
     groups, other_groups = groups_of(people), groups_of(other_people)
     values = np.asarray(statistics(np.arange(len(people)), np.arange(len(other_people))), float)
@@ -114,7 +115,8 @@ def intervals_of_two(
     found = []
     for value, column in zip(values, draws.T, strict=True):
         estimate = _percentiles(float(value), column, level, float(value - column.mean()))
-        found.append(Estimate(estimate.value, max(estimate.low, min(float(value), 0.0)), estimate.high, replicates))
+        low, high = np.clip((estimate.low, estimate.high), *bounds)
+        found.append(Estimate(estimate.value, float(low), float(high), replicates))
     return found
 
 

@@ -76,7 +76,7 @@ def categorical_accuracy(requested: np.ndarray, predicted: np.ndarray) -> tuple[
 
 
 # Side length of the block means and number of components the pixel probes see.
-_BLOCKS, _COMPONENTS = 24, 64
+_BLOCKS, _COMPONENTS = 24, 128
 
 
 def block_means(images: np.ndarray) -> np.ndarray:
@@ -103,7 +103,8 @@ def ridge_probe(
     keep = min(_COMPONENTS, len(sizes), int((sizes > 1e-8 * max(sizes[0], 1e-30)).sum()))
     if keep == 0:
         raise InputError("probe", "pictures", "all equal", "pictures that differ")
-    basis = directions[:keep].T / (sizes[:keep] / np.sqrt(len(x)))
+    # One scale for all components: ridge then trusts small ones least, where noise would be blown up.
+    basis = directions[:keep].T / np.sqrt((sizes[:keep] ** 2).mean() / len(x))
     scores, mean = (x - centre) @ basis, y.mean(0)
 
     def solve(rows: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +115,7 @@ def ridge_probe(
     _, group = np.unique(np.arange(len(x)) if people is None else people, return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(group.max() + 1)[group] % folds
     best, best_error = 1.0, np.inf
-    for penalty in (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0):
+    for penalty in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0):
         error = 0.0
         for fold in range(min(folds, group.max() + 1)):
             left, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)

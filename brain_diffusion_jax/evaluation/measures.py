@@ -64,8 +64,10 @@ def manifold(
         return scores_of_distances(pairs[0][np.ix_(b, b)], pairs[1][np.ix_(a, a)], pairs[2][np.ix_(b, a)], k=k)
 
     few = min(replicates, _PAIRED_REPLICATES)
-    found = intervals_of_two(scores, people, real_people, replicates=few, seed=seed)
-    return {name: estimate.to_json() for name, estimate in zip(Manifold._fields, found, strict=True)}
+    found = intervals_of_two(scores, people, real_people, replicates=few, seed=seed, bounds=(0, np.inf))
+    limits = [np.inf if name == "density" else 1.0 for name in Manifold._fields]
+    capped = [Estimate(e.value, e.low, min(e.high, most), e.replicates) for e, most in zip(found, limits, strict=True)]
+    return {name: estimate.to_json() for name, estimate in zip(Manifold._fields, capped, strict=True)}
 
 
 def real_floor(features: Features, people: Sequence[str], seed: int, repeats: int = 20) -> Numbers:

@@ -1,0 +1,143 @@
+"""Numbers for a set of pictures against real ones, without making any new picture.
+
+  brain-diffusion evaluate pictures/ --data shards/oasis --age-model runs/age
+  brain-diffusion evaluate pictures/ --against other_pictures/ --json
+
+WHAT and --against are folders written by `brain-diffusion sample`, or any folder of PNG or JPEG pictures
+of one size. With --data the real pictures are a split of shards. Sets of unequal size are cut to the
+smaller one by a fixed random choice, because distances of unequal sets mislead.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from brain_diffusion_jax.cli.study import inception_extractors, regressors
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", help="folder of pictures")
+    parser.add_argument("--data", help="shards with real pictures to compare with")
+    parser.add_argument("--split", default="test", help="split of --data (default test)")
+    parser.add_argument("--against", help="another folder of pictures to compare with")
+    parser.add_argument("--age-model", help="run folder of a regressor: its features, and ages against the manifest")
+    parser.add_argument("--inception", help="pytorch-fid's weights file")
+    parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
+    parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals (0: none)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
+    from brain_diffusion_jax.errors import InputError
+
+    if bool(arguments.data) == bool(arguments.against):
+        raise InputError("command line", "--data, --against", "both or neither", "one of them")
+    pictures = read_folder(arguments.what)
+    mine = Contract.load(arguments.what) if (Path(arguments.what) / FILE_NAME).exists() else None
+    if arguments.data:
+        from brain_diffusion_jax.data.loader import read_all
+        from brain_diffusion_jax.evaluation import picture_sets
+
+        given = Contract.load(arguments.data)
+        if mine is not None:
+            require_same(mine, given, f"{arguments.what} against {arguments.data}")
+        real = picture_sets.from_records(read_all(arguments.data, arguments.split), given.schema)
+        contract: Contract | None = given
+    else:
+        real, contract = read_folder(arguments.against), mine
+        other = Path(arguments.against) / FILE_NAME
+        if mine is not None and other.exists():
+            require_same(mine, Contract.load(other.parent), f"{arguments.what} against {arguments.against}")
+    numbers, count = measure(arguments, pictures, real, contract)
+    if arguments.json:
+        print(json.dumps({"pictures": count, "numbers": numbers}))
+    else:
+        print(f"{count} pictures on each side")
+        print(text(numbers))
+    return 0
+
+
+def read_folder(folder: str | Path) -> Any:
+    """A PictureSet from a sample folder (conditions from its manifest) or from plain pictures."""
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    from brain_diffusion_jax.data.sample_folder import MANIFEST, read_pictures
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "folder", "no such folder", "a folder of pictures")
+    if (folder / MANIFEST).exists():
+        images, rows = read_pictures(folder)
+        fixed = ("file", "index", "seed", "guidance_scale")
+        conditions = [{k: _number(v) for k, v in row.items() if k not in fixed and v != ""} for row in rows]
+        return PictureSet(images, conditions, [str(i) for i in range(len(images))])
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not paths:
+        raise InputError(folder, "pictures", "an empty set", "PNG or JPEG pictures")
+    arrays: list[Any] = []
+    for path in paths:
+        try:
+            arrays.append(np.asarray(Image.open(path).convert("L")))
+        except (UnidentifiedImageError, OSError) as error:
+            raise InputError(path, "picture", str(error), "a readable picture") from error
+        if arrays[-1].shape != arrays[0].shape:
+            raise InputError(path, "picture size", arrays[-1].shape, f"{arrays[0].shape}, as {paths[0].name}")
+    return PictureSet(np.stack(arrays), [{}] * len(arrays), [p.name for p in paths])
+
+
+def _number(word: str) -> float | str:
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
+def measure(arguments: argparse.Namespace, pictures: Any, real: Any, contract: Any) -> tuple[dict[str, Any], int]:
+    """Metric -> {value, low, high}, and how many pictures were used of each set."""
+    import numpy as np
+
+    from brain_diffusion_jax.evaluation import measures, ssim
+    from brain_diffusion_jax.evaluation.features import extract
+    from brain_diffusion_jax.evaluation.picture_sets import check, require_same_size
+
+    check(pictures, arguments.what)
+    check(real, arguments.data or arguments.against)
+    require_same_size(real, pictures, arguments.what)
+    count = min(len(pictures), len(real))
+    generator = np.random.default_rng(arguments.seed)
+    pictures, real = (s[np.sort(generator.permutation(len(s))[:count])] for s in (pictures, real))
+    options = {"replicates": arguments.bootstrap, "seed": arguments.seed}
+    extractors, age_fn, _ = regressors(arguments, contract)
+    numbers: dict[str, Any] = {}
+    for index, extractor in enumerate([*extractors, *inception_extractors(arguments)]):
+        mine, theirs = extract(extractor, pictures.images), extract(extractor, real.images)
+        numbers |= measures.distances(mine, theirs, pictures.people, real.people, **options)
+        if index == 0:
+            numbers |= measures.manifold(mine, theirs, pictures.people, real.people, **options)
+    for name, item in (("SSIM of pairs", pictures), ("SSIM of pairs, real", real)):
+        numbers |= measures.diversity(ssim.pairwise(item.images)[0], name, item.people, **options)
+    if age_fn is not None:
+        for name, item in (("age", pictures), ("age, real", real)):
+            if item.has("age"):
+                predicted = age_fn(item.unit[..., None])
+                requested = item.column("age").astype(float)
+                numbers |= measures.continuous(name, requested, predicted, item.people, **options)
+    return numbers, count
+
+
+def text(numbers: dict[str, Any]) -> str:
+    from brain_diffusion_jax.evaluation.report_tables import interval_text, number
+
+    width = max(map(len, numbers), default=0)
+    return "\n".join(
+        f"{name:<{width}}  {number(item['value']):>9}  {interval_text(item)}" for name, item in numbers.items()
+    )

@@ -1,0 +1,141 @@
+"""Readers of age, sex and anatomy: closed forms, properties, and the real relation of OASIS-1."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation import anatomy, condition_fidelity
+
+OASIS = {"rows": (30, 85), "cols": (28, 63), "threshold": 0.45}
+
+
+def contract(**intensity):
+    return Contract(Schema(()), (109, 91), intensity=intensity)
+
+
+@pytest.fixture
+def real_slices(real_data):
+    """Images at z = 20 mm, ages and sexes of CDR 0 people with good scans."""
+    with np.load(real_data("oasis1_mni2mm") / "axial_slices_u8.npz") as file:
+        kept = (file["cdr"] == 0) & (file["qc"] == "ok")
+        return file["images"][kept][:, list(file["z_mm"]).index(20)], file["age"][kept], file["sex_male"][kept]
+
+
+@pytest.mark.realdata
+def test_dark_fraction_of_real_people(real_slices):
+    """The numbers of the issue: 244 scans, Spearman 0.67, 0.08 under 30 and 0.31 over 75."""
+    images, ages, _ = real_slices
+    assert len(images) == 244
+    check = anatomy.dark_fraction(OASIS, contract(rule="fixed", low=0.0, high=2.55), images)
+    dark = check(images)
+    assert round(anatomy.spearman(ages, dark), 2) == 0.67
+    assert tuple(round(v, 2) for v in anatomy.young_and_old(ages, dark)) == (0.08, 0.31)
+    np.testing.assert_array_equal(check(images.astype(np.float32) / 255), dark)  # same pixels, same answer
+    fractions = anatomy.tissue_fractions(images / 255.0, anatomy.tissue_thresholds(images / 255.0))
+    assert anatomy.spearman(ages, fractions[:, 0]) > 0.6
+    assert 0.85 < np.median(anatomy.symmetry(images / 255.0)) < 1
+
+
+@pytest.mark.realdata
+def test_the_pixel_probe_reads_real_ages_and_hardly_any_sex(real_slices):
+    images, ages, male = real_slices
+    order = np.random.default_rng(0).permutation(len(images))
+    train, test = order[:160], order[160:]
+    people = train.astype(str)
+    found = condition_fidelity.agreement(
+        ages[test], condition_fidelity.continuous_reader(images[train], ages[train], people)(images[test])
+    )
+    assert found.r > 0.7
+    reader = condition_fidelity.categorical_reader(images[train], male[train], people)
+    accuracy, majority = condition_fidelity.categorical_accuracy(male[test], reader(images[test]))
+    assert 0.5 <= majority <= 0.7
+    assert accuracy < 0.85
+
+
+def test_dark_fraction_counts_pixels():
+    picture = np.full((1, 109, 91), 45, np.uint8)
+    check = anatomy.dark_fraction(OASIS, contract(rule="fixed", low=0.0, high=2.55), picture)
+    assert check(picture)[0] == 0  # 45 is not below 45
+    picture[0, 30:85, 28:35] = 44
+    assert check(picture)[0] == pytest.approx(7 / 35)
+    picture[0, :30] = 0
+    assert check(picture)[0] == pytest.approx(7 / 35)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"rowz": (1, 2)}, "rowz"),
+        ({**OASIS, "rows": (30, 200)}, "a box inside"),
+        (OASIS, "percentile"),
+    ],
+)
+def test_bad_dark_fraction_settings(spec, words):
+    pictures = np.zeros((1, 109, 91), np.uint8)
+    rule = {"rule": "percentile"} if words == "percentile" else {"rule": "fixed", "low": 0, "high": 2.55}
+    with pytest.raises(InputError, match=words):
+        anatomy.dark_fraction(spec, contract(**rule), pictures)(pictures)
+
+
+def test_spearman_equals_scipy_with_ties():
+    from scipy.stats import spearmanr
+
+    x = [1, 2, 2, 3, 5, 5, 5, 9]
+    y = [2, 1, 4, 4, 3, 8, 7, 7]
+    assert anatomy.spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
+    assert np.isnan(anatomy.spearman([1, 1, 1], [1, 2, 3]))
+
+
+def test_symmetry_and_tissue_of_drawn_heads():
+    y, x = np.mgrid[:60, :50]
+    head = (np.hypot((y - 30) / 25, (x - 22) / 18) < 1) * 0.8  # off the middle: the head is centred first
+    assert anatomy.symmetry(head[None])[0] == pytest.approx(1, abs=1e-9)
+    lopsided = head * np.where(x > 22, 1, 0.3)
+    assert anatomy.symmetry(lopsided[None])[0] < 0.5
+    fractions = anatomy.tissue_fractions(np.stack([head, lopsided]), (0.1, 0.5))
+    np.testing.assert_allclose(fractions.sum(1), 1)
+    assert fractions[0, 2] == 1
+    assert fractions[1, 1] == pytest.approx(0.5, abs=0.05)
+
+
+def test_agreement_of_a_known_line_and_its_correction():
+    age = np.linspace(20, 90, 50)
+    found = condition_fidelity.agreement(age, 0.5 * age + 30)
+    assert (found.slope, found.intercept, found.r) == pytest.approx((0.5, 30, 1))
+    assert found.bias == pytest.approx(30 - 0.5 * age.mean())
+    assert found.rmse**2 == pytest.approx(found.mse)
+    np.testing.assert_allclose(condition_fidelity.undilute(0.5 * age + 30, found), age)
+    flat = condition_fidelity.agreement(age, np.full(50, 55.0))
+    assert np.isnan(condition_fidelity.undilute(age, flat)).all()
+    assert np.isnan(flat.r)
+
+
+def test_the_probe_chooses_its_penalty_over_people():
+    """Twenty near-copies of each person: a probe that splits pictures would overfit and call it skill."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(60), 10)
+    noise = rng.normal(size=(60, 30))[people] + 0.01 * rng.normal(size=(600, 30))
+    target = rng.normal(size=60)[people][:, None]
+    fresh = rng.normal(size=(200, 30))
+    by_people = condition_fidelity.ridge_probe(noise, target, people=people)(fresh)
+    by_picture = condition_fidelity.ridge_probe(noise, target)(fresh)
+    assert by_people.std() < 0.5 * by_picture.std()
+
+
+def test_block_means_keep_the_mean_and_the_scale():
+    images = np.random.default_rng(1).integers(0, 256, (3, 48, 72)).astype(np.uint8)
+    means = condition_fidelity.block_means(images)
+    assert means.shape == (3, 24 * 24)
+    np.testing.assert_allclose(means.mean(1), images.mean((1, 2)) / 255, rtol=1e-5)
+    np.testing.assert_allclose(condition_fidelity.block_means(images / np.float32(255)), means, atol=1e-6)
+
+
+def test_majority_rate_stands_beside_accuracy():
+    asked = np.array(["F"] * 6 + ["M"] * 4)
+    assert condition_fidelity.categorical_accuracy(asked, np.array(["F"] * 10)) == (0.6, 0.6)
+    with pytest.raises(InputError, match="an empty set"):
+        condition_fidelity.categorical_accuracy(np.array([]), np.array([]))
