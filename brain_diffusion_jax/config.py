@@ -116,6 +116,7 @@ def base_config() -> ConfigDict:
             prediction="v",
             data_range=(-1.0, 1.0),
             clip_x0=True,
+            clip_keeps_eps=False,
             clip_range=None,  # bounds of the clipping; None: data_range
         )
     )
