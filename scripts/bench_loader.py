@@ -63,17 +63,17 @@ def write_shards(folder: Path, pictures: int, rows: int, cols: int) -> None:
     write(folder / "shards", read_cohort(CohortSpec(root=str(root)), schema), preparation, split, schema)
 
 
-def measure(folder: Path, batch: int, seconds: float, threads: int) -> float:
-    """Pictures a second over `seconds`, after a warm-up."""
+def measure(folder: Path, batch: int, seconds: float, threads: int) -> tuple[float, float]:
+    """Pictures a second, and a second of CPU time (all threads), over `seconds` after a warm-up."""
     from brain_diffusion_jax.data.loader import Loader
 
     loader = Loader(folder, "train", batch, seed=0, threads=threads)
     for _ in range(20):
         next(loader)
-    start, count = time.perf_counter(), 0
+    start, cpu, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
         count += len(next(loader)["image"])
-    return count / (time.perf_counter() - start)
+    return count / (time.perf_counter() - start), count / (time.process_time() - cpu)
 
 
 def main() -> None:
@@ -99,7 +99,8 @@ def main() -> None:
                 "image_size": size,
                 "batch": args.batch,
                 "threads": args.threads,
-                "pictures_per_second": [round(s) for s in speeds],
+                "pictures_per_second": [round(wall) for wall, _ in speeds],
+                "pictures_per_cpu_second": [round(cpu) for _, cpu in speeds],
                 "cpu_count": os.cpu_count(),
                 "load_average_1min": round(os.getloadavg()[0], 1),
             }
