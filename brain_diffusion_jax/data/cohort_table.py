@@ -30,6 +30,8 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
         raise InputError(path, "table", "no such file", "a CSV or TSV with a header line (cohort.table=FILE)")
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(path, "table", error.strerror or error, "a file that may be read") from error
     except UnicodeDecodeError as error:
         raise InputError(path, "encoding", str(error), "UTF-8 text") from None
     first = text.split("\n", 1)[0]

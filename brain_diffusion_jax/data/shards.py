@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from brain_diffusion_jax import __version__
-from brain_diffusion_jax.contract import FILE_NAME, Contract
+from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.data import part_pool, pipeline, splits
 from brain_diffusion_jax.data.cohort import Cohort, Scan
@@ -106,21 +106,24 @@ def working_folder(folder: Path) -> Iterator[Path]:
     """The folder's work area, locked; refuses a folder that holds something else."""
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "--out", "a file", "a new or empty folder")
-    if (folder / FILE_NAME).exists() or (folder / MANIFEST).exists():
+    if (folder / MANIFEST).exists():
         raise InputError(folder, "--out", "a finished set of shards", "a new folder; delete this one to prepare again")
     work = folder / WORK
     held = [path.name for path in folder.iterdir()] if folder.exists() else []
     if held and not work.is_dir():
         raise InputError(folder, "--out", f"a folder that holds {sorted(held)[:4]}", "a new or empty folder")
-    (work / "parts").mkdir(parents=True, exist_ok=True)
-    lock = (work / "lock").open("w")
     try:
-        with contextlib.suppress(ImportError):  # not on Windows
+        (work / "parts").mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    except OSError as error:
+        raise InputError(folder, "--out", error.strerror or error, "a folder that may be written to") from error
+    try:
+        with contextlib.suppress(ImportError, OSError):  # not on Windows, nor on every network disk
             import fcntl
 
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise InputError(folder, "--out", "another prepare at work in it", "one prepare a folder") from None
         try:
             yield work

@@ -153,7 +153,8 @@ KILLED = """
                 yield from real(*arguments)
             slices_builder._keyed_examples = fail_late
         else:
-            shards._write_tables = die
+            real_save = shards.Contract.save
+            shards.Contract.save = lambda *arguments: (real_save(*arguments), die())
     test_shards.write(test_shards.Path({out!r}), test_shards.Path({root!r}), progress=progress)
 """
 
@@ -232,6 +233,12 @@ def test_an_output_folder_that_holds_something_is_refused(prepared, cohort_folde
     with pytest.raises(InputError, match=f"--out: found .*{message}"):
         write(out, cohort_folder)
     assert (sorted(p.name for p in out.iterdir()) if out.is_dir() else out.read_text()) == before
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused(cohort_folder, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file/out: --out: found Not a directory"):
+        write(tmp_path / "file" / "out", cohort_folder)
 
 
 def test_two_prepares_in_one_folder(cohort_folder, tmp_path):
