@@ -1,0 +1,137 @@
+"""Conditions: learned nulls, the raw token of the reference, and what absent values may not do."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from brain_diffusion_jax.config import base_config
+from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.conditioning import CovariateTokens
+
+SCHEMA = Schema(
+    (
+        Continuous("age", "years", 18, 88),
+        Categorical("sex", ("M", "F")),
+        Continuous("slice", "index", 0, 90),
+    )
+)
+MODEL = dict(
+    channels=(4,),
+    num_res_blocks=(1,),
+    attention_levels=(True,),
+    num_head_channels=(4,),
+    norm_num_groups=2,
+    context_dim=3,
+)
+
+
+def _config(**conditioning):
+    c = base_config()
+    with c.unlocked(), c.ignore_type():
+        c.model.update(MODEL)
+        c.conditioning.update(conditioning)
+    return c
+
+
+def test_absent_values_are_the_learned_null_whatever_they_say() -> None:
+    module = CovariateTokens(SCHEMA.cardinalities, 8)
+    values = jnp.array([[0.3, 1.0, 0.5], [0.3, 1.0, 0.5]])
+    params = module.init(jax.random.key(0), values, jnp.ones((2, 3), bool))
+    present = jnp.array([[True, True, True], [False, True, False]])
+    tokens = module.apply(params, values, present)
+    assert tokens.shape == (2, 3, 8)
+    np.testing.assert_array_equal(tokens[1, 0], params["params"]["nulls"][0])
+    np.testing.assert_array_equal(tokens[1, 1], tokens[0, 1])
+    noise = jnp.where(present, values, jnp.nan)
+    np.testing.assert_array_equal(module.apply(params, noise, present), tokens)
+    # Nothing leaks back through NaN either, and every null learns.
+    gradient = jax.grad(lambda p: module.apply(p, noise, present & False).sum())(params)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert (gradient["params"]["nulls"] != 0).all()
+
+
+def test_tokens_follow_the_value() -> None:
+    module = CovariateTokens(SCHEMA.cardinalities, 8)
+    values = jnp.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.01], [1.3, 1.0, -0.1]])
+    tokens = module.init_with_output(jax.random.key(0), values, jnp.ones((3, 3), bool))[0]
+    assert jnp.isfinite(tokens).all()  # beyond the domain too
+    assert all(jnp.abs(tokens[0, i] - tokens[1, i]).max() > 1e-3 for i in (1, 2))
+    np.testing.assert_array_equal(tokens[0, 0], tokens[1, 0])
+
+
+def test_raw_token_is_the_references() -> None:
+    network = factory.diffusion_network(MODEL, {"mode": "raw", "raw_null": -1.0}, SCHEMA)
+    given = [{"age": 63.0, "sex": "F", "slice": 44}, {"age": 20, "sex": "M"}, {}]
+    tokens = network.conditioner(*SCHEMA.encode(given))
+    np.testing.assert_allclose(tokens[:, 0], [[63, 2, 44], [20, 1, -1], [-1, -1, -1]], rtol=1e-6)
+    assert tokens.shape == (3, 1, 3)
+
+
+@pytest.mark.parametrize("mode", ["tokens", "raw"])
+def test_condition_reaches_the_picture(mode: str) -> None:
+    c = _config(mode=mode, time_embedding=mode == "tokens")
+    network = factory.diffusion_network(c.model, c.conditioning, SCHEMA)
+    values, present = SCHEMA.encode([{"age": 20, "sex": "M", "slice": 40}, {"age": 80, "sex": "M", "slice": 40}, {}])
+    x, t = jnp.zeros((3, 5, 4, 1)), jnp.full(3, 500.0)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x, t, values, present)["params"]
+    assert set(shapes) == ({"unet", "conditioner", "summary"} if mode == "tokens" else {"unet"})
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda s: jnp.asarray(0.3 * rng.standard_normal(s.shape), jnp.float32), shapes)
+    y = jax.jit(network.apply)({"params": params}, x, t, values, present)
+    assert y.shape == x.shape
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert jnp.abs(y[a] - y[b]).max() > 1e-4
+    # The raw network is the same one: its parameters, its output for the same tokens.
+    if mode == "raw":
+        context = network.conditioner(values, present)
+        direct = jax.jit(network.unet.clone(parent=None).apply)({"params": params["unet"]}, x, t, context)
+        np.testing.assert_allclose(direct, y, rtol=1e-5, atol=1e-5)
+
+
+def test_planes_and_no_condition() -> None:
+    model = {**MODEL, "in_channels": 4, "out_channels": 1}
+    network = factory.diffusion_network(model, {"mode": "scaled", "planes": True}, SCHEMA)
+    values, present = SCHEMA.encode([{"age": 53, "sex": "F", "slice": 45}])
+    x, t = jnp.zeros((1, 4, 4, 1)), jnp.zeros(1)
+    assert jax.eval_shape(network.init_with_output, jax.random.key(0), x, t, values, present)[0].shape == x.shape
+    np.testing.assert_allclose(network.conditioner(values, present)[0, 0], [0.5, 1.0, 0.5])
+
+    plain = factory.diffusion_network({**MODEL, "context_dim": None}, {"mode": "none"}, SCHEMA)
+    shapes = jax.eval_shape(plain.init, jax.random.key(0), x, t, values, present)
+    assert set(shapes["params"]) == {"unet"}
+
+
+@pytest.mark.parametrize(
+    ("model", "conditioning", "words"),
+    [
+        ({"channelz": (4,)}, {}, ["model.channelz", "channels"]),
+        ({"norm_num_groups": 3}, {}, ["norm_num_groups", "3", "divisor"]),
+        ({"num_head_channels": (0,)}, {}, ["num_head_channels"]),
+        ({"attention_levels": (True, False)}, {}, ["attention_levels", "1 entries"]),
+        ({"dtype": "float8"}, {}, ["dtype", "bfloat16"]),
+        ({"remat": "all"}, {}, ["remat", "blocks"]),
+        ({}, {"mode": "row"}, ["conditioning.mode", "raw"]),
+        ({}, {"mode": "raw", "planes": False, "width": None} | {"mode": "none"}, ["context_dim", "3", "None"]),
+        ({"context_dim": 5}, {"mode": "raw"}, ["context_dim", "5", "age"]),
+        ({}, {"width": 7}, ["conditioning.width", "7"]),
+        ({}, {"mode": "tokens", "planes": True}, ["planes", "raw or scaled"]),
+    ],
+)
+def test_contradictions_are_refused_with_the_field(model: dict, conditioning: dict, words: list[str]) -> None:
+    told = {"mode": "tokens", "time_embedding": True, **conditioning}
+    with pytest.raises(InputError) as caught:
+        factory.diffusion_network({**MODEL, **model}, told, SCHEMA)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_one_number_stands_for_every_level() -> None:
+    network = factory.unet(
+        {**MODEL, "channels": (4, 8), "num_res_blocks": 2, "num_head_channels": 4, "attention_levels": True}
+    )
+    assert (network.num_res_blocks, network.num_head_channels) == ((2, 2), (4, 4))
+    assert network.attention_levels == (True, True)

@@ -1,0 +1,75 @@
+"""Layers against their definitions."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brain_diffusion_jax.models import embeddings, layers
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=2, max_size=3),
+    multiple=st.sampled_from([1, 2, 4]),
+)
+def test_padding_reaches_the_multiple_and_comes_off_again(sizes: list[int], multiple: int) -> None:
+    x = np.random.default_rng(0).standard_normal((2, *sizes, 3)).astype(np.float32)
+    padded, inside = layers.pad_to_multiple(jnp.asarray(x), multiple)
+    assert all(p % multiple == 0 and 0 <= p - s < multiple for p, s in zip(padded.shape[1:-1], sizes, strict=True))
+    np.testing.assert_array_equal(padded[inside], x)
+    assert {float(v) for v in np.ravel(padded)} <= {float(v) for v in np.ravel(x)}  # edges repeated, nothing new
+
+
+@pytest.mark.parametrize(("sizes", "patch"), [((4, 6), 2), ((3, 6), 3), ((4, 2, 6), 2)])
+def test_patches_keep_neighbours_together_and_invert(sizes: tuple[int, ...], patch: int) -> None:
+    x = jnp.arange(np.prod(sizes) * 2 * 3.0).reshape(2, *sizes, 3)
+    deep = layers.space_to_depth(x, patch)
+    assert deep.shape == (2, *(s // patch for s in sizes), 3 * patch ** len(sizes))
+    np.testing.assert_array_equal(layers.depth_to_space(deep, patch), x)
+    corner = x[(0, *(slice(patch),) * len(sizes))]
+    np.testing.assert_array_equal(deep[(0, *(0,) * len(sizes))], corner.reshape(-1))
+
+
+def test_group_norm_is_the_definition_also_far_from_zero() -> None:
+    """A mean of 1000 with a spread of 0.1 is where E[x^2] - E[x]^2 fails in float32."""
+    x = 1000 + 0.1 * np.random.default_rng(0).standard_normal((2, 5, 4, 8))
+    norm = layers.GroupNorm(groups=2, eps=1e-6)
+    params = {"params": {"scale": jnp.arange(8.0), "bias": jnp.ones(8)}}
+    y = norm.apply(params, jnp.asarray(x, jnp.float32))
+    groups = np.asarray(np.float32(x), np.float64).reshape(2, 20, 2, 4)
+    wanted = groups - groups.mean(axis=(1, 3), keepdims=True)
+    wanted /= np.sqrt((wanted**2).mean(axis=(1, 3), keepdims=True) + 1e-6)
+    # The folded multiply-add costs digits of the mean, 1000 / 0.1 * 2^-24.
+    np.testing.assert_allclose(y, wanted.reshape(x.shape) * np.arange(8.0) + 1, atol=2e-2)
+
+
+def test_resampling() -> None:
+    x = jnp.arange(6.0).reshape(1, 2, 3, 1)
+    up = layers.upsample_nearest(x)
+    assert up.shape == (1, 4, 6, 1)
+    np.testing.assert_array_equal(up[0, :, :, 0][::2, ::2], x[0, :, :, 0])
+    np.testing.assert_array_equal(layers.average_halves(up), x)
+    assert layers.average_halves(jnp.ones((1, 5, 4, 3, 2))).shape == (1, 2, 2, 1, 2)
+
+
+def test_time_embedding_tells_times_apart_and_is_bounded() -> None:
+    embedding = embeddings.timestep_embedding(jnp.arange(1000), 64)
+    assert embedding.dtype == jnp.float32
+    assert jnp.abs(embedding).max() <= 1.0
+    np.testing.assert_allclose(embedding[0], [1.0] * 32 + [0.0] * 32)  # cosines first
+    distances = jnp.linalg.norm(embedding[1:] - embedding[:-1], axis=-1)
+    assert distances.min() > 0.5
+    assert embeddings.timestep_embedding(jnp.array([7.0]), 5)[0, -1] == 0  # an odd width ends in zero
+
+
+def test_fourier_features_go_on_beyond_the_domain() -> None:
+    """No jump at the ends of [0, 1], and neighbouring slices (1/90 apart) differ."""
+    features = jax.vmap(lambda v: embeddings.fourier_features(v[None])[0])(jnp.linspace(-0.05, 1.05, 100))
+    steps = jnp.linalg.norm(features[1:] - features[:-1], axis=-1)
+    assert steps.max() < 2.5
+    assert steps.min() > 0.5

@@ -1,0 +1,128 @@
+"""The UNet beyond what the parity tests see: any size, patches, precision, remat, dropout, silence at the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from brain_diffusion_jax.models.unet import UNet
+
+TINY: dict[str, Any] = dict(
+    channels=(4, 8),
+    num_res_blocks=(1, 1),
+    attention_levels=(False, True),
+    num_head_channels=(0, 4),
+    norm_num_groups=2,
+    context_dim=3,
+)
+
+
+def _inputs(network: UNet, size: tuple[int, ...]) -> tuple[jax.Array, ...]:
+    keys = jax.random.split(jax.random.key(1), 2)
+    x = jax.random.normal(keys[0], (2, *size, network.in_channels))
+    return x, jnp.array([3.0, 700.0]), jax.random.normal(keys[1], (2, 2, network.context_dim or 1))
+
+
+def _random_params(network: UNet, size: tuple[int, ...]) -> Any:
+    """Random everywhere: the zeros of a fresh network would hide everything."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *_inputs(network, size))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda s: jnp.asarray(0.2 * rng.standard_normal(s.shape), jnp.float32), shapes)
+
+
+def test_starts_silent_with_float32_parameters() -> None:
+    network = UNet(**TINY, dtype=jnp.bfloat16)
+    inputs = _inputs(network, (8, 6))
+    params = jax.jit(network.init)(jax.random.key(0), *inputs)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    y = jax.jit(network.apply)(params, *inputs)
+    assert y.dtype == jnp.float32
+    assert not y.any()
+    assert set(params["params"]) == {
+        "conv_in",
+        "time_mlp",
+        "down_0",
+        "down_1",
+        "middle",
+        "up_0",
+        "up_1",
+        "out_norm",
+        "conv_out",
+    }
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_any_size_is_the_padded_picture_cut(dims: int) -> None:
+    network = UNet(**TINY, spatial_dims=dims, patch_size=2)
+    odd, even = (7, 5, 3)[:dims], (8, 8, 4)[:dims]
+    params = _random_params(network, even)
+    apply = jax.jit(network.apply)
+    x, t, context = _inputs(network, odd)
+    padded = jnp.pad(
+        x, [(0, 0), *(((e - o) // 2, e - o - (e - o) // 2) for o, e in zip(odd, even)), (0, 0)], mode="edge"
+    )
+    inside = (slice(None), *(slice((e - o) // 2, (e - o) // 2 + o) for o, e in zip(odd, even)))
+    y = apply(params, x, t, context)
+    assert y.shape == x.shape
+    np.testing.assert_allclose(y, apply(params, padded, t, context)[inside], atol=1e-5)
+
+
+def test_remat_and_bfloat16_change_no_parameter_path_and_hardly_the_output() -> None:
+    plain = UNet(**TINY)
+    params, inputs = _random_params(plain, (8, 8)), _inputs(plain, (8, 8))
+
+    def loss_of(network: UNet):
+        return jax.jit(jax.value_and_grad(lambda p: jnp.square(network.apply(p, *inputs)).mean()))(params)
+
+    loss, gradient = loss_of(plain)
+    again, same = loss_of(UNet(**TINY, remat="blocks"))
+    np.testing.assert_allclose(again, loss, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(a).max()) + 1e-7), gradient, same
+    )
+    y, half = jax.jit(plain.apply)(params, *inputs), jax.jit(UNet(**TINY, dtype=jnp.bfloat16).apply)(params, *inputs)
+    assert half.dtype == jnp.float32
+    assert 0 < jnp.abs(y - half).max() < 0.1 * jnp.abs(y).max()
+
+
+def test_every_input_reaches_the_output() -> None:
+    network = UNet(**TINY, num_class_embeds=3, dropout_cattn=0.5)
+    x, t, context = _inputs(network, (8, 6))
+    labels, extra = jnp.array([0, 2]), jnp.zeros((2, network.time_dim))
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x, t, context, labels)
+    params = jax.tree.map(lambda s: jnp.asarray(0.2 * rng.standard_normal(s.shape), jnp.float32), shapes)
+    apply = jax.jit(network.apply, static_argnames="train")
+    y = apply(params, x, t, context, labels, extra)
+    changed = {
+        "x": apply(params, x + 1, t, context, labels, extra),
+        "t": apply(params, x, t + 5, context, labels, extra),
+        "context": apply(params, x, t, context + 1, labels, extra),
+        "class_labels": apply(params, x, t, context, labels - jnp.array([-1, 1]), extra),
+        "embedding": apply(params, x, t, context, labels, extra + 1),
+    }
+    for name, other in changed.items():
+        assert jnp.abs(other - y).max(axis=(1, 2, 3)).min() > 1e-4, name
+    # Dropout only in training, and by its key.
+    trained = [
+        apply(params, x, t, context, labels, extra, train=True, rngs={"dropout": jax.random.key(k)}) for k in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(trained[0], trained[1])
+    assert jnp.abs(trained[0] - trained[2]).max() > 1e-4
+    assert jnp.abs(trained[0] - y).max() > 1e-4
+
+
+def test_misuse_is_refused() -> None:
+    network = UNet(**{**TINY, "context_dim": None})
+    x, t, context = _inputs(network, (4, 4))
+    for call, words in (
+        ((x, t, context), "no cross-attention"),
+        ((x, t, None, jnp.array([0, 1])), "class_labels"),
+        ((x[0], t), "shape"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            jax.eval_shape(network.init, jax.random.key(0), *call)
