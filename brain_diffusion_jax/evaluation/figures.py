@@ -74,6 +74,11 @@ def fd_metric(rows: Sequence[Row]) -> str:
     return next((m for row in rows for m in row.numbers if m.startswith("FD[")), "")
 
 
+def floor_row(result: StudyResult) -> Row:
+    """Real pictures at the same number as the generated ones where there are such, else the real halves."""
+    return next((row for row in result.rows if row.scale is None and row is not result.real), result.real)
+
+
 def quality_versus_utility(result: StudyResult) -> str:
     """Frechet distance against age error over scales: is the prettiest scale also the most useful?"""
     fd, error = fd_metric(result.rows), "age mae"
@@ -108,11 +113,12 @@ def quality_versus_utility(result: StudyResult) -> str:
             fontsize=8,
             color=_REAL,
         )
-    if fd in real.numbers:
-        axis.axvline(real.value(fd), color=_REAL, linewidth=1, linestyle=":")
+    floor = floor_row(result)
+    if fd in floor.numbers:
+        axis.axvline(floor.value(fd), color=_REAL, linewidth=1, linestyle=":")
         axis.annotate(
-            "real halves",
-            (real.value(fd), 1.0),
+            "real halves" if floor is real else "real people",
+            (floor.value(fd), 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(4, -8),
             textcoords="offset points",
@@ -140,8 +146,9 @@ def curves(result: StudyResult) -> str:
         axis.plot(scales, [r.value(metric) for r in rows], "o-", color=_ACCENT, markersize=4, linewidth=1.2)
         for row in rows:
             _bar(axis, row.scale or 0.0, row.numbers.get(metric, {}), color=_ACCENT)
-        if metric in result.real.numbers:
-            axis.axhline(result.real.value(metric), color=_REAL, linewidth=1, linestyle="--")
+        floor = floor_row(result) if metric.startswith("FD[") else result.real
+        if metric in floor.numbers:
+            axis.axhline(floor.value(metric), color=_REAL, linewidth=1, linestyle="--")
         axis.set_title(metric, fontsize=9)
         axis.set_xlabel("guidance scale", fontsize=8)
         axis.set_xticks(scales)
@@ -155,7 +162,7 @@ def _panels(result: StudyResult, y: str, x: str) -> list[Row]:
 def age_scatter(result: StudyResult, age: str = "age") -> str:
     """Predicted against requested age, one panel for each scale and one for real people."""
     name = "age" if any("predicted age" in row.pictures for row in result.rows) else "age, second reader"
-    rows = [r for r in _panels(result, f"predicted {name}", f"requested {age}") if r.name != "real, other people"]
+    rows = [r for r in _panels(result, f"predicted {name}", f"requested {age}") if r.name != "real, training people"]
     if not rows:
         return ""
     figure, axes = new_figure(2.2 * len(rows), 2.5, columns=len(rows))

@@ -61,7 +61,7 @@ def measure(
     if train is not None:
         generator = np.random.default_rng(settings.seed)
         reference = train[np.sort(generator.permutation(len(train))[: len(chosen)])]
-        sets.insert(1, _Measured("real, other people", None, reference))
+        sets.insert(1, _Measured("real, training people", None, reference))
     readers = read_pictures(sets, train, age_fn, second_age_fn, settings, result)
     for number, item in enumerate(sets):
         tell("features", number + 1, len(sets))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.audit import SAME_PERSON, fine_structure
+from brain_diffusion_jax.evaluation.audit import SAME_PERSON, SAME_PICTURE, fine_structure
 from brain_diffusion_jax.evaluation.precision_recall import squared_distances
 
 _BLOCK = 512
@@ -122,15 +122,22 @@ def compare_to_held_out(generated: Closeness, held_out: Closeness) -> dict[str, 
     """Are generated pictures nearer to the training set than pictures of people it never saw?
 
     share_closer: of generated pictures nearer than the 5 % quantile of held-out ones (0.05 expected
-    of new people); auc: `chance_to_be_nearer`. A copy is nearer in pixels than half the smallest
-    held-out distance, or shares fine structure as two scans of one person do, and more than any
-    held-out picture does. pairs: [generated row, training row] of the copies.
+    of new people); auc: `chance_to_be_nearer`. A copy is nearer in pixels than half that quantile, or
+    shares fine structure as two scans of one person do, and beyond the held-out pictures' tail. Both
+    limits stand even if one held-out person leaked into training; held_out_copies counts those.
+    pairs: [generated row, training row] of the copies.
     """
     mine, theirs = generated.pixels.distance, held_out.pixels.distance
-    near = mine < 0.5 * theirs.min()
-    alike = generated.likeness > max(SAME_PERSON, float(held_out.likeness.max()))
-    copies = np.flatnonzero(near | alike)
-    original = np.where(near, generated.pixels.index, generated.most_alike)
+    nearest_limit = 0.5 * np.quantile(theirs, 0.05)
+    middle, tail = np.quantile(held_out.likeness, [0.5, 0.95])
+    alike_limit = min(max(SAME_PERSON, 2 * tail - middle), SAME_PICTURE)
+
+    def flagged(near: Closeness) -> np.ndarray:
+        return (near.pixels.distance < nearest_limit) | (near.likeness > alike_limit)
+
+    copies = np.flatnonzero(flagged(generated))
+    close = mine < nearest_limit
+    original = np.where(close, generated.pixels.index, generated.most_alike)
     numbers = {
         "share_closer": float((mine < np.quantile(theirs, 0.05)).mean()),
         "auc": chance_to_be_nearer(mine, theirs),
@@ -138,6 +145,7 @@ def compare_to_held_out(generated: Closeness, held_out: Closeness) -> dict[str, 
         "held_out_median": float(np.median(theirs)),
         "greatest_likeness": float(generated.likeness.max()),
         "held_out_likeness": float(held_out.likeness.max()),
+        "held_out_copies": float(flagged(held_out).sum()),
     }
     if generated.features is not None and held_out.features is not None:
         numbers["features_auc"] = chance_to_be_nearer(generated.features.distance, held_out.features.distance)

@@ -100,7 +100,7 @@ def headline(result: StudyResult) -> list[dict[str, str]]:
             {
                 "label": "Closest to real pictures",
                 "value": best.name,
-                "note": f"{fd} {number(best.value(fd))}, real halves {number(result.real.value(fd))}",
+                "note": f"{fd} {number(best.value(fd))}; real people {number(figures.floor_row(result).value(fd))}",
             }
         )
     for prefix in ("age", "age, second reader"):
@@ -161,7 +161,8 @@ def quality_section(result: StudyResult) -> dict[str, Any]:
         [
             "A Frechet distance belongs to the network that made the features, named in brackets, and to the number of "
             "pictures; it is compared within a column only. The real row is the distance between random halves of the "
-            "real people, at half the number of pictures; 'real, other people' has the full number.",
+            "real people, at half the number of pictures; 'real, training people' are as many pictures of the people "
+            "the models learned from: the floor at equal number.",
             "Small figures are 95 % intervals over people.",
         ],
         [
@@ -197,9 +198,9 @@ def age_section(result: StudyResult) -> dict[str, Any]:
         "Does a picture show the age that was asked for?",
         [
             "The regressor's own error on real held-out people stands in the first row: no generated picture can be "
-            "expected to do better for the right reason. Regressors pull their answers towards the mean age "
-            "(regression dilution); the corrected columns undo the line fitted on real held-out people, so that a "
-            "slope of 1 means ageing at the real rate.",
+            "expected to do better for the right reason. It has seen the training people of the second row. Regressors "
+            "pull their answers towards the mean age (regression dilution); the corrected columns undo the line fitted "
+            "on real held-out people, so that a slope of 1 means ageing at the real rate.",
             "The second reader, unless another regressor was given, is a linear probe on block means of real training "
             "pictures. No choice was made with it.",
         ],
@@ -282,7 +283,8 @@ def privacy_section(result: StudyResult, pairs: Sequence[dict[str, str]]) -> dic
             "people 5 % lie nearer than the 5 % quantile, and the chance to be nearer is 0.5. Averaged-looking "
             "pictures lie nearer to everybody, so a high chance alone is no proof of copying. Likeness is the "
             "correlation of fine structure (sulci), about 0.95 between two scans of one person. Flagged as a copy: "
-            "nearer than half the smallest held-out distance, or a likeness above 0.85 that no held-out person has.",
+            "nearer than half the 5 % quantile of held-out people, or a likeness above 0.85 and beyond their tail. A "
+            "flagged held-out picture means that the person is in the training set too: see `audit`.",
             "This page shows pictures of real people: keep it with the data.",
         ],
         [(figures.neighbour_distances(result), "Distances to the nearest training picture.")],
@@ -373,7 +375,12 @@ def _pictures(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     captions = arrays.pop("pair_captions", np.array([]))
     for images, caption in zip(arrays.pop("pairs", []), captions, strict=False):
         pairs.append({"image": figures.as_png(figures.tile(images)), "caption": str(caption)})
-    strips = [{"name": name, "image": figures.as_png(figures.tile(images))} for name, images in arrays.items()]
+    # One display window for all rows, so that pictures stored dark can be seen and brightness compared.
+    top = max(float(np.quantile(arrays["real"], 0.998)), 1.0) if "real" in arrays else 255.0
+    strips = []
+    for name, images in arrays.items():
+        shown = np.clip(np.round(images * (255.0 / top)), 0, 255).astype(np.uint8)
+        strips.append({"name": name, "image": figures.as_png(figures.tile(shown))})
     grid = {
         "title": "The same conditions at every guidance scale",
         "text": "One column per held-out person's condition, in order of age; the first row is the real picture of "

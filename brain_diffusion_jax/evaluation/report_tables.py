@@ -34,6 +34,7 @@ HEADINGS = {
     "dark fraction under 30": "under 30",
     "dark fraction over 75": "over 75",
     "privacy copies": "copies flagged",
+    "privacy held_out_copies": "… of held-out",
     "privacy share_closer": "share nearer than 5 % of held-out",
     "privacy auc": "chance to be nearer",
     "privacy features_auc": "… in features",
@@ -54,6 +55,7 @@ TISSUE = tuple(
 )
 PRIVACY = (
     "privacy copies",
+    "privacy held_out_copies",
     "privacy share_closer",
     "privacy auc",
     "privacy features_auc",
@@ -69,6 +71,7 @@ def number(value: float | None) -> str:
     """Three significant digits, or more where the digits before the point need them."""
     if value is None:
         return "–"
+    value = 0.0 if abs(value) < 1e-9 else float(f"{value:.4g}")
     if value == 0 or abs(value) >= 1000:
         return f"{value:.0f}"
     if abs(value) >= 100:
