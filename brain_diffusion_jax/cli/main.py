@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train-class": ("train_class", "train the classifier that judges class fidelity"),
     "sample": ("sample", "synthetic pictures for given conditions"),
     "sweep": ("sweep", "one compiled call over guidance scales"),
+    "age-edit": ("age_edit", "a given slice as it would look under another age, with an audit"),
     "evaluate": ("evaluate", "numbers for a folder of pictures or a model"),
     "study": ("study", "every guidance scale against real people, as a report"),
     "audit": ("audit", "people and look-alike pictures on both sides of a split"),
@@ -70,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)
-        return module.run(parser.parse_args(rest)) or 0
+        # section.key=value may stand anywhere among the options; argparse cannot do that with subcommands.
+        parse = parser.parse_args if parser._subparsers else parser.parse_intermixed_args
+        return module.run(parse(rest)) or 0
     except InputError as error:
         print(f"brain-diffusion {name}: error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
