@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.errors import InputError, nearest
@@ -51,6 +51,21 @@ def _overview() -> str:
     )
 
 
+def command(name: str) -> tuple[Callable[[argparse.Namespace], int], Callable[[Sequence[str]], argparse.Namespace]]:
+    """(run, parse) of a subcommand; raises InputError for an unknown one."""
+    if name not in COMMANDS:
+        raise InputError("command line", "COMMAND", name, nearest(name, COMMANDS))
+    module = importlib.import_module(f"brain_diffusion_jax.cli.{COMMANDS[name][0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"brain-diffusion {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    # section.key=value may stand anywhere among the options; argparse cannot do that with subcommands.
+    return module.run, parser.parse_args if parser._subparsers else parser.parse_intermixed_args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status (2: bad input, 130: interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -62,18 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, rest = words[0], words[1:]
     try:
-        if name not in COMMANDS:
-            raise InputError("command line", "COMMAND", name, nearest(name, COMMANDS))
-        module = importlib.import_module(f"brain_diffusion_jax.cli.{COMMANDS[name][0]}")
-        parser = argparse.ArgumentParser(
-            prog=f"brain-diffusion {name}",
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(parser)
-        # section.key=value may stand anywhere among the options; argparse cannot do that with subcommands.
-        parse = parser.parse_args if parser._subparsers else parser.parse_intermixed_args
-        return module.run(parse(rest)) or 0
+        run, parse = command(name)
+        return run(parse(rest)) or 0
     except InputError as error:
         print(f"brain-diffusion {name}: error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
