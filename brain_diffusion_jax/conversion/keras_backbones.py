@@ -115,7 +115,8 @@ def recognise(layers: Sequence[KerasLayer]) -> Recipe:
         known = ", ".join(f"{b.backbone} {b.convolutions}" for b in BACKBONES)
         problems.insert(0, f"backbone: {len(convolutions)} convolutions; known are {known}")
         return Recipe({}, {}, problems)
-    width = convolutions[0].config["filters"] / published.first
+    numbered = sorted((x for x in convolutions if re.fullmatch(r"conv2d(_\d+)?", x.name)), key=_number)
+    width = (numbered or convolutions)[0].config["filters"] / published.first
     recipe = Recipe({"backbone": published.backbone, "width": width}, {}, problems)
     _read_options(recipe, published, layers)
     _read_head(recipe, layers)
