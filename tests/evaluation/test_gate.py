@@ -103,8 +103,6 @@ def test_limits_are_one_sided(learned):
 
 
 def test_batches_are_judged_by_distance_and_score(learned):
-    good = learned.judge_batch(make(200, 21))
-    assert good.accepted
     assert not learned.judge_batch(blur(make(200, 22))).accepted
     one = make(600, 23)
     collapsed = Pictures(one.images[one.labels == 0], one.labels[one.labels == 0])
@@ -112,7 +110,7 @@ def test_batches_are_judged_by_distance_and_score(learned):
     assert found.score < found.score_limit
     assert not found.accepted
     alarms = np.mean([not learned.judge_batch(make(100, 100 + i), seed=i).accepted for i in range(6)])
-    assert alarms <= 0.34
+    assert alarms <= 0.17
 
 
 def test_joint_limits_keep_the_rate_over_all_scores_together():
@@ -139,8 +137,8 @@ def test_bad_input_is_refused(readers):
         Gate(features, probabilities, train, broken, false_alarm_rate=RATE)
     few = Pictures(train.images[:60], train.labels[:60])
     trained = Gate(features, probabilities, few, held, false_alarm_rate=RATE, draws=5)
-    with pytest.raises(InputError, match="no real picture of class 9"):
-        gate._distance_to_class(np.zeros((1, 2)), np.array([9]), np.zeros((3, 2)), np.array([0, 1, 2]))
+    with pytest.raises(InputError, match="no real picture of class"):
+        trained.judge(Pictures(held.images[:3], np.array([0, 9, 1])))
     with pytest.raises(InputError, match="at least"):
         trained.judge_batch(Pictures(held.images[:3], held.labels[:3]))
     with pytest.raises(InputError, match="sum 1"):

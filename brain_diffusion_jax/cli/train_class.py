@@ -1,0 +1,217 @@
+"""Train the classifier that judges whether pictures show the class asked for; it sees real pictures only.
+
+  brain-diffusion train-class configs/tumor.py data.shards=shards/tumor --run runs/tumor-class
+
+Settings are those of config section class_model. When it ends: class_report.json with accuracy and
+confusion on validation and test pictures, from the checkpoint with the lowest validation loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a configs/*.py file, or a run folder")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
+    parser.add_argument("--run", type=Path, help="run folder (default: runs/NAME-class of the config)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from brain_diffusion_jax.config import load_config
+
+    config = load_config(arguments.config, arguments.overrides)
+    folder = arguments.run or Path("runs") / f"{config.name}-class"
+    outcome = train(config, folder, show_progress=not (arguments.quiet or arguments.json))
+    if outcome.exit_code:
+        print(f"{outcome.run}: step {outcome.step}, {outcome.reason}")
+        return outcome.exit_code
+    report = evaluate(folder, config.data.shards)
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+        return 0
+    for name in ("validation", "test"):
+        if name in report:
+            print(f"{name}: accuracy {report[name]['accuracy']:.3f} of {report[name]['pictures']} pictures")
+    print(f"{folder}: class_report.json")
+    return 0
+
+
+def _network(section: Any, words: tuple[str, ...], axis_name: str | None = None) -> Any:
+    from brain_diffusion_jax.models.deep_brain_net import make_age_network
+
+    return make_age_network(
+        backbone=section.backbone,
+        width=section.width,
+        dense=section.dense,
+        dropout=section.dropout,
+        bins=len(words),
+        axis_name=axis_name,
+    )
+
+
+def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
+    """Train the classifier of a whole config on its shards; returns training.fit.Outcome."""
+    from dataclasses import replace
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from brain_diffusion_jax.config import to_json
+    from brain_diffusion_jax.contract import Contract
+    from brain_diffusion_jax.data.loader import Loader, read_all
+    from brain_diffusion_jax.data.shard_reader import load_manifest
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.training import class_step, compile_cache, fit
+    from brain_diffusion_jax.training.augmentation import Augmentation
+    from brain_diffusion_jax.training.optimizer import OptimizerSettings
+    from brain_diffusion_jax.training.settings import TrainSettings
+
+    compile_cache.enable()
+    if not config.data.shards:
+        raise InputError("config", "data.shards", "nothing", "a folder written by `brain-diffusion prepare`")
+    contract, section = Contract.load(config.data.shards), config.class_model
+    target = class_step.find_target(contract.schema, section.target)
+    plain = _network(section, target.words)
+    augmentation = Augmentation(**section.augmentation)
+    task = fit.Task(
+        kind="class",
+        init=lambda key: dict(plain.init(key, jnp.zeros((1, *contract.image_size, 1), jnp.float32))),
+        make_loss=lambda axis_name: class_step.make_loss(
+            _network(section, target.words, axis_name),
+            target,
+            label_smoothing=section.label_smoothing,
+            augmentation=augmentation if any(vars(augmentation).values()) else None,
+        ),
+        measure=class_step.make_measure(plain, target),
+    )
+    validation = None
+    if "validation" in load_manifest(config.data.shards)["splits"]:
+        items = read_all(config.data.shards, "validation")
+        rows = np.flatnonzero(items["present"][:, target.column])[:2000]
+        validation = {name: items[name][rows] for name in ("image", "values", "present")}
+    settings = replace(
+        TrainSettings(**config.train),
+        num_steps=section.num_steps,
+        ema_decay=section.ema_decay,
+        validate_every=section.validate_every,
+        checkpoint_every=section.validate_every,
+        early_stopping=0,
+        sample_every=0,
+        keep_last=1,
+        keep_best=1,
+    )
+    return fit.fit(
+        task,
+        folder,
+        Loader(
+            config.data.shards,
+            "train",
+            batch_size=section.batch_size,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            class_balance=contract.schema.names[target.column],
+        ),
+        validation,
+        settings,
+        OptimizerSettings(
+            learning_rate=section.learning_rate,
+            weight_decay=section.weight_decay,
+            warmup_steps=min(100, section.num_steps // 10),
+        ),
+        batch_size=section.batch_size,
+        config=to_json(config),
+        contract=contract,
+        seed=config.seed,
+        show_progress=show_progress,
+    )
+
+
+class Classifier(NamedTuple):
+    """words: names of the classes; functions of unit pictures [n, rows, cols, 1]. name: for tables."""
+
+    name: str
+    column: int
+    words: tuple[str, ...]
+    image_size: tuple[int, ...]
+    probabilities: Any
+    features: Any
+
+
+def load_classifier(folder: str | Path) -> Classifier:
+    """The best checkpoint of a train-class run, as functions from pictures to arrays."""
+    import jax
+    import numpy as np
+
+    from brain_diffusion_jax import config as configs
+    from brain_diffusion_jax.contract import Contract
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.training import checkpoints, class_step
+
+    items = checkpoints.read_config(folder)
+    if items.get("kind") != "class":
+        raise InputError(folder, "kind", items.get("kind"), "class: a run of train-class")
+    section = configs.from_json({k: v for k, v in items.items() if k != "kind"}).class_model
+    contract = Contract.load(folder)
+    target = class_step.find_target(contract.schema, section.target)
+    network = _network(section, target.words)
+    step = checkpoints.best_step(folder)
+    variables = {"params": checkpoints.load_params(folder, step), **checkpoints.load_model_state(folder, step)}
+
+    @jax.jit
+    def both(images: Any) -> Any:
+        return jax.nn.softmax(network.apply(variables, images, method="raw")), network.apply(
+            variables, images, features=True
+        )
+
+    def in_batches(images: Any, which: int, size: int = 256) -> Any:
+        images = np.asarray(images, np.float32)
+        padded = np.concatenate([images, np.repeat(images[:1], -len(images) % size, axis=0)])
+        parts = [np.asarray(both(padded[i : i + size])[which]) for i in range(0, len(padded), size)]
+        return np.concatenate(parts)[: len(images)]
+
+    name = f"{section.backbone} classifier, step {step}, data {contract.fingerprint[7:15]}"
+    return Classifier(
+        name,
+        target.column,
+        target.words,
+        tuple(contract.image_size),
+        lambda images: in_batches(images, 0),
+        lambda images: in_batches(images, 1),
+    )
+
+
+def evaluate(folder: Path, shards: str) -> dict[str, Any]:
+    """Accuracy and confusion of the best checkpoint on validation and test pictures, written into the run."""
+    import numpy as np
+
+    from brain_diffusion_jax.data.loader import read_all
+    from brain_diffusion_jax.data.shard_reader import load_manifest
+    from brain_diffusion_jax.evaluation import class_measures
+    from brain_diffusion_jax.training import checkpoints
+
+    judge = load_classifier(folder)
+    report: dict[str, Any] = {"classifier": judge.name, "classes": list(judge.words)}
+    for split in ("validation", "test"):
+        if split not in load_manifest(shards)["splits"]:
+            continue
+        items = read_all(shards, split)
+        known = items["present"][:, judge.column]
+        labels = items["values"][known, judge.column].astype(int)
+        found = judge.probabilities(items["image"][known].astype(np.float32) / 255.0)
+        table = class_measures.confusion(labels, found)
+        report[split] = {
+            "pictures": len(labels),
+            "accuracy": float((found.argmax(1) == labels).mean()),
+            "confusion": table.tolist(),
+        }
+    checkpoints.write_json(folder / "class_report.json", report)
+    return report
