@@ -1,0 +1,48 @@
+"""age-edit: no change of the condition is no edit; the audit says what changed; bad input is named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tiny_runs
+
+from brain_diffusion_jax.cli import age_edit, main
+
+PICTURE = np.random.default_rng(0).uniform(0.1, 0.9, tiny_runs.SIZE).astype(np.float32)
+
+
+@pytest.fixture
+def diffusion_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(age_edit, "_picture", lambda model, arguments: (PICTURE, 3, -12.0))
+    return tiny_runs.diffusion_run(tmp_path / "run")
+
+
+def test_a_scan_is_edited_and_audited(diffusion_run, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["age-edit", str(diffusion_run), "scan.nii.gz", "--set", "age=50", "sex=F", "--to", "50,90"]
+    settings = ["--out", str(out), "--steps", "5", "--strength", "0.6", "--json"]
+    assert main.main([*words, *settings]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((out / "audit.json").read_text())
+    assert report["truth"]["slice"] == 3
+    assert report["reconstruction_largest_error"] < 2e-3  # exact inversion
+    assert report["ssim_with_the_slice"][1] > 0.999  # 50 to 50 is no edit
+    assert report["ssim_with_the_slice"][2] < 0.999  # 50 to 90 is one
+    assert len(report["dark_fraction"]) == 3
+    assert {p.name for p in out.glob("*.png")} == {
+        "grid.png",
+        "edited_age_same.png",
+        "edited_age_50.png",
+        "edited_age_90.png",
+    }
+    assert (out / "contract.json").exists()
+    assert main.main([*words, *settings]) == main.EXIT_BAD_INPUT  # the folder already holds something
+    for broken, expected in (
+        (["--set", "sex=F"], "the true one"),
+        (["--set", "age=50", "--covariate", "agee"], "age, sex, slice"),
+    ):
+        assert main.main([*words[:3], *broken, "--to", "60", "--out", str(tmp_path / "other")]) == main.EXIT_BAD_INPUT
+        assert expected in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
