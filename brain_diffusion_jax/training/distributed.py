@@ -7,6 +7,7 @@ and the launcher starts the job again from its last checkpoint.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from brain_diffusion_jax.errors import InputError
 
 HEARTBEAT_S = 60
 CONNECT_S = 300
+_BARRIERS = itertools.count()
 METHODS = ("off", "auto", "slurm", "tpu", "k8s", "explicit")
 
 
@@ -108,12 +110,17 @@ def initialize(cluster: Cluster, environment: dict[str, str] | None = None) -> N
         raise InputError("cluster", "number of processes", jax.process_count(), expected)
 
 
-def barrier(name: str) -> None:
-    """Wait for every process; nothing for a single one."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+def barrier(name: str, timeout_s: int = 1800) -> None:
+    """Wait for every process, through the coordinator; nothing for a single one.
 
-        multihost_utils.sync_global_devices(name)
+    Also before the first use of a program across processes: Gloo (CPU) gives the others 30 s to arrive,
+    and compiling can take one of them longer than that.
+    """
+    if jax.process_count() > 1:
+        from jax._src import distributed as internal
+
+        client: Any = internal.global_state.client
+        client.wait_at_barrier(f"brain_diffusion/{name}/{next(_BARRIERS)}", timeout_s * 1000)
 
 
 def require_agreement(facts: Any) -> None:
@@ -123,6 +130,7 @@ def require_agreement(facts: Any) -> None:
     import numpy as np
     from jax.experimental import multihost_utils
 
+    barrier("agreement")
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).digest()
     mine = np.frombuffer(digest[:8], np.int32)
     everyone = np.asarray(multihost_utils.process_allgather(mine))

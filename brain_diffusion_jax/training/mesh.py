@@ -132,7 +132,7 @@ class JitLayout:
 
     def evaluate(self, fn):
         """fn(params, model_state, batch) -> metrics, compiled; params as they lie."""
-        return jax.jit(fn, out_shardings=self.replicated)
+        return StepProgram(jax.jit(fn, out_shardings=self.replicated))
 
     def local_params(self, params):
         """Parameters that this process can use alone: as they lie, or gathered where other processes hold parts."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 
-from brain_diffusion_jax.training import flops
+from brain_diffusion_jax.training import distributed, flops
 
 
 class StepProgram:
-    """Compiles a jitted step at its first call (once) and keeps what the compiler says.
+    """Compiles a jitted function at its first call (once) and keeps what the compiler says.
 
     flops: of matrix products and convolutions in one step, over all devices; 0 until compiled.
     """
@@ -32,6 +32,7 @@ class StepProgram:
         traced = self._jitted.trace(*arguments)
         self.flops = flops.count(traced.jaxpr) * self._parts
         self._compiled = traced.lower().compile()
+        distributed.barrier("compiled")
         return self._compiled
 
     def hlo(self) -> str:

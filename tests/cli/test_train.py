@@ -1,0 +1,96 @@
+"""`brain-diffusion train` on a cohort of ellipsoids: a run, what it leaves, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import small_cohort
+from PIL import Image
+
+from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.cli import train as command
+from brain_diffusion_jax.cli.main import main
+from brain_diffusion_jax.data import cohort, pipeline, shards, splits
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.training import checkpoints, metrics
+
+NETWORK = [
+    "model.channels=(8,)",
+    "model.num_res_blocks=(1,)",
+    "model.attention_levels=(False,)",
+    "model.num_head_channels=(8,)",
+    "model.norm_num_groups=4",
+    "model.context_dim=8",
+    "conditioning.width=8",
+    "sample.num_steps=2",
+    "data.batch_size=4",
+    "train.validation_samples=4",
+    "train.log_every=1",
+]
+
+
+@pytest.fixture(scope="module")
+def shard_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    bids = small_cohort.write_bids(folder / "bids", 8)
+    people = cohort.read_cohort(cohort.CohortSpec(layout="bids", root=str(bids)))
+    spec = splits.SplitSpec(train=0.6, validation=0.2, test=0.2, seed=3)
+    preparation = pipeline.Preparation(**small_cohort.PREPARE)
+    shards.write_shards(folder / "shards", people, preparation, spec, small_cohort.SCHEMA)
+    return folder / "shards"
+
+
+@pytest.fixture
+def base(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text("from brain_diffusion_jax.config import base_config as get_config\n")
+    return path
+
+
+def words(base, folder, *more):
+    return ["train", str(base), f"data.shards={folder}", "--quiet", *NETWORK, *more]
+
+
+def test_a_run_from_shards_to_pictures(base, shard_folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main([*words(base, shard_folder, "train.num_steps=2"), "--run", str(run)]) == 0
+    assert "step 2" in capsys.readouterr().out
+    assert [row["step"] for row in metrics.read_jsonl(run)] == [1, 2]
+    assert np.isfinite(metrics.read_jsonl(run)[1]["validation_loss"])
+    assert set(checkpoints.load_params(run)) >= {"unet", "conditioner"}
+    assert checkpoints.read_contract(run).schema == small_cohort.SCHEMA
+    picture = np.asarray(Image.open(run / "samples" / "step_0000002.png"))
+    assert picture.ndim == 2
+    assert picture.std() > 0
+    assert main(["info", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 2
+    # The folder belongs to this network now.
+    assert main([*words(base, shard_folder, "model.norm_num_groups=2"), "--run", str(run)]) == 2
+    assert "model.norm_num_groups=2 (run: 4)" in capsys.readouterr().err
+
+
+def test_refusals(base, shard_folder, tmp_path, capsys):
+    def error(*more):
+        assert main([*words(base, shard_folder, *more), "--run", str(tmp_path / "never")]) == 2
+        return capsys.readouterr().err
+
+    assert "pictures of the training split" in error("data.batch_size=400")
+    assert "train.num_steps: found 0" in error("train.num_steps=0")
+    assert "on_nan" in error("train.on_nan=pray")
+    assert "a divisor of the 1 devices" in error("train.fsdp=2")
+    assert not (tmp_path / "never").exists()
+    assert main(["train", str(base)]) == 2
+    assert "data.shards" in capsys.readouterr().err
+
+
+def test_a_plan_without_devices(base, capsys):
+    options = ["train", str(base), "--dry-run", "--mesh", "8x4", *NETWORK, "data.batch_size=64", "--json"]
+    assert main(options) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["mesh"] == "8 x 4"
+    assert plan["parameters"] > 1000
+    config = configs.base_config()
+    with pytest.raises(InputError, match="--mesh"):
+        command.parse_mesh("eight", config)
