@@ -1,0 +1,132 @@
+"""`study`, `evaluate` as a user runs them, on small random networks and made-up people."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tiny_runs
+from PIL import Image
+
+from brain_diffusion_jax.cli import study as command
+from brain_diffusion_jax.cli.main import main
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+
+
+def people(count, seed):
+    rng = np.random.default_rng(seed)
+    ages = rng.uniform(20, 90, count).round()
+    images = rng.integers(0, 255, (count, *tiny_runs.SIZE)).astype(np.uint8)
+    conditions = [{"age": a, "sex": "FM"[i % 2], "slice": 2.0 + i % 3} for i, a in enumerate(ages)]
+    return PictureSet(images, conditions, [f"{seed}-{i}" for i in range(count)])
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Run folders of a diffusion and an age model, and a folder that stands for their shards."""
+    root = tmp_path_factory.mktemp("runs")
+    sample = ["sample.batch_size=4", "sample.num_steps=2", "study.bootstrap=4", "study.guidance_scales=(2.0,)"]
+    tiny_runs.diffusion_run(root / "run", *sample)
+    tiny_runs.age_run(root / "age")
+    Contract.load(root / "run").save(root / "shards")
+    return root
+
+
+@pytest.fixture
+def real(monkeypatch):
+    sets = {"train": people(20, 1), "test": people(9, 2)}
+    monkeypatch.setattr(command, "read_real", lambda shards, contract: sets)
+    return sets
+
+
+def test_study_of_a_run(folders, real, tmp_path, capsys):
+    run, age, shards = (str(folders / name) for name in ("run", "age", "shards"))
+    words = ["study", run, "--data", shards, "--age-model", age, "--num", "6", "--out", str(tmp_path), "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["rows"]] == ["real", "real, training people", "w=2"]
+    assert found["rows"][2]["num_pictures"] == 6
+    assert "FD[small_cnn-pool]" in found["rows"][2]["numbers"]
+    assert "slice mae" in found["rows"][2]["numbers"]
+    assert found["method"]["sampling"]["num_steps"] == 2
+    assert found["method"]["age_model"] == age
+    html = (tmp_path / "report.html").read_text()
+    assert "small_cnn-pool" in html
+    stored = sorted((tmp_path / "samples").rglob("*.npy"))
+    times = [path.stat().st_mtime_ns for path in stored]
+    assert main([*words, "--compare", str(tmp_path)]) == 0  # again: nothing is made anew, and beside itself
+    assert times == [path.stat().st_mtime_ns for path in stored]
+    assert "Studies side by side" in (tmp_path / "report.html").read_text()
+    capsys.readouterr()
+    assert main([*words, "--steps", "1"]) == 2  # other pictures in the same folder
+    assert "plan.json: model" in capsys.readouterr().err
+
+
+def test_study_refuses_what_does_not_belong_together(folders, real, tmp_path, capsys):
+    run, age, shards = (str(folders / name) for name in ("run", "age", "shards"))
+    contract = Contract.load(folders / "run")
+    other = Contract(contract.schema, (20, 20))
+    other.save(tmp_path / "other")
+    for words, message in [
+        ([], "RUN: found nothing"),
+        ([age, "--data", shards], "kind: found age"),
+        ([run], "--data: found nothing"),
+        ([run, "--data", str(tmp_path / "other")], "image_size: [14, 12] against [20, 20]"),
+        ([run, "--data", shards, "--age-model", run], "kind: found diffusion"),
+        ([run, "--data", shards, "--age-model", str(tmp_path)], "config.json"),
+        ([run, "--data", shards, "--scales", "1,x"], "--scales: found 1,x"),
+        ([run, "--data", shards, "--split", "tset"], "evaluated split: found tset"),
+        ([run, "--data", shards, "--inception", str(tmp_path / "none.pth")], "no such file"),
+        ([run, "study.bootsrap=3", "--data", shards], "study.bootstrap"),
+        (["--compare", str(tmp_path), run], "study.json: study: found no such file"),
+    ]:
+        assert main(["study", *words, *([] if "--compare" in words else ["--out", str(tmp_path / "out")])]) == 2, words
+        assert message in capsys.readouterr().err, words
+    assert not (tmp_path / "out" / "study.json").exists()
+
+
+def save(folder, images):
+    folder.mkdir(parents=True)
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{index:03d}.png")
+    return str(folder)
+
+
+def test_evaluate_two_folders(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:24, :20]
+    blobs = [200 * np.exp(-((y - a) ** 2 + (x - b) ** 2) / 30) for a, b in rng.uniform(6, 16, (45, 2))]
+    blobs = np.array(blobs).astype(np.uint8)
+    first, second = save(tmp_path / "a", blobs[:15]), save(tmp_path / "b", blobs[15:])
+    noise = save(tmp_path / "noise", rng.integers(0, 255, (15, 24, 20)).astype(np.uint8))
+    scores = {}
+    for name, folder in (("near", second), ("far", noise)):
+        assert main(["evaluate", folder, "--against", first, "--bootstrap", "5", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["pictures"] == 15  # equal numbers, whatever the folders hold
+        scores[name] = found["numbers"]
+    assert scores["near"]["FD[pixels-24x24]"]["value"] < 0.2 * scores["far"]["FD[pixels-24x24]"]["value"]
+    assert scores["near"]["precision"]["value"] > scores["far"]["precision"]["value"]
+    assert main(["evaluate", first, "--against", second]) == 0
+    assert "FD[pixels-24x24]" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_bad_folders(tmp_path, capsys):
+    pictures = np.zeros((3, 24, 20), np.uint8)
+    good = save(tmp_path / "good", pictures)
+    other = save(tmp_path / "other", np.zeros((3, 30, 30), np.uint8))
+    mixed = tmp_path / "mixed"
+    save(mixed, pictures)
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(mixed / "zz.png")
+    (tmp_path / "empty").mkdir()
+    for words, message in [
+        ([good], "both or neither"),
+        ([str(tmp_path / "none"), "--against", good], "no such folder"),
+        ([str(tmp_path / "empty"), "--against", good], "an empty set"),
+        ([str(mixed), "--against", good], "zz.png: picture size"),
+        ([other, "--against", good], "picture size: found (30, 30); expected (24, 20)"),
+    ]:
+        assert main(["evaluate", *words]) == 2
+        assert message in capsys.readouterr().err
