@@ -122,13 +122,18 @@ def pictures(
 def trace(run: Path, first: int, steps: int) -> Hook:
     """A profiler trace of `steps` steps into run/profile, from the third step of this start on."""
 
+    running = False
+
     def call(progress: Progress) -> None:
+        nonlocal running
         done = progress.step - first
-        if done == 2:
+        if not running and done == 2 and not progress.stop:
             jax.block_until_ready(progress.state.step)
             jax.profiler.start_trace(str(run / "profile"))
-        elif done == 2 + steps:
+            running = True
+        elif running and (done >= 2 + steps or progress.finished or progress.stop):
             jax.block_until_ready(progress.state.step)
             jax.profiler.stop_trace()
+            running = False
 
     return Hook(1 if steps else 0, call)

@@ -165,9 +165,13 @@ class Store:
             self._unsummed = None
 
     def close(self) -> None:
-        self._manager.close()
-        if self._snapshots is not None:
-            self._snapshots.close()
+        """Let go of the folder. A save that failed was reported by `wait`, and is only logged here."""
+        for manager in (self._manager, self._snapshots):
+            try:
+                if manager is not None:
+                    manager.close()
+            except Exception as error:
+                logger.warning("%s: closed after a failed save (%s)", self.folder, error)
 
 
 def _items(state: TrainState) -> dict[str, Any]:
