@@ -169,6 +169,21 @@ def base_config() -> ConfigDict:
         dict(sampler="ddim", num_steps=50, eta=0.0, spacing="trailing", guidance_scale=3.0, batch_size=32)
     )
     # The age regressor, and how `train-age` trains it; see models.deep_brain_net and cli.train_age.
+    # The WGAN-GP baseline; see cli train-gan. A step is one critic update.
+    c.gan = ConfigDict(
+        dict(
+            channels=(128, 64, 32),
+            latent=100,
+            conditional=True,
+            penalty=10.0,
+            critic_steps=5,
+            learning_rate=2e-4,
+            betas=(0.5, 0.999),
+            batch_size=64,
+            num_steps=20_000,
+            ema_decay=0.999,
+        )
+    )
     # The classifier that judges class fidelity; see cli train-class.
     c.class_model = ConfigDict(
         dict(

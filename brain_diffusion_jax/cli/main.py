@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("convert", "foreign weights to a run folder"),
     "train-class": ("train_class", "train the classifier that judges class fidelity"),
     "gate": ("gate", "accept or reject generated pictures by limits learned from real ones"),
+    "train-gan": ("train_gan", "train the WGAN-GP baseline"),
     "sample": ("sample", "synthetic pictures for given conditions"),
     "sweep": ("sweep", "one compiled call over guidance scales"),
     "age-edit": ("age_edit", "a given slice as it would look under another age, with an audit"),

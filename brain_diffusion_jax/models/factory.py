@@ -13,11 +13,12 @@ from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.models.conditioning import ConditionalUNet, CovariateTokens, RawToken
 from brain_diffusion_jax.models.embeddings import TimeMLP
+from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
 from brain_diffusion_jax.models.unet import UNet
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 _PER_LEVEL = ("num_res_blocks", "attention_levels", "num_head_channels")
-MODES = ("tokens", "raw", "scaled", "external", "none")
+MODES = ("tokens", "raw", "scaled", "scalar", "external", "none")
 
 
 def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
@@ -95,13 +96,19 @@ def conditioner(
     return RawToken(offsets, scales, float(config.get("raw_null", -1.0)))
 
 
-def diffusion_network(model: Mapping[str, Any], conditioning: Mapping[str, Any], schema: Schema) -> ConditionalUNet:
+def diffusion_network(
+    model: Mapping[str, Any], conditioning: Mapping[str, Any], schema: Schema
+) -> ConditionalUNet | ScalarLabelUNet:
     """The network of the config sections `model` and `conditioning` for conditions of `schema`.
 
     With conditioning.planes model.in_channels counts the planes too. Without a conditioner the UNet
-    gets no context, so that model.context_dim must be None.
+    gets no context, so that model.context_dim must be None. conditioning.mode="scalar" is the small UNet
+    of REFERENCE R4, of which `model` gives only channels and out_channels.
     """
     section, settings = dict(conditioning), dict(model)
+    if section["mode"] == "scalar":
+        null = float(section.get("raw_null", -1.0))
+        return ScalarLabelUNet(tuple(settings["channels"]), int(settings.get("out_channels", 1)), null)
     told = conditioner(section, schema, settings.get("context_dim"))
     network = unet(settings)
     _refuse_unless(

@@ -1,0 +1,187 @@
+"""Accept or reject generated pictures one by one, by limits learned from real ones; and their batches.
+
+  brain-diffusion sample runs/tumor --set class=glioma_tumor --count 200 --out pictures/glioma
+  brain-diffusion gate pictures/glioma --classifier runs/tumor-class --shards shards/tumor --out gate/glioma
+
+The source is a folder written by `brain-diffusion sample`, or a run folder, which then draws --per-class
+pictures of each class. Limits come from the shards' validation pictures against its training pictures (which the
+generator and the classifier saw), at --rate false alarms; the test pictures check that rate.
+Written: verdicts.csv (every picture with its reasons), accepted.png and rejected.png, gate.json (limits
+and the measures before and after the gate).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="folder of generated pictures with a manifest, or a run folder")
+    parser.add_argument("--classifier", type=Path, required=True, help="run folder of train-class")
+    parser.add_argument("--shards", type=Path, required=True, help="real pictures, as the generator was trained on")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write (new or empty)")
+    parser.add_argument("--rate", type=float, default=0.05, help="false alarms allowed on real pictures (default 0.05)")
+    parser.add_argument("--batch", type=int, default=100, help="pictures of a batch judged as a whole")
+    parser.add_argument("--per-class", type=int, default=50, help="pictures to draw of each class from a run")
+    parser.add_argument("--guidance", type=float, help="guidance scale of a run (default: its config)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import json
+
+    import numpy as np
+
+    from brain_diffusion_jax.cli.train_class import load_classifier
+    from brain_diffusion_jax.contract import Contract
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation import class_measures, gate
+
+    out: Path = arguments.out
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(out, "--out", "something already there", "a new or empty folder")
+    judge = load_classifier(arguments.classifier)
+    contract = Contract.load(arguments.shards)
+    if tuple(contract.image_size) != judge.image_size:
+        raise InputError(arguments.shards, "image_size", contract.image_size, f"{judge.image_size}, as the classifier")
+    name = contract.schema.names[judge.column] if judge.column < len(contract.schema.names) else ""
+    real = {split: _real(arguments.shards, split, judge) for split in ("train", "validation", "test")}
+    images, words = _generated(arguments, name, judge.words)
+    unknown = sorted(set(words) - set(judge.words))
+    if unknown:
+        raise InputError(arguments.source, f"class {name}", ", ".join(map(repr, unknown)), f"one of {judge.words}")
+    labels = np.array([judge.words.index(word) for word in words])
+    made = gate.Pictures(images, labels)
+    control = gate.Gate(
+        judge.features,
+        judge.probabilities,
+        real["train"],
+        real["validation"],
+        false_alarm_rate=arguments.rate,
+        batch_size=min(arguments.batch, len(labels)),
+        seed=arguments.seed,
+    )
+    verdicts = control.judge(made)
+
+    def row(rows: Any) -> dict[str, Any] | None:
+        if not len(rows):
+            return None
+        features, p = judge.features(images[rows]), judge.probabilities(images[rows])
+        test = real["test"]
+        return class_measures.measure(features, p, labels[rows], judge.features(test.images), test.labels, judge.words)
+
+    floor = class_measures.measure(
+        judge.features(real["validation"].images),
+        judge.probabilities(real["validation"].images),
+        real["validation"].labels,
+        judge.features(real["test"].images),
+        real["test"].labels,
+        judge.words,
+    )
+    passed = np.flatnonzero(verdicts.accepted)
+    rows = {"before the gate": row(np.arange(len(labels))), "after the gate": row(passed), "real against real": floor}
+    summary: dict[str, Any] = {
+        "source": str(arguments.source),
+        "classifier": judge.name,
+        "pictures": len(labels),
+        "accepted": len(passed),
+        "reasons": {n: sum(n in r for r in verdicts.reasons) for n in gate.SAYS},
+        "false_alarms_on_test": float((~control.judge(real["test"]).accepted).mean()),
+        "batch": control.judge_batch(made, arguments.seed)._asdict() if len(labels) >= control.batch_size else None,
+        "gate": control.to_json(),
+        "measures": rows,
+    }
+    _write(out, summary, made, words, verdicts)
+    if arguments.json:
+        print(json.dumps(summary))
+        return 0
+    print(f"{summary['accepted']} of {summary['pictures']} pictures accepted; rejected because:")
+    for reason, count in summary["reasons"].items():
+        if count:
+            print(f"  {count:>6}  {gate.SAYS[reason]}")
+    found = 100 * summary["false_alarms_on_test"]
+    print(f"real held-out pictures rejected: {found:.1f} % (stated: {100 * control.rate:g} %)")
+    print(class_measures.table({k: v for k, v in rows.items() if v is not None}))
+    print(f"{out}: verdicts.csv, accepted.png, rejected.png, gate.json")
+    return 0
+
+
+def _real(shards: Path, split: str, judge: Any) -> Any:
+    import numpy as np
+
+    from brain_diffusion_jax.data.loader import read_all
+    from brain_diffusion_jax.evaluation.gate import Pictures
+
+    items = read_all(shards, split)
+    known = items["present"][:, judge.column]
+    images = items["image"][known].astype(np.float32)
+    return Pictures(
+        images / 255.0 if items["image"].dtype == np.uint8 else images, items["values"][known, judge.column].astype(int)
+    )
+
+
+def _generated(arguments: argparse.Namespace, name: str, words: tuple[str, ...]) -> tuple[Any, list[str]]:
+    """Unit pictures [n, rows, cols, 1] and the word of the class each was asked for."""
+    from brain_diffusion_jax.data.sample_folder import MANIFEST, read_pictures
+    from brain_diffusion_jax.errors import InputError
+
+    if (arguments.source / MANIFEST).exists():
+        images, rows = read_pictures(arguments.source)
+        if name not in rows[0]:
+            raise InputError(arguments.source / MANIFEST, "columns", sorted(rows[0]), f"a column {name!r}")
+        return images, [row[name] for row in rows]
+    from brain_diffusion_jax import api
+    from brain_diffusion_jax.cli.train_gan import GanModel
+    from brain_diffusion_jax.training.checkpoints import read_config
+
+    gan = read_config(arguments.source).get("kind") == GanModel.kind
+    model: Any = GanModel(arguments.source) if gan else api.load(arguments.source)
+    if not hasattr(model, "sample"):
+        raise InputError(arguments.source, "kind", model.kind, "a model that makes pictures")
+    asked = [word for word in words for _ in range(arguments.per_class)]
+    scale = model.config.sample.guidance_scale if arguments.guidance is None else arguments.guidance
+    settings = model.config.sample
+    images = model.sample(
+        [{name: word} for word in asked],
+        guidance_scale=scale,
+        sampler=settings.sampler,
+        num_steps=settings.num_steps,
+        seed=arguments.seed,
+    )
+    return images, asked
+
+
+def _write(out: Path, summary: dict[str, Any], made: Any, words: list[str], verdicts: Any) -> None:
+    """All files into `<out>.part`, then renamed."""
+    import csv
+    import json
+    import shutil
+
+    import numpy as np
+
+    from brain_diffusion_jax.data import picture_grid
+    from brain_diffusion_jax.evaluation import gate
+
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    (part / "gate.json").write_text(json.dumps(summary, indent=2) + "\n")
+    with open(part / "verdicts.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", "asked", "verdict", "reasons", *gate.SAYS])
+        for i, (word, good, reasons) in enumerate(zip(words, verdicts.accepted, verdicts.reasons, strict=True)):
+            scores = [f"{verdicts.scores[n][i]:.4f}" for n in gate.SAYS]
+            writer.writerow([i, word, "accept" if good else "reject", gate.describe(reasons), *scores])
+    for name, rows in (
+        ("accepted", np.flatnonzero(verdicts.accepted)),
+        ("rejected", np.flatnonzero(~verdicts.accepted)),
+    ):
+        if len(rows):
+            worst_first = rows[np.argsort(-verdicts.margin[rows])][:256]
+            picture_grid.save_png(part / f"{name}.png", picture_grid.tile(made.images[worst_first]))
+    if out.exists():
+        out.rmdir()
+    part.replace(out)
