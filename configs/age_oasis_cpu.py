@@ -23,6 +23,6 @@ def get_config():
     c.age_model.balance = 0.0
     c.age_model.dropout = 0.2
     c.age_model.batch_size = 48
-    c.age_model.num_steps = 2400
-    c.age_model.validate_every = 300
+    c.age_model.num_steps = 1600
+    c.age_model.validate_every = 200
     return c
