@@ -53,6 +53,7 @@ def words(base, folder, *more):
     return ["train", str(base), f"data.shards={folder}", "--quiet", *NETWORK, *more]
 
 
+@pytest.mark.slow  # a real UNet compiles for a minute on a busy machine
 def test_a_run_from_shards_to_pictures(base, shard_folder, tmp_path, capsys):
     run = tmp_path / "run"
     assert main([*words(base, shard_folder, "train.num_steps=2"), "--run", str(run)]) == 0
