@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         levels.select(model.process.table, cell.num_steps, cell.spacing)
     folders = _folders(arguments, model, wanted, cells)
     _compute(arguments, model, wanted, cells, folders)
-    table = _table(arguments, cells, folders)
+    table = _table(arguments, cells, folders, model.process.table)
     _write_table(Path(arguments.out) / "sweep.csv", table)
     grid = _grid(Path(arguments.out), cells, folders, wanted)
     if arguments.json:
@@ -160,21 +160,20 @@ def _compute(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
                 bar.update(len(group) * pictures.shape[1])
 
 
-def _table(arguments: argparse.Namespace, cells: tuple, folders: dict) -> list[dict[str, Any]]:
+def _table(arguments: argparse.Namespace, cells: tuple, folders: dict, schedule: Any) -> list[dict[str, Any]]:
     """One row a cell: its settings, network calls, mean intensity, and the age errors if asked for."""
     from brain_diffusion_jax.data.sample_folder import read_pictures
-    from brain_diffusion_jax.diffusion import samplers
+    from brain_diffusion_jax.diffusion import plan
 
     judge = _judge(arguments.age_model) if arguments.age_model else None
     rows = []
     for cell in cells:
         pictures, manifest = read_pictures(folders[cell].path)
-        calls = getattr(samplers.factory(cell.sampler), "CALLS", 1)
         row: dict[str, Any] = {
             "cell": cell.key(),
             "sampler": cell.sampler,
             "num_steps": cell.num_steps,
-            "network_calls": calls * cell.num_steps,
+            "network_calls": plan.network_calls(cell, schedule),
             "spacing": cell.spacing,
             "guidance": cell.guidance,
             "guidance_scale": cell.guidance_scale,

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.array_types import Condition, DenoiseFn
+from brain_diffusion_jax.array_types import Condition, DenoiseFn, Level, Prediction
 from brain_diffusion_jax.diffusion import guidance, levels, samplers
-from brain_diffusion_jax.diffusion.samplers.base import initial_noise
+from brain_diffusion_jax.diffusion.samplers.base import initial_noise, run
 from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
 from brain_diffusion_jax.diffusion.sweep import check_scales, sweep
 from brain_diffusion_jax.errors import InputError, nearest
@@ -184,3 +184,22 @@ def run_cells(
 def run_cell(cell: Cell, *args: Any, **settings: Any) -> Float[Array, "batch *spatial channels"]:
     """The samples of one cell; arguments as of `run_cells`."""
     return run_cells((cell,), *args, **settings)[0]
+
+
+def network_calls(cell: Cell, schedule: DiscreteSchedule) -> int:
+    """How often the denoiser is called for one sample of a cell, counted while its sampler really runs."""
+    count = 0
+
+    def called() -> None:
+        nonlocal count
+        count += 1
+
+    def denoise(x: Array, level: Level, condition: Condition | None) -> Prediction:
+        jax.debug.callback(called)
+        return Prediction(jnp.zeros_like(x), x)
+
+    path = levels.select(schedule, cell.num_steps, cell.spacing)
+    method = samplers.get(cell.sampler, **dict(cell.sampler_knobs))
+    jax.block_until_ready(run(method, denoise, jnp.ones((1, 1, 1)), path, None, jax.random.key(0)))
+    jax.effects_barrier()
+    return count
