@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(path)
         return 0
     result, out = _study(arguments)
+    if not result.rows:  # another process measures and writes
+        return 0
     path = report.write_report(result, out, compare=others)
     if arguments.json:
         items = result.to_json()

@@ -24,7 +24,8 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """[n, m] of |x_i - y_j|^2; both are centred first, so that little cancels."""
     centre = x.mean(0)
     x, y = x - centre, y - centre
-    return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T, 0.0)
+    lengths_x, lengths_y = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)
+    return np.maximum(lengths_x[:, None] + lengths_y[None] - 2 * x @ y.T, 0.0)
 
 
 def kth_neighbour(distances: np.ndarray, k: int) -> np.ndarray:
