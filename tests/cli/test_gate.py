@@ -30,7 +30,7 @@ def picture(word: str, rng: np.random.Generator) -> np.ndarray:
     spot = np.exp(-((x - side - rng.normal(0, 0.02)) ** 2 + (y - rng.normal(0, 0.05)) ** 2) / 0.006)
     grain = ndimage.gaussian_filter(rng.standard_normal((SIZE, SIZE)), 0.9)
     disc = x**2 + y**2 < (0.42 + rng.normal(0, 0.01)) ** 2
-    return np.clip(disc * (0.4 + 0.09 * grain / grain.std() + 0.35 * spot) + 0.02, 0, 1)
+    return np.clip(disc * (0.4 + 0.04 * grain / grain.std() + 0.35 * spot) + 0.02, 0, 1)
 
 
 @pytest.fixture(scope="module")
