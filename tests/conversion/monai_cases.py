@@ -40,7 +40,7 @@ def draw(seed: int) -> Case:
     if conditioned and rng.integers(3) == 0:
         heads[-1] = channels[-1] - 1  # divides nothing: the transformer is narrower than its input
     heads = [h if attends or i == depth - 1 else 0 for i, (h, attends) in enumerate(zip(heads, levels, strict=True))]
-    tokens = int(choose(0, 1, 1, 4)) if conditioned else 0
+    tokens = int(choose(0, 1, 4, 1)) if conditioned else 0
     inner = {channels[-1] // heads[-1] * heads[-1]}
     inner |= {c // h * h for c, h, a in zip(channels, heads, levels, strict=True) if a}
     if conditioned and tokens == 0 and len(inner) > 1:

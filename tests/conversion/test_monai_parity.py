@@ -16,8 +16,8 @@ from tests.conversion import monai_cases as cases
 pytestmark = pytest.mark.parity
 FORWARD, GRADIENT = 1e-4, 1e-3
 # Those with gradients cost a longer compilation: mostly networks of one level, odd in size.
-SEEDS = range(36)
-WITH_GRADIENT = (0, 1, 2, 3, 5, 6, 9, 11, 12, 15, 18, 21)
+SEEDS = range(32)
+WITH_GRADIENT = (0, 1, 3, 5, 6, 9, 11, 12, 15, 18)
 # Compiling is the whole cost of these networks, running them nothing.
 _CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 

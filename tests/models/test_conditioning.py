@@ -41,16 +41,17 @@ def _config(**conditioning):
 def test_absent_values_are_the_learned_null_whatever_they_say() -> None:
     module = CovariateTokens(SCHEMA.cardinalities, 8)
     values = jnp.array([[0.3, 1.0, 0.5], [0.3, 1.0, 0.5]])
-    params = module.init(jax.random.key(0), values, jnp.ones((2, 3), bool))
+    params = jax.jit(module.init)(jax.random.key(0), values, jnp.ones((2, 3), bool))
+    apply = jax.jit(module.apply)
     present = jnp.array([[True, True, True], [False, True, False]])
-    tokens = module.apply(params, values, present)
+    tokens = apply(params, values, present)
     assert tokens.shape == (2, 3, 8)
     np.testing.assert_array_equal(tokens[1, 0], params["params"]["nulls"][0])
     np.testing.assert_array_equal(tokens[1, 1], tokens[0, 1])
     noise = jnp.where(present, values, jnp.nan)
-    np.testing.assert_array_equal(module.apply(params, noise, present), tokens)
+    np.testing.assert_array_equal(apply(params, noise, present), tokens)
     # Nothing leaks back through NaN either, and every null learns.
-    gradient = jax.grad(lambda p: module.apply(p, noise, present & False).sum())(params)
+    gradient = jax.jit(jax.grad(lambda p: module.apply(p, noise, present & False).sum()))(params)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert (gradient["params"]["nulls"] != 0).all()
 
@@ -58,7 +59,7 @@ def test_absent_values_are_the_learned_null_whatever_they_say() -> None:
 def test_tokens_follow_the_value() -> None:
     module = CovariateTokens(SCHEMA.cardinalities, 8)
     values = jnp.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.01], [1.3, 1.0, -0.1]])
-    tokens = module.init_with_output(jax.random.key(0), values, jnp.ones((3, 3), bool))[0]
+    tokens = jax.jit(module.init_with_output)(jax.random.key(0), values, jnp.ones((3, 3), bool))[0]
     assert jnp.isfinite(tokens).all()  # beyond the domain too
     assert all(jnp.abs(tokens[0, i] - tokens[1, i]).max() > 1e-3 for i in (1, 2))
     np.testing.assert_array_equal(tokens[0, 0], tokens[1, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -11,6 +12,9 @@ import pytest
 
 from brain_diffusion_jax.models.unet import UNet
 
+# Compiling is the whole cost of networks this small.
+_CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+_jit = functools.partial(jax.jit, compiler_options=_CHEAP)
 TINY: dict[str, Any] = dict(
     channels=(4, 8),
     num_res_blocks=(1, 1),
@@ -37,9 +41,9 @@ def _random_params(network: UNet, size: tuple[int, ...]) -> Any:
 def test_starts_silent_with_float32_parameters() -> None:
     network = UNet(**TINY, dtype=jnp.bfloat16)
     inputs = _inputs(network, (8, 6))
-    params = jax.jit(network.init)(jax.random.key(0), *inputs)
+    params = _jit(network.init)(jax.random.key(0), *inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    y = jax.jit(network.apply)(params, *inputs)
+    y = _jit(network.apply)(params, *inputs)
     assert y.dtype == jnp.float32
     assert not y.any()
     assert set(params["params"]) == {
@@ -60,7 +64,7 @@ def test_any_size_is_the_padded_picture_cut(dims: int) -> None:
     network = UNet(**TINY, spatial_dims=dims, patch_size=2)
     odd, even = (7, 5, 3)[:dims], (8, 8, 4)[:dims]
     params = _random_params(network, even)
-    apply = jax.jit(network.apply)
+    apply = _jit(network.apply)
     x, t, context = _inputs(network, odd)
     padded = jnp.pad(
         x, [(0, 0), *(((e - o) // 2, e - o - (e - o) // 2) for o, e in zip(odd, even)), (0, 0)], mode="edge"
@@ -76,7 +80,7 @@ def test_remat_and_bfloat16_change_no_parameter_path_and_hardly_the_output() -> 
     params, inputs = _random_params(plain, (8, 8)), _inputs(plain, (8, 8))
 
     def loss_of(network: UNet):
-        return jax.jit(jax.value_and_grad(lambda p: jnp.square(network.apply(p, *inputs)).mean()))(params)
+        return _jit(jax.value_and_grad(lambda p: jnp.square(network.apply(p, *inputs)).mean()))(params)
 
     loss, gradient = loss_of(plain)
     again, same = loss_of(UNet(**TINY, remat="blocks"))
@@ -84,7 +88,7 @@ def test_remat_and_bfloat16_change_no_parameter_path_and_hardly_the_output() -> 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(a).max()) + 1e-7), gradient, same
     )
-    y, half = jax.jit(plain.apply)(params, *inputs), jax.jit(UNet(**TINY, dtype=jnp.bfloat16).apply)(params, *inputs)
+    y, half = _jit(plain.apply)(params, *inputs), _jit(UNet(**TINY, dtype=jnp.bfloat16).apply)(params, *inputs)
     assert half.dtype == jnp.float32
     assert 0 < jnp.abs(y - half).max() < 0.1 * jnp.abs(y).max()
 
@@ -96,7 +100,7 @@ def test_every_input_reaches_the_output() -> None:
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(network.init, jax.random.key(0), x, t, context, labels)
     params = jax.tree.map(lambda s: jnp.asarray(0.2 * rng.standard_normal(s.shape), jnp.float32), shapes)
-    apply = jax.jit(network.apply, static_argnames="train")
+    apply = _jit(network.apply, static_argnames="train")
     y = apply(params, x, t, context, labels, extra)
     changed = {
         "x": apply(params, x + 1, t, context, labels, extra),
