@@ -1,0 +1,132 @@
+"""predict-age: orientation and unit handled, bad scans refused in words, the others still judged."""
+
+from __future__ import annotations
+
+import csv
+
+import jax
+import jax.numpy as jnp
+import nibabel
+import numpy as np
+import pytest
+
+from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.cli import predict_age
+from brain_diffusion_jax.cli.main import main
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.data import contract_preparation, nifti, phantom_anatomy, phantom_scan
+from brain_diffusion_jax.data.pipeline import Preparation
+from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.training import checkpoints
+
+PREPARE = {
+    "intensity": {"rule": "percentile", "low": 0.0, "high": 99.5, "dtype": "uint8"},
+    "slices": {"rule": "range_index", "start": 30, "stop": 42, "step": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def brain():
+    rng = np.random.default_rng(5)
+    shape = phantom_anatomy.Shape(scale=1.0, ventricle_fraction=0.014, sulcus_mm=0.5, cortex_mm=3.0)
+    return np.asarray(phantom_scan.t1_weighted(phantom_anatomy.build(shape, rng), rng), np.float32)
+
+
+def save(path, data, codes="RAS", factor=1.0):
+    """Write a RAS array on the MNI 2 mm grid in another orientation and unit."""
+    image = nibabel.Nifti1Image(data * np.float32(factor), nifti.MNI_2MM.affine)
+    there = nibabel.orientations.axcodes2ornt(codes)
+    turned = image.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), there))
+    nibabel.save(turned, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A random small regressor with a contract."""
+    from brain_diffusion_jax.data.shards import _contract  # the one place that writes contracts
+    from brain_diffusion_jax.data.splits import SplitSpec
+
+    schema = Schema.from_json([{"name": "age", "unit": "years", "low": 18, "high": 96}])
+    preparation = Preparation(**PREPARE)
+    contract = _contract(preparation, SplitSpec(), schema, (109, 91), (109, 91), "test")
+    config = configs.base_config()
+    config.age_model.width, config.age_model.target_mean, config.age_model.target_scale = 0.1, 50.0, 20.0
+    network = factory.age_network(config.age_model)
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 109, 91, 1)))
+    folder = tmp_path_factory.mktemp("model") / "run"
+    checkpoints.write_run(
+        folder, "age", variables["params"], configs.to_json(config), contract, {"batch_stats": variables["batch_stats"]}
+    )
+    return folder
+
+
+def ages(folder) -> dict[str, dict[str, str]]:
+    with (folder / "ages.csv").open() as file:
+        return {row["scan"]: row for row in csv.DictReader(file)}
+
+
+def test_a_contract_is_read_back_as_its_preparation(run):
+    preparation = contract_preparation.preparation_of(Contract.load(run))
+    assert preparation.to_json() == Preparation(**PREPARE).to_json()
+
+
+def test_orientation_and_unit_make_no_difference(brain, run, tmp_path):
+    scans = [
+        save(tmp_path / "ras.nii.gz", brain),
+        save(tmp_path / "lps.nii.gz", brain, "LPS"),
+        save(tmp_path / "psr.nii.gz", brain, "PSR", 0.004),
+    ]
+    assert main(["predict-age", str(run), *scans, "--out", str(tmp_path / "out")]) == 0
+    rows = ages(tmp_path / "out")
+    found = [float(rows[name]["age"]) for name in ("ras", "lps", "psr")]
+    assert np.ptp(found) < 0.5
+    assert rows["ras"]["slices"] == "4"
+    with (tmp_path / "out" / "slices.csv").open() as file:
+        slices = [float(row["age"]) for row in csv.DictReader(file) if row["scan"] == "ras"]
+    assert float(rows["ras"]["age"]) == pytest.approx(np.median(slices), abs=1e-3)
+    assert (tmp_path / "out" / "ages.png").exists()
+
+
+def test_bad_scans_are_refused_with_the_reason_and_the_good_are_judged(brain, run, tmp_path, capsys):
+    upside_down = save(tmp_path / "upside.nii.gz", np.ascontiguousarray(brain[:, :, ::-1]))
+    (tmp_path / "broken.nii.gz").write_bytes(b"no gzip")
+    words = [save(tmp_path / "good.nii.gz", brain), upside_down, str(tmp_path / "broken.nii.gz")]
+    assert main(["predict-age", str(run), *words, "--out", str(tmp_path / "out")]) == 2
+    rows = ages(tmp_path / "out")
+    assert rows["good"]["age"]
+    assert rows["upside"]["age"] == ""
+    assert "orientation" in rows["upside"]["refused"]
+    assert "broken.nii.gz" in rows["broken"]["refused"]
+    assert "orientation" in capsys.readouterr().out
+    allowed = ["--allow", "orientation", "--out", str(tmp_path / "out2")]
+    assert main(["predict-age", str(run), upside_down, *allowed]) == 0
+    assert "orientation" in ages(tmp_path / "out2")["upside"]["notes"]
+
+
+def test_an_out_folder_in_use_and_unknown_checks_are_refused(run, tmp_path, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    assert main(["predict-age", str(run), "x.nii", "--out", str(tmp_path / "full")]) == 2
+    assert main(["predict-age", str(run), "x.nii", "--allow", "skul", "--out", str(tmp_path / "o")]) == 2
+    assert "skull" in capsys.readouterr().err
+    assert main(["predict-age", str(run), "--out", str(tmp_path / "o")]) == 2
+
+
+def test_a_fixed_window_of_another_unit_is_refused(brain, tmp_path):
+    rule = Preparation(**{**PREPARE, "intensity": {"rule": "fixed", "low": 0.0, "high": float(brain.max())}})
+    for factor, refused in ((1.0, False), (30.0, True), (0.01, True)):
+        path = save(tmp_path / f"{factor}.nii.gz", brain, factor=factor)
+        person = predict_age.Person("p", nifti.Path(path))
+        assert ("intensity" in predict_age.prepare_person(person, rule, False, ()).refused) == refused
+
+
+@pytest.mark.realdata
+def test_real_scans_are_judged_or_refused(run, real_data, tmp_path):
+    aligned = real_data("deepbrainnet_t1") / "Subject1_T1_BrainAligned.nii.gz"
+    native = real_data("ixi_psr_2mm") / "IXI048-HH-1326-T1.nii.gz"
+    assert main(["predict-age", str(run), str(aligned), str(native), "--out", str(tmp_path / "out")]) == 2
+    rows = ages(tmp_path / "out")
+    assert rows["Subject1_T1_BrainAligned"]["age"]
+    assert "registration" in rows["IXI048-HH-1326-T1"]["refused"]

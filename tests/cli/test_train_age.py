@@ -1,0 +1,107 @@
+"""train-age on tiny shards: report, files, fine-tuning with frozen layers, refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import brain_diffusion_jax as bdj
+from brain_diffusion_jax.cli.main import main
+from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
+from brain_diffusion_jax.data.pipeline import Preparation
+from brain_diffusion_jax.data.shards import write_shards
+from brain_diffusion_jax.data.splits import SplitSpec
+from tests import small_cohort
+
+SMALL = ["age_model.width=0.1", "age_model.batch_size=8", "age_model.num_steps=4", "age_model.validate_every=2"]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("age")
+    cohort = read_cohort(
+        CohortSpec(layout="bids", root=str(small_cohort.write_bids(folder / "bids", 12))), small_cohort.SCHEMA
+    )
+    out = folder / "shards"
+    split = SplitSpec(seed=1, train=0.5, validation=0.25, test=0.25)
+    write_shards(out, cohort, Preparation(**small_cohort.PREPARE), split, small_cohort.SCHEMA, workers=1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(shards, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "age"
+    assert main(["train-age", "configs/base.py", f"data.shards={shards}", *SMALL, "--run", str(run), "--quiet"]) == 0
+    return run
+
+
+def test_the_report_holds_slices_people_bias_and_intervals(trained):
+    report = json.loads((trained / "age_report.json").read_text())
+    for split in ("validation", "test"):
+        part = report[split]
+        assert part["slices"] == 4 * part["scans"]
+        for table in ("per_slice", "per_person", "per_person_corrected"):
+            assert {"mae", "rmse", "r", "r2", "bias", "mse"} <= set(part[table])
+        assert part["per_person"]["mae"]["value"] > 0
+        assert part["bias_by_age"]
+    with (trained / "age_people.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["split"] for row in rows} == {"validation", "test"}
+    predicted = np.array([float(r["predicted"]) for r in rows if r["split"] == "test"])
+    age = np.array([float(r["age"]) for r in rows if r["split"] == "test"])
+    assert np.abs(predicted - age).mean() == pytest.approx(report["test"]["per_person"]["mae"]["value"], abs=2e-3)
+    assert (trained / "age_calibration.png").stat().st_size > 5000
+
+
+def test_the_model_knows_the_ages_it_was_trained_on(trained, shards):
+    model = bdj.load(trained)
+    assert model.kind == "age"
+    assert 20 <= model.config.age_model.target_mean <= 80
+    images = np.zeros((2, *model.contract.image_size, 1), np.float32)
+    assert model.predict(images).shape == (2,)
+
+
+def test_fine_tuning_keeps_the_network_and_what_is_frozen(trained, shards, tmp_path):
+    run = tmp_path / "tuned"
+    changes = [f"age_model.pretrained={trained}", "age_model.frozen=('conv0','norm0')", "age_model.weight_decay=0"]
+    assert (
+        main(
+            [
+                "train-age",
+                "configs/base.py",
+                f"data.shards={shards}",
+                *SMALL[1:],
+                *changes,
+                "--run",
+                str(run),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
+    before, after = bdj.load(trained), bdj.load(run)
+    assert after.config.age_model.width == before.config.age_model.width
+    kernels = [m.params["params"]["trunk"]["conv0"]["kernel"] for m in (before, after)]
+    np.testing.assert_array_equal(*kernels)
+    moved = [m.params["params"]["trunk"]["conv1"]["kernel"] for m in (before, after)]
+    assert not np.array_equal(*moved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["age_model.loss=distribution"], "age_model.bins"),
+        (["age_model.frozen=('conv0',)"], "age_model.weight_decay"),
+        (["age_model.backbone=vgg19"], "vgg16"),
+        (["age_model.target=sex"], "continuous"),
+        (["data.shards="], "data.shards"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes, says, shards, tmp_path, capsys):
+    words = ["train-age", "configs/base.py", f"data.shards={shards}", *SMALL, *changes, "--run", str(tmp_path / "r")]
+    assert main(words) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "r" / "checkpoints").exists()
