@@ -75,4 +75,5 @@ def get_config():
     c.sample.num_steps = 1000
     c.sample.guidance_scale = 3.0
     c.study.guidance_scales = (7.0, 5.0, 3.0, 1.0)
+    c.study.reference = True  # published numbers beside ours
     return c
