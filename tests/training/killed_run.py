@@ -72,6 +72,7 @@ def main(folder: Path, kills: int) -> None:
     codes["killed"] = finished(forked(folder / "killed"))
 
     child = forked(folder / "stopped", delay=0.05)
+    begin = time.monotonic()
     while not (folder / "stopped" / "metrics.jsonl").exists() and time.monotonic() - begin < 300:
         time.sleep(0.05)
     time.sleep(0.3)
