@@ -9,6 +9,8 @@ import pytest
 
 # Small programs compile again and again in tests: keep them, and leave a core to the other worker.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "brain-diffusion-tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
