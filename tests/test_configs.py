@@ -35,7 +35,8 @@ def test_every_config_builds_its_network(path: Path) -> None:
 def test_overrides_are_typed() -> None:
     config = configs.base_config()
     configs.apply_overrides(
-        config, ["train.num_steps=7", "optimizer.learning_rate=1", "model.channels=8,16", "name=12", "cohort.keep.cdr=0"]
+        config,
+        ["train.num_steps=7", "optimizer.learning_rate=1", "model.channels=8,16", "name=12", "cohort.keep.cdr=0"],
     )
     assert (config.train.num_steps, config.optimizer.learning_rate) == (7, 1.0)
     assert config.model.channels == (8, 16)
