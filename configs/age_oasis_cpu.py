@@ -18,11 +18,11 @@ def get_config():
     c.prepare.slices.rule = "range_index"
     c.prepare.slices.start, c.prepare.slices.stop = 25, 65
     # White matter is stored near 105 of 255.
-    c.age_model.backbone_options = {"tissue_bins": 10, "tissue_high": 0.5}
+    c.age_model.backbone_options = {"tissue_bins": 10, "tissue_low": 0.03, "tissue_high": 0.5}
     c.age_model.loss = "l1"
     c.age_model.balance = 0.0
     c.age_model.dropout = 0.2
     c.age_model.batch_size = 48
-    c.age_model.num_steps = 1600
+    c.age_model.num_steps = 1200
     c.age_model.validate_every = 200
     return c

@@ -150,7 +150,7 @@ def _pretrained(section: Any) -> Any:
     network = ("backbone", "width", "dense", "pooling", "norm_eps", "backbone_options", "bins", "bin_low", "bin_high")
     kept = {k: items["age_model"][k] for k in (*network, "target_mean", "target_scale") if k in items["age_model"]}
     _set(section, **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
-    return variables(section.pretrained)
+    return variables(section.pretrained, "best")
 
 
 def variables(run: str | Path, step: int | str | None = None) -> dict[str, Any]:

@@ -81,7 +81,9 @@ def _better_turn(scan: np.ndarray, correlation: float) -> str | None:
     tissue = np.argwhere(scan > quality.TISSUE)
     if not len(tissue):
         return None
-    best, name = max(correlation + _CLEARLY, _UPRIGHT), None
+    # A tilted brain looks better once centred, with no turn at all.
+    unturned = max(correlation, quality.measure(_centred(scan))["correlation"])
+    best, name = max(unturned + _CLEARLY, _UPRIGHT), None
     for order in itertools.permutations(range(3)):
         for flips in ((1, front, up) for front in (1, -1) for up in (1, -1)):
             if order == (0, 1, 2) and flips == (1, 1, 1):

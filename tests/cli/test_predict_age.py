@@ -69,7 +69,8 @@ def ages(folder) -> dict[str, dict[str, str]]:
 
 def test_a_contract_is_read_back_as_its_preparation(run):
     preparation = contract_preparation.preparation_of(Contract.load(run))
-    assert preparation.to_json() == Preparation(**PREPARE).to_json()
+    for part in ("rule", "slicing", "fitting", "spacing_mm", "grid"):
+        assert getattr(preparation, part) == getattr(Preparation(**PREPARE), part)
 
 
 def test_orientation_and_unit_make_no_difference(brain, run, tmp_path):
