@@ -38,4 +38,5 @@ def get_config():
     c.train.checkpoint_every = 5000
     # Ventricles and sulci at MNI z = 20 mm; threshold in the unit of the stored intensities.
     c.study.dark_fraction = {"rows": (30, 85), "cols": (28, 63), "threshold": 0.45, "slice": 46}
+    c.sample.guidance_scale = 1.0  # more exaggerates ageing: docs/results.md
     return c
