@@ -23,6 +23,7 @@ setup(
         "flax>=0.12",
         "grain>=0.2.12",
         "h5py",
+        "importlib_resources",  # tensorflow-datasets imports it without naming it on newer Pythons
         "jax>=0.7",
         "jaxtyping",
         "jinja2",
