@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,6 +117,50 @@ def test_augmentation_off_changes_nothing_and_stays_in_range():
     assert not np.allclose(augment(image, jax.random.key(4), Augmentation()), other)
     with pytest.raises(InputError, match="mirror"):
         Augmentation(mirror=2.0)
+
+
+DEVICES = """
+import jax, numpy as np, optax
+from tests.training.test_age_step import TARGET, batch_of, network_with
+from brain_diffusion_jax.training import age_step
+from brain_diffusion_jax.training.state import create
+
+def after(axis_name):
+    network, tx = network_with(axis_name=axis_name), optax.sgd(1e-3)
+    variables = age_step.make_init(network_with(), (32, 24))(jax.random.key(0))
+    options = {"ema_decay": 0.0, "axis_name": axis_name}
+    step = age_step.make_step(network, TARGET, tx, age_step.AgeLoss(), **options)
+    state, batch, key = create(variables, tx), batch_of(8), jax.random.key(1)
+    if axis_name is None:
+        state, _ = jax.jit(step)(state, batch, key)
+        return state
+    halves = jax.tree.map(lambda a: np.asarray(a).reshape(2, 4, *a.shape[1:]), batch)
+    states = jax.tree.map(lambda a: jax.numpy.stack([a, a]), state)
+    states, _ = jax.pmap(step, axis_name=axis_name, in_axes=(0, 0, None))(states, halves, key)
+    return jax.tree.map(lambda a: a[0], states)
+
+def sharded():
+    network, tx = network_with(), optax.sgd(1e-3)
+    state = create(age_step.make_init(network, (32, 24))(jax.random.key(0)), tx)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    batch = jax.device_put(batch_of(8), place)
+    step = age_step.make_step(network, TARGET, tx, age_step.AgeLoss(), ema_decay=0.0)
+    return jax.jit(step)(state, batch, jax.random.key(1))[0]
+
+one = after(None)
+for other in (after("data"), sharded()):
+    for a, b in zip(jax.tree.leaves((one.params, one.model_state)), jax.tree.leaves((other.params, other.model_state))):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+assert float(abs(one.model_state["batch_stats"]["trunk"]["norm0"]["mean"]).max()) > 1e-3
+print("equal")
+"""
+
+
+def test_batch_statistics_are_those_of_the_whole_batch_under_pmap_and_sharding():
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "equal", done.stderr[-3000:]
 
 
 def test_wrong_settings_are_refused():

@@ -58,6 +58,7 @@ class Trunk(nn.Module):
             use_running_average=not moving,
             momentum=momentum,
             epsilon=self.norm_eps,
+            use_fast_variance=False,  # E[x^2] - E[x]^2 loses digits that deep networks need
             use_scale=scale,
             dtype=self.dtype,
             axis_name=self.axis_name,
