@@ -105,6 +105,8 @@ def test_second_run_into_the_same_folder_is_refused(place, capsys):
 def test_ctrl_c_keeps_parts_and_continues(place):
     """A real SIGINT to a real process whose scans take their time."""
     slow = (
+        # A background job of a script inherits an ignored SIGINT.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import time, sys; from brain_diffusion_jax.data import pipeline as p; real = p.save_part\n"
         "def save(*a):\n    real(*a); print('part', flush=True); time.sleep(0.5)\n"
         "p.save_part = save\nfrom brain_diffusion_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
