@@ -2,7 +2,9 @@
 
 Command:  brain-diffusion prepare configs/age_oasis_cpu.py cohort.root=FOLDER --out shards/oasis_age
           brain-diffusion train-age configs/age_oasis_cpu.py data.shards=shards/oasis_age --run runs/age
-Expected: see docs/results.md.
+Expected: 13 minutes on a busy core; MAE on 45 held-out people 6.4 years a person (6.2 bias corrected),
+          7.9 a slice. 600 more steps (age_model.pretrained=runs/age age_model.learning_rate=0.0015
+          age_model.num_steps=600 age_model.validate_every=150 --run runs/age2): 6.2 (6.0) and 7.5.
 """
 
 from pathlib import Path
