@@ -58,7 +58,8 @@ def test_importing_the_package_is_light() -> None:
 
     code = (
         "import sys, brain_diffusion_jax, brain_diffusion_jax.cli.main as m; m.main(['--help']);"
-        "heavy = {'jax', 'flax', 'numpy', 'matplotlib', 'torch'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+        "heavy = {'jax', 'flax', 'numpy', 'matplotlib', 'torch'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from typing import Any
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="runs/demo", help="folder to write (default runs/demo)")
     parser.add_argument("--people", type=int, default=64, help="phantom people (default 64)")
-    parser.add_argument("--steps", type=int, default=700, help="training steps of the diffusion model (default 700)")
+    parser.add_argument("--steps", type=int, default=600, help="training steps of the diffusion model (default 600)")
     parser.add_argument("--open", action="store_true", help="open the report in a browser at the end")
 
 
@@ -48,12 +48,12 @@ def demo_config() -> Any:
     c.train.loss_weight = "truncated_snr"
     c.optimizer.learning_rate = 1e-3
     c.optimizer.warmup_steps = 50
-    c.train.num_steps = 700
+    c.train.num_steps = 600
     c.train.ema_decay = 0.995
-    c.train.validate_every = 350
+    c.train.validate_every = 300
     c.train.validation_samples = 24
-    c.train.checkpoint_every = 350
-    c.train.sample_every = 350
+    c.train.checkpoint_every = 300
+    c.train.sample_every = 300
     c.sample.num_steps = 20
     c.age_model.width = 0.5
     c.age_model.num_steps = 300
