@@ -290,7 +290,7 @@ class _Fitting:
             made.append(hooks.pictures(self.layout, draw_samples, self.run, s.sample_every, writer))
         if s.power_ema and s.snapshot_every:
             made.append(loop.Hook(s.snapshot_every, self._snapshot, at_end=True))
-        return [*made, loop.Hook(s.checkpoint_every, self._save, at_end=True, on_stop=True)]
+        return [*made, loop.Hook(s.checkpoint_every, self._save, at_end=True, on_stop=True, after_report=True)]
 
     def _snapshot(self, progress: loop.Progress) -> None:
         self.store.snapshot(progress.step, self.layout.stored(progress.state).power_ema)

@@ -34,12 +34,14 @@ class Progress:
 @dataclass(frozen=True)
 class Hook:
     """call(progress) after every `every`-th step (0: never), at the end of a whole run if at_end, and
-    when a run is cut short if on_stop."""
+    when a run is cut short if on_stop. after_report: only once the step's row is written, so that a
+    process killed after a save has lost no row before it."""
 
     every: int
     call: Callable[[Progress], None]
     at_end: bool = False
     on_stop: bool = False
+    after_report: bool = False
 
     def due(self, progress: Progress) -> bool:
         regular = self.every > 0 and progress.step % self.every == 0
@@ -152,8 +154,13 @@ def run(
         pending = (progress, metrics, placed.waited_s)
         before = time.perf_counter()
         for hook in hooks:
-            if hook.due(progress):
+            if not hook.after_report and hook.due(progress):
                 hook.call(progress)
+        late = [hook for hook in hooks if hook.after_report and hook.due(progress)]
+        if late:
+            settle()
+        for hook in late:
+            hook.call(progress)
         window.start += time.perf_counter() - before
         state = progress.state
         if progress.stop:
