@@ -90,7 +90,8 @@ def test_paired_scores_equal_scikit_image(twelve):
 def test_two_scale_ms_ssim_follows_the_definition(twelve):
     import torch
 
-    matrix, scales = ssim.ms_pairwise(twelve[:4])
+    single, matrix, scales = ssim.ms_pairwise(twelve[:4])
+    np.testing.assert_array_equal(single, ssim.pairwise(twelve[:4])[0])
     assert scales == 2
     rows, cols = np.triu_indices(4, 1)
     halves = torch.nn.functional.avg_pool2d(  # pytorch-msssim pads odd sides on both ends
