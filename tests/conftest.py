@@ -37,13 +37,27 @@ def real_data():
     return find
 
 
+def _required() -> set[str]:
+    """Marks whose tests must run: a skip of one of them is a failure ("parity,realdata")."""
+    return set(filter(None, os.environ.get("BRAIN_DIFFUSION_REQUIRE", "").split(",")))
+
+
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    """Where $BRAIN_DIFFUSION_REQUIRE names a mark ("parity,realdata"), a skip of such a test is a failure."""
+def pytest_make_collect_report(collector):
+    """A whole file that skips itself (importorskip at its top) has no tests whose marks could be asked."""
     outcome = yield
     report = outcome.get_result()
-    required = set(filter(None, os.environ.get("BRAIN_DIFFUSION_REQUIRE", "").split(",")))
-    marks = required & {mark.name for mark in item.iter_markers()}
+    if report.skipped and _required() & {"parity", "beam"}:
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} skipped itself, but {sorted(_required())} must run: {report.longrepr}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where $BRAIN_DIFFUSION_REQUIRE names a mark, a skip of such a test is a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    marks = _required() & {mark.name for mark in item.iter_markers()}
     if report.skipped and marks and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, but {sorted(marks)} must run: {report.longrepr}"

@@ -385,6 +385,7 @@ def _die(*_):
     os._exit(1)
 
 
+@pytest.mark.beam
 def test_beam_writes_the_same_set(prepared, cohort_folder, tmp_path):
     pytest.importorskip("apache_beam")
     contract = write(tmp_path / "out", cohort_folder, engine="beam", beam_options=["--runner=DirectRunner"])
@@ -393,6 +394,7 @@ def test_beam_writes_the_same_set(prepared, cohort_folder, tmp_path):
     np.testing.assert_array_equal(ours["image"], theirs["image"])
 
 
+@pytest.mark.beam
 def test_beam_refuses_or_drops_bad_scans(tmp_path):
     pytest.importorskip("apache_beam")
     root = bad_cohort(tmp_path / "c")
