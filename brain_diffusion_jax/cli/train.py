@@ -14,12 +14,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax.cli import training_data
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a configs/*.py file, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
-    parser.add_argument("--run", type=Path, help="run folder (default: runs/NAME of the config)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    training_data.add_arguments(parser)
     parser.add_argument("--profile", type=int, default=0, metavar="N", help="write a trace of N steps to RUN/profile")
     parser.add_argument("--dry-run", action="store_true", help="print what a run would cost, and end")
     parser.add_argument("--mesh", default="", metavar="DATAxFSDP", help="with --dry-run: devices to plan for")
@@ -101,21 +100,17 @@ def make_task(config: Any, schema: Any, image_size: tuple[int, ...]) -> tuple[An
 def train(config: Any, folder: Path, *, show_progress: bool = True, profile_steps: int = 0) -> Any:
     """Train the diffusion model of a whole config on its shards; returns training.fit.Outcome."""
     from brain_diffusion_jax.config import to_json
-    from brain_diffusion_jax.contract import Contract
-    from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.training import compile_cache, fit, optimizer, settings
 
     compile_cache.enable()
-    if not config.data.shards:
-        raise InputError("config", "data.shards", "nothing", "a folder written by `brain-diffusion prepare`")
-    contract = Contract.load(config.data.shards)
+    contract = training_data.shards_contract(config)
     train_settings = settings.TrainSettings(**config.train)
     task, module, process = make_task(config, contract.schema, contract.image_size)
-    validation = validation_arrays(config, train_settings.validation_samples)
+    validation = training_data.validation_arrays(config, train_settings.validation_samples)
     return fit.fit(
         task,
         folder,
-        make_loader(config),
+        training_data.make_loader(config, "data", mirror=config.data.mirror, class_balance=config.data.class_balance),
         validation,
         train_settings,
         optimizer.OptimizerSettings(**config.optimizer),
@@ -174,43 +169,6 @@ def dry_run(config: Any, mesh_text: str = "") -> Any:
         fsdp=fsdp,
         accumulation=train_settings.accumulation,
     )
-
-
-def make_loader(config: Any) -> Any:
-    """The endless loader of this process's part of the training split; a batch beyond the data is refused."""
-    import jax
-
-    from brain_diffusion_jax.data.loader import Loader
-    from brain_diffusion_jax.errors import InputError
-
-    loader = Loader(
-        config.data.shards,
-        "train",
-        batch_size=config.data.batch_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        mirror=config.data.mirror,
-        class_balance=config.data.class_balance,
-    )
-    if config.data.batch_size > len(loader):
-        expected = f"at most the {len(loader)} pictures of the training split"
-        raise InputError("config", "data.batch_size", config.data.batch_size, expected)
-    return loader
-
-
-def validation_arrays(config: Any, count: int) -> dict[str, Any] | None:
-    """Up to `count` evenly spaced examples of the validation split, stacked; None if there is no such split."""
-    import numpy as np
-
-    from brain_diffusion_jax.data import shard_reader
-
-    if "validation" not in shard_reader.load_manifest(config.data.shards)["splits"]:
-        return None
-    source = shard_reader.open_split(config.data.shards, "validation")
-    if not len(source) or not count:
-        return None
-    return source.batch(np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)).tolist())
 
 
 def sample_grid(module: Any, process: Any, config: Any, validation: dict[str, Any], columns: int = 8) -> Any:

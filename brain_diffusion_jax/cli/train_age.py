@@ -15,13 +15,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax.cli import training_data
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a configs/*.py file, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
-    parser.add_argument("--run", type=Path, help="run folder (default: runs/NAME-age of the config)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
+    training_data.add_arguments(parser, "-age", report=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,16 +51,11 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     import jax
 
     from brain_diffusion_jax.config import to_json
-    from brain_diffusion_jax.contract import Contract
-    from brain_diffusion_jax.data.loader import Loader
-    from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.models import factory
     from brain_diffusion_jax.training import age_step, compile_cache, fit
 
     compile_cache.enable()
-    if not config.data.shards:
-        raise InputError("config", "data.shards", "nothing", "a folder written by `brain-diffusion prepare`")
-    contract = Contract.load(config.data.shards)
+    contract = training_data.shards_contract(config)
     section = config.age_model
     target = age_step.find_target(contract.schema, section.target)
     ages = _training_ages(config.data.shards, target)
@@ -91,18 +84,10 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
         make_loss=lambda axis_name: age_step.make_loss(network(axis_name), target, how, weights),
         measure=age_step.make_measure(plain, target),
     )
-    loader = Loader(
-        config.data.shards,
-        "train",
-        batch_size=section.batch_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
     return fit.fit(
         task,
         folder,
-        loader,
+        training_data.make_loader(config, "age_model"),
         _validation(config.data.shards, target),
         _settings(config),
         _optimizer(section),

@@ -12,13 +12,11 @@ import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from brain_diffusion_jax.cli import training_data
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a configs/*.py file, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
-    parser.add_argument("--run", type=Path, help="run folder (default: runs/NAME-class of the config)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
+    training_data.add_arguments(parser, "-class", report=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,24 +58,19 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     """Train the classifier of a whole config on its shards; returns training.fit.Outcome."""
     from dataclasses import replace
 
-    import jax
     import jax.numpy as jnp
     import numpy as np
 
     from brain_diffusion_jax.config import to_json
-    from brain_diffusion_jax.contract import Contract
-    from brain_diffusion_jax.data.loader import Loader, read_all
+    from brain_diffusion_jax.data.loader import read_all
     from brain_diffusion_jax.data.shard_reader import load_manifest
-    from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.training import class_step, compile_cache, fit
     from brain_diffusion_jax.training.augmentation import Augmentation
     from brain_diffusion_jax.training.optimizer import OptimizerSettings
     from brain_diffusion_jax.training.settings import TrainSettings
 
     compile_cache.enable()
-    if not config.data.shards:
-        raise InputError("config", "data.shards", "nothing", "a folder written by `brain-diffusion prepare`")
-    contract, section = Contract.load(config.data.shards), config.class_model
+    contract, section = training_data.shards_contract(config), config.class_model
     target = class_step.find_target(contract.schema, section.target)
     plain = _network(section, target.words)
     augmentation = Augmentation(**section.augmentation)
@@ -111,15 +104,7 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     return fit.fit(
         task,
         folder,
-        Loader(
-            config.data.shards,
-            "train",
-            batch_size=section.batch_size,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            class_balance=contract.schema.names[target.column],
-        ),
+        training_data.make_loader(config, "class_model", class_balance=contract.schema.names[target.column]),
         validation,
         settings,
         OptimizerSettings(

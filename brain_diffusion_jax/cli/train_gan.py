@@ -12,12 +12,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax.cli import training_data
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a configs/*.py file, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
-    parser.add_argument("--run", type=Path, help="run folder (default: runs/NAME-gan of the config)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    training_data.add_arguments(parser, "-gan")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,21 +40,13 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     """Train on the shards of a whole config; returns training.fit.Outcome."""
     from dataclasses import replace
 
-    import jax
-
-    from brain_diffusion_jax.cli.train import validation_arrays
     from brain_diffusion_jax.config import to_json
-    from brain_diffusion_jax.contract import Contract
-    from brain_diffusion_jax.data.loader import Loader
-    from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.training import compile_cache, fit, gan_step
     from brain_diffusion_jax.training.optimizer import OptimizerSettings
     from brain_diffusion_jax.training.settings import TrainSettings
 
     compile_cache.enable()
-    if not config.data.shards:
-        raise InputError("config", "data.shards", "nothing", "a folder written by `brain-diffusion prepare`")
-    contract, section = Contract.load(config.data.shards), config.gan
+    contract, section = training_data.shards_contract(config), config.gan
     gan = networks(config, contract)
     how = gan_step.GanSettings(section.penalty, section.critic_steps, section.learning_rate, tuple(section.betas))
     task = fit.Task(
@@ -76,16 +67,8 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     return fit.fit(
         task,
         folder,
-        Loader(
-            config.data.shards,
-            "train",
-            batch_size=section.batch_size,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            class_balance=config.data.class_balance,
-        ),
-        validation_arrays(config, settings.validation_samples),
+        training_data.make_loader(config, "gan", class_balance=config.data.class_balance),
+        training_data.validation_arrays(config, settings.validation_samples),
         settings,
         OptimizerSettings(learning_rate=section.learning_rate, warmup_steps=0, schedule="constant"),
         batch_size=section.batch_size,
