@@ -237,9 +237,8 @@ def load_regressor(path: str, contract: Any) -> Any:
     from brain_diffusion_jax import api
     from brain_diffusion_jax.contract import require_same
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.training import checkpoints
 
-    model = api.load(path, step=checkpoints.best_step(path))
+    model = api.load(path)
     if not isinstance(model, api.AgeModel):
         raise InputError(path, "kind", model.kind, "age, a run of `brain-diffusion train-age`")
     if model.contract is not None and contract is not None:
