@@ -107,7 +107,10 @@ class Clipped:
     keep_eps: bool = field(default=False, metadata=dict(static=True))
 
     def __call__(self, x: Image, level: Level, condition: Condition | None) -> Prediction:
-        prediction = self.inner(x, level, condition)
+        return self.clip(self.inner(x, level, condition), x, level)
+
+    def clip(self, prediction: Prediction, x: Image, level: Level) -> Prediction:
+        """The prediction with its x0 inside the bounds."""
         x0 = jnp.clip(prediction.x0, self.low, self.high)
         return prediction._replace(x0=x0, eps=prediction.eps if self.keep_eps else _eps_of(x0, x, level))
 

@@ -17,13 +17,13 @@ from brain_diffusion_jax.diffusion.guidance.classifier_free import (
     classifier_free,
     interval,
     null_of,
-    projected,
     rescaled,
     together,
     towards,
 )
 from brain_diffusion_jax.diffusion.guidance.composed import autoguidance, per_covariate
 from brain_diffusion_jax.diffusion.guidance.pictures import classifier_gradient, dynamic_threshold, gaussian_judge
+from brain_diffusion_jax.diffusion.guidance.projected import projected
 from brain_diffusion_jax.diffusion.prediction import under_clipping
 from brain_diffusion_jax.errors import InputError, nearest
 

@@ -134,27 +134,3 @@ def cfg_plus_plus(denoise: DenoiseFn, scale: Scale, renoise: Scale = 1.0) -> Den
         return Prediction(mixed.x0, mixed.eps + expand(renoise, x) * (null.eps - mixed.eps))
 
     return guided
-
-
-@under_clipping
-def projected(denoise: DenoiseFn, scale: Scale, parallel: Scale = 0.0, radius: Scale = float("inf")) -> DenoiseFn:
-    """Adaptive projected guidance (Sadat et al. 2024, alg. 1) without its momentum, which needs a memory.
-
-    d = x0_cond - x0_null, shortened to `radius` (root mean square) if longer; x0 = x0_cond + (w - 1)(d_orthogonal
-    + parallel d_parallel), parallel and orthogonal to x0_cond. Off: scale 1; parallel 1 with radius infinity
-    is plain classifier-free guidance.
-    """
-    if is_off(scale, 1.0):
-        return denoise
-
-    def guided(x: Image, level: Level, condition: Condition | None) -> Prediction:
-        null, conditional = both(denoise, x, level, condition)
-        axes = tuple(range(1, x.ndim))
-        d = conditional.x0 - null.x0
-        length = jnp.sqrt(jnp.mean(d**2, axis=axes, keepdims=True))
-        d = d * jnp.minimum(1.0, expand(radius, x) / jnp.maximum(length, 1e-8))
-        energy = jnp.maximum(jnp.sum(conditional.x0**2, axis=axes, keepdims=True), 1e-12)
-        along = jnp.sum(d * conditional.x0, axis=axes, keepdims=True) / energy * conditional.x0
-        return from_x0(conditional.x0 + (expand(scale, x) - 1) * (d - along + expand(parallel, x) * along), x, level)
-
-    return guided

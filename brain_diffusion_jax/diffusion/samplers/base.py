@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Key, Level, Prediction
+from brain_diffusion_jax.diffusion import memory
+from brain_diffusion_jax.errors import InputError
 
 
 class BoundDenoiseFn(Protocol):
@@ -97,7 +99,7 @@ def run(
     x_init: [batch, *spatial, channels]. key: one, or one a sample. trajectory: return x after every step,
     [steps, batch, ...], the last of which is the sample. unroll_first: take the first step outside the scan,
     so that a vmap over scales shares it (the network is then compiled twice). Not jitted: see `sweep`, or
-    jit the caller.
+    jit the caller. A denoiser that remembers (`diffusion.memory`) has its memory carried along.
     """
     keys = sample_keys(key, x_init.shape[0])
     visits = getattr(sampler, "visits", None)
@@ -106,21 +108,34 @@ def run(
         levels = Level(*(jnp.asarray(v)[order] for v in levels))
     start, stop = as_pairs(levels, x_init.dtype)
 
-    def bound(x: Image, level: Level) -> Prediction:
-        return denoise(x, level, condition)
-
-    def body(state: tuple[Image, PyTree], inputs: tuple[Array, Level, Level]) -> tuple[Any, Any]:
-        x, carry = state
+    def body(state: tuple[Image, PyTree, PyTree], inputs: tuple[Array, Level, Level]) -> tuple[Any, Any]:
+        x, carry, remembered = state
         index, level, next_level = inputs
+        left: list[PyTree] = []  # memory after each network call, in the order the step makes them
+
+        def bound(x: Image, level: Level) -> Prediction:
+            prediction, after = memory.recall(denoise, x, level, condition, remembered)
+            left.append(after)
+            return prediction
+
         step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
         x, carry = sampler.step(bound, x, level, next_level, carry, step_keys)
-        return (x, carry), (x if trajectory else None)
+        return (x, carry, left[0] if left else remembered), (x if trajectory else None)
 
     inputs = (jnp.arange(start.alpha.shape[0]), start, stop)
-    state = (x_init, sampler.init(x_init))
-    if not unroll_first:
-        (x, _), path = jax.lax.scan(body, state, inputs)
-        return path if trajectory else x
-    state, first = body(state, jax.tree.map(lambda v: v[0], inputs))
-    (x, _), path = jax.lax.scan(body, state, jax.tree.map(lambda v: v[1:], inputs))
-    return jnp.concatenate([first[None], path]) if trajectory else x
+    state = (x_init, sampler.init(x_init), memory.start(denoise, x_init))
+    first = None
+    try:
+        if unroll_first:
+            state, first = body(state, jax.tree.map(lambda v: v[0], inputs))
+            inputs = jax.tree.map(lambda v: v[1:], inputs)
+        (x, *_), path = jax.lax.scan(body, state, inputs)
+    except jax.errors.UnexpectedTracerError as error:
+        if not jax.tree.leaves(state[2]):
+            raise
+        # The first call lay inside a lax.cond or scan of the step: its memory cannot leave that.
+        expected = "a sampler that calls the network outside lax.cond first, e.g. ddim"
+        raise InputError("sample", "guidance with a memory", type(sampler).__name__, expected) from error
+    if not trajectory:
+        return x
+    return path if first is None else jnp.concatenate([first[None], path])
