@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["AgeModel", "DiffusionModel", "__version__", "load"]
+_API = ("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "load")
+__all__ = ["AgeModel", "ClassModel", "DiffusionModel", "GanModel", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "DiffusionModel", "AgeModel"):
+    if name in _API:
         from brain_diffusion_jax import api
 
         return getattr(api, name)

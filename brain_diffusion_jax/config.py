@@ -1,7 +1,7 @@
 """Configs: the defaults, config files with get_config(), and section.key=value overrides.
 
 A section becomes a typed object at the door (`UNet(**config.model)`); below models/factory.py,
-api.py and cli/ nobody sees a ConfigDict.
+api/ and cli/ nobody sees a ConfigDict.
 """
 
 from __future__ import annotations
@@ -188,18 +188,20 @@ def base_config() -> ConfigDict:
     c.class_model = ConfigDict(
         dict(
             target="",  # a categorical covariate; "" is the only one
-            backbone="small_cnn",
-            width=1.5,
-            dense=(128,),
-            dropout=0.3,
-            label_smoothing=0.05,
-            learning_rate=2e-3,
-            weight_decay=0.01,
-            batch_size=64,
-            num_steps=1500,
-            validate_every=100,
-            ema_decay=0.98,
-            augmentation=dict(rotation=8.0, shift=0.04, scale=0.06, gain=0.1, gamma=0.1, noise=0.0, mirror=0.5),
+            backbone="residual_cnn",
+            width=1.0,
+            dense=(),
+            dropout=0.2,
+            label_smoothing=0.1,
+            learning_rate=3e-3,
+            weight_decay=0.05,
+            batch_size=32,
+            num_steps=6000,
+            validate_every=300,
+            ema_decay=0.99,
+            augmentation=dict(
+                rotation=8.0, shift=0.045, scale=0.1, gain=0.15, gamma=0.2, noise=0.015, mirror=0.5, shear=0.08
+            ),
         )
     )
     c.age_model = ConfigDict(

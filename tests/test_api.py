@@ -108,3 +108,58 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 def test_loading_does_not_touch_devices_more_than_needed(model):
     assert sum(leaf.size for leaf in jax.tree.leaves(model.params)) > 1000
     assert "M parameters" in repr(model)
+
+
+def test_gan_samples_by_class_and_refuses_what_diffusion_has(tmp_path):
+    model = bdj.load(tiny_runs.gan_run(tmp_path / "gan", tiny_runs.CLASSES))
+    asked = [{"kind": "round"}, {"kind": "square"}, {}]
+    pictures = model.sample(asked, seed=1)
+    assert model.kind == "gan"
+    assert pictures.shape == (3, *tiny_runs.SIZE, 1)
+    assert 0 <= pictures.min() < pictures.max() <= 1
+    np.testing.assert_allclose(pictures, model.sample(asked, seed=1, batch_size=2), atol=1e-5)
+    assert np.abs(pictures[0] - model.sample([{"kind": "square"}], seed=1)[0]).max() > 1e-3
+    assert model.sample([], seed=1).shape == (0, *tiny_runs.SIZE, 1)
+    with pytest.raises(InputError, match="one of round, square"):
+        model.sample([{"kind": "oval"}])
+    for setting in ({"guidance_scale": 2.0}, {"num_steps": 5}, {"sampler": "ddim"}):
+        with pytest.raises(InputError, match=f"{next(iter(setting))}.*one step"):
+            model.sample(asked, **setting)
+
+
+@pytest.mark.parametrize("kind", ["diffusion", "gan"])
+def test_a_model_without_conditions_refuses_them(tmp_path, kind):
+    overrides = ("conditioning.mode=none", "model.context_dim=None", "gan.conditional=False", tiny_runs.CLASSES)
+    model = bdj.load(getattr(tiny_runs, f"{kind}_run")(tmp_path / kind, *overrides))
+    assert not model.conditional
+    settings = {"num_steps": 2} if kind == "diffusion" else {}
+    assert model.sample([{}], **settings).shape == (1, *tiny_runs.SIZE, 1)
+    with pytest.raises(InputError, match="without conditions"):
+        model.sample([{}, {"kind": "round"}], **settings)
+
+
+def test_class_model_names_classes(tmp_path):
+    model = bdj.load(tiny_runs.class_run(tmp_path / "class", tiny_runs.CLASSES))
+    images = np.random.default_rng(0).uniform(size=(5, *tiny_runs.SIZE, 1)).astype(np.float32)
+    found = model.probabilities(images, batch_size=2)
+    assert (model.kind, model.words, model.covariate) == ("class", ("round", "square"), "kind")
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    assert model.predict(images) == [model.words[i] for i in found.argmax(1)]
+    assert model.features(images).shape[0] == 5
+    with pytest.raises(InputError, match="0, 1"):
+        model.probabilities(images * 255)
+
+
+def test_network_that_takes_labels_as_numbers(tmp_path):
+    overrides = ("conditioning.mode=scalar", "model.channels=8,16", tiny_runs.CLASSES)
+    model = bdj.load(tiny_runs.diffusion_run(tmp_path / "scalar", *overrides))
+    x, t = np.random.default_rng(0).normal(size=(2, *tiny_runs.SIZE, 1)).astype(np.float32), np.array([3.0, 7.0])
+    found = model.network(x, t, class_labels=[1, np.nan])
+    expected = model.module.apply(
+        {"params": model.params}, x, t, np.array([[1.0], [0.0]], np.float32), np.array([[True], [False]])
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found[0] - model.network(x, t)[0]).max() > 1e-4
+    assert model.sample([{"kind": "round"}], num_steps=2).shape == (1, *tiny_runs.SIZE, 1)
+    with pytest.raises(InputError, match="cross-attention"):
+        model.network(x, t, np.zeros((2, 1, 1)))

@@ -12,6 +12,7 @@ from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.gan import make_gan
 from brain_diffusion_jax.training import checkpoints
 
 SIZE = (14, 12)
@@ -27,7 +28,12 @@ MODEL = [
     "diffusion.num_train_steps=20",
     "age_model.width=0.1",
     "age_model.dense=(4,)",
+    "gan.channels=(8,8)",
+    "gan.latent=4",
+    "class_model.width=0.1",
+    "class_model.dense=(4,)",
 ]
+CLASSES = "covariates=({'name': 'kind', 'values': ('round', 'square')},)"
 
 
 def contract(schema: Schema) -> Contract:
@@ -57,16 +63,16 @@ def _random(tree, scale: float = 0.2):
     return jax.tree.unflatten(structure, noisy)
 
 
-def diffusion_run(folder: Path, *overrides: str, with_contract: bool = True) -> Path:
-    """A run folder of kind "diffusion"."""
+def diffusion_run(folder: Path, *overrides: str, with_contract: bool = True, given: Contract | None = None) -> Path:
+    """A run folder of kind "diffusion". given: a contract, else one of SIZE."""
     config = make_config(*overrides)
-    schema = Schema.from_json(config.covariates)
+    schema = given.schema if given else Schema.from_json(config.covariates)
     module = factory.diffusion_network(config.model, config.conditioning, schema)
-    x, n = jnp.zeros((1, *SIZE, 1)), len(schema.names)
+    x, n = jnp.zeros((1, *(given.image_size if given else SIZE), 1)), len(schema.names)
     params = module.init(jax.random.key(0), x, jnp.zeros(1), jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
     stored = configs.to_json(config)
     return checkpoints.write_run(
-        folder, "diffusion", _random(params), stored, contract(schema) if with_contract else None
+        folder, "diffusion", _random(params), stored, (given or contract(schema)) if with_contract else None
     )
 
 
@@ -80,3 +86,24 @@ def age_run(folder: Path, *overrides: str) -> Path:
     return checkpoints.write_run(
         folder, "age", params, stored, contract(Schema.from_json(config.covariates)), variables
     )
+
+
+def gan_run(folder: Path, *overrides: str, given: Contract | None = None) -> Path:
+    """A run folder of kind "gan". given: a contract, else one of SIZE."""
+    config = make_config(*overrides)
+    told = given or contract(Schema.from_json(config.covariates))
+    gan = make_gan(tuple(told.image_size), told.schema.cardinalities, **config.gan)
+    n = len(told.schema.names)
+    z = jnp.zeros((1, gan.generator.latent))
+    params = gan.init(jax.random.key(0), z, jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
+    return checkpoints.write_run(folder, "gan", _random(params), configs.to_json(config), told)
+
+
+def class_run(folder: Path, *overrides: str) -> Path:
+    """A run folder of kind "class"."""
+    config = make_config(*overrides)
+    told = contract(Schema.from_json(config.covariates))
+    module = factory.class_network(config.class_model, len(told.schema.covariates[0].values))
+    variables = dict(module.init(jax.random.key(0), jnp.zeros((1, *SIZE, 1)), method="raw"))
+    params = _random(variables.pop("params"), 0.05)
+    return checkpoints.write_run(folder, "class", params, configs.to_json(config), told, variables)

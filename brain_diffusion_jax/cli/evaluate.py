@@ -2,10 +2,12 @@
 
   brain-diffusion evaluate pictures/ --data shards/oasis --age-model runs/age
   brain-diffusion evaluate pictures/ --against other_pictures/ --json
+  brain-diffusion evaluate pictures/tumor pictures/gan --data shards/tumor --classifier runs/tumor-class --gate
 
 WHAT and --against are folders written by `brain-diffusion sample`, or any folder of PNG or JPEG pictures
 of one size. With --data the real pictures are a split of shards. Sets of unequal size are cut to the
-smaller one by a fixed random choice, because distances of unequal sets mislead.
+smaller one by a fixed random choice, because distances of unequal sets mislead. With --classifier all
+folders WHAT stand in one table: Frechet distance, Inception-style score and class fidelity, pooled and by class.
 """
 
 from __future__ import annotations
@@ -18,11 +20,16 @@ from brain_diffusion_jax.cli.study import inception_extractors, regressors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", help="folder of pictures")
+    parser.add_argument("what", nargs="+", help="folder of pictures (several with --classifier)")
     parser.add_argument("--data", help="shards with real pictures to compare with")
     parser.add_argument("--split", default="test", help="split of --data (default test)")
     parser.add_argument("--against", help="another folder of pictures to compare with")
     parser.add_argument("--age-model", help="run folder of a regressor: its features, and ages against the manifest")
+    parser.add_argument("--classifier", help="run folder of train-class: a table by class")
+    parser.add_argument(
+        "--gate", type=float, nargs="?", const=0.05, metavar="RATE", help="with --classifier, also what passes the gate"
+    )
+    parser.add_argument("--out", help="with --classifier, a folder for the table and contact sheets")
     parser.add_argument("--inception", help="pytorch-fid's weights file")
     parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals (0: none)")
@@ -36,6 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.errors import InputError
 
+    if arguments.classifier:
+        from brain_diffusion_jax.cli import evaluate_classes
+
+        return evaluate_classes.run(arguments)
+    for name in ("gate", "out"):
+        if getattr(arguments, name):
+            raise InputError("command line", f"--{name}", "without --classifier", "--classifier RUN")
+    if len(arguments.what) > 1:
+        raise InputError("command line", "WHAT", f"{len(arguments.what)} folders", "one, or --classifier")
+    arguments.what = arguments.what[0]
     if bool(arguments.data) == bool(arguments.against):
         raise InputError("command line", "--data, --against", "both or neither", "one of them")
     pictures = read_folder(arguments.what)

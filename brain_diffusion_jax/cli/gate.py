@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if tuple(contract.image_size) != judge.image_size:
         raise InputError(arguments.shards, "image_size", contract.image_size, f"{judge.image_size}, as the classifier")
     name = contract.schema.names[judge.column] if judge.column < len(contract.schema.names) else ""
-    real = {split: _real(arguments.shards, split, judge) for split in ("train", "validation", "test")}
+    real = {split: real_pictures(arguments.shards, split, judge) for split in ("train", "validation", "test")}
     images, words = _generated(arguments, name, judge.words)
     unknown = sorted(set(words) - set(judge.words))
     if unknown:
@@ -109,7 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _real(shards: Path, split: str, judge: Any) -> Any:
+def real_pictures(shards: Path, split: str, judge: Any) -> Any:
+    """gate.Pictures of a split, without those whose class is unknown."""
     import numpy as np
 
     from brain_diffusion_jax.data.loader import read_all
@@ -133,25 +134,12 @@ def _generated(arguments: argparse.Namespace, name: str, words: tuple[str, ...])
         if name not in rows[0]:
             raise InputError(arguments.source / MANIFEST, "columns", sorted(rows[0]), f"a column {name!r}")
         return images, [row[name] for row in rows]
-    from brain_diffusion_jax import api
-    from brain_diffusion_jax.cli.train_gan import GanModel
-    from brain_diffusion_jax.training.checkpoints import read_config
+    from brain_diffusion_jax.cli.sample import draw, load_generator
 
-    gan = read_config(arguments.source).get("kind") == GanModel.kind
-    model: Any = GanModel(arguments.source) if gan else api.load(arguments.source)
-    if not hasattr(model, "sample"):
-        raise InputError(arguments.source, "kind", model.kind, "a model that makes pictures")
+    model = load_generator(arguments.source)
     asked = [word for word in words for _ in range(arguments.per_class)]
-    scale = model.config.sample.guidance_scale if arguments.guidance is None else arguments.guidance
-    settings = model.config.sample
-    images = model.sample(
-        [{name: word} for word in asked],
-        guidance_scale=scale,
-        sampler=settings.sampler,
-        num_steps=settings.num_steps,
-        seed=arguments.seed,
-    )
-    return images, asked
+    wanted = [{name: word} for word in asked]
+    return draw(model, wanted, guidance=arguments.guidance, seed=arguments.seed), asked
 
 
 def _write(out: Path, summary: dict[str, Any], made: Any, words: list[str], verdicts: Any) -> None:

@@ -6,14 +6,21 @@ brain-diffusion sample runs/NAME --set age=70 sex=F slice=45 --out pictures/
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from brain_diffusion_jax.cli import conditions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="run folder of a diffusion model")
+    parser.add_argument("run", help="run folder of a diffusion model or a WGAN-GP")
     conditions.add_arguments(parser)
     add_output_arguments(parser)
+    parser.add_argument(
+        "--people", metavar="SPLIT", help="ask for what the real pictures of this split show, e.g. test"
+    )
+    parser.add_argument("--data", help="with --people, the shards (default: those of the run)")
     parser.add_argument("--sampler", help="default: the config's")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the config's)")
     parser.add_argument("--eta", type=float, help="0 deterministic, 1 ancestral, for samplers that have it")
@@ -45,8 +52,43 @@ def load_diffusion(arguments: argparse.Namespace):
 
     model = api.load(arguments.run, step=arguments.checkpoint, ema=not arguments.no_ema)
     if not isinstance(model, api.DiffusionModel):
-        raise InputError(arguments.run, "kind", model.kind, "diffusion")
+        raise InputError(arguments.run, "kind", model.kind, "diffusion: nothing else has samplers, steps and guidance")
     return model
+
+
+def load_generator(folder: str | Path, *, step: int | None = None, ema: bool = True) -> Any:
+    """The api.DiffusionModel or api.GanModel of a run folder; refuses one that makes no pictures."""
+    from brain_diffusion_jax import api
+    from brain_diffusion_jax.errors import InputError
+
+    model = api.load(folder, step=step, ema=ema)
+    if not isinstance(model, api.DiffusionModel | api.GanModel):
+        raise InputError(folder, "kind", model.kind, "diffusion or gan: a model that makes pictures")
+    return model
+
+
+def refuse_diffusion_settings(arguments: argparse.Namespace, model: Any) -> None:
+    """Raise InputError for options that were given but mean nothing to a model without steps."""
+    from brain_diffusion_jax.errors import InputError
+
+    for name in ("guidance", "steps", "sampler", "eta", "spacing", "scales", "stack"):
+        given = getattr(arguments, name, None)
+        if given not in (None, False):
+            raise InputError(model.path, f"--{name}", given, f"not given: a {model.kind} makes a picture in one step")
+
+
+def draw(model: Any, wanted: list[dict[str, Any]], *, guidance: float | None = None, seed: int = 0) -> Any:
+    """Unit pictures [n, rows, cols, 1] of either kind of model, by the settings of its config."""
+    if model.kind != "diffusion":
+        return model.sample(wanted, seed=seed, guidance_scale=guidance)
+    section = model.config.sample
+    return model.sample(
+        wanted,
+        guidance_scale=section.guidance_scale if guidance is None else guidance,
+        sampler=section.sampler,
+        num_steps=section.num_steps,
+        seed=seed,
+    )
 
 
 def sampling_settings(arguments: argparse.Namespace, config) -> dict:
@@ -66,6 +108,32 @@ def sampling_settings(arguments: argparse.Namespace, config) -> dict:
     }
 
 
+def _conditions(arguments: argparse.Namespace, model: Any) -> list[dict[str, Any]]:
+    """Those of the command line, or of the real pictures of --people (none for a model that takes none)."""
+    from brain_diffusion_jax.cli.study import read_real
+    from brain_diffusion_jax.contract import Contract, require_same
+    from brain_diffusion_jax.errors import InputError
+
+    if not arguments.people:
+        if arguments.data:
+            raise InputError("command line", "--data", "without --people", "--people SPLIT")
+        return conditions.from_arguments(arguments, model.schema)
+    if arguments.set or arguments.conditions:
+        raise InputError("command line", "--people", "beside --set or --conditions", "one of them")
+    shards = arguments.data or model.config.data.shards
+    if not shards:
+        raise InputError("command line", "--data", "nothing", "the folder of shards with the real pictures")
+    contract = Contract.load(shards)
+    if model.contract is not None:
+        require_same(model.contract, contract, f"{model.path} against {shards}")
+    splits = read_real(shards, contract)
+    if arguments.people not in splits:
+        raise InputError(shards, "--people", arguments.people, f"one of {', '.join(splits)}")
+    found = splits[arguments.people].conditions if model.conditional else [{}] * len(splits[arguments.people])
+    tidy = [{k: v if isinstance(v, str) else round(float(v), 4) for k, v in c.items()} for c in found]
+    return [c for c in tidy for _ in range(arguments.each)]
+
+
 def run(arguments: argparse.Namespace) -> int:
     import json
 
@@ -75,23 +143,38 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.data import picture_grid
     from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 
-    model = load_diffusion(arguments)
+    model = load_generator(arguments.run, step=arguments.checkpoint, ema=not arguments.no_ema)
+    diffusion = model.kind == "diffusion"
+    if not diffusion:
+        refuse_diffusion_settings(arguments, model)
     if arguments.stack:
         from brain_diffusion_jax.cli import sample_stack
 
         return sample_stack.run(arguments, model)
-    wanted = conditions.from_arguments(arguments, model.schema)
-    scale = model.config.sample.guidance_scale if arguments.guidance is None else arguments.guidance
-    settings = sampling_settings(arguments, model.config.sample)
-    record = {"run": str(model.path), "guidance_scale": scale, "conditions": wanted, **settings}
-    cells = model.cells([scale], **settings)
+    wanted = _conditions(arguments, model)
+    record: dict[str, Any] = {"run": str(model.path), "conditions": wanted, "seed": arguments.seed}
+    scale, cells = None, []
+    if diffusion:
+        scale = model.config.sample.guidance_scale if arguments.guidance is None else arguments.guidance
+        settings = sampling_settings(arguments, model.config.sample)
+        record |= {"guidance_scale": scale, **settings}
+        cells = model.cells([scale], **settings)
     folder = SampleFolder(arguments.out, record, model.contract, resume=arguments.resume)
+    options = {"batch_size": arguments.batch or model.config.sample.batch_size, "start": folder.done}
+
+    def batches() -> Iterator[tuple[int, Any]]:
+        if not diffusion:
+            yield from model.batches(wanted, seed=arguments.seed, **options)
+            return
+        for first, pictures in model.sample_cells(wanted, cells, **options):
+            yield first, pictures[0]
+
     with tqdm(total=len(wanted), initial=folder.done, unit="picture", disable=None) as bar:
-        for first, pictures in model.sample_cells(wanted, cells, batch_size=arguments.batch, start=folder.done):
-            chosen = wanted[first : first + pictures.shape[1]]
+        for first, pictures in batches():
+            chosen = wanted[first : first + len(pictures)]
             folder.write(
                 first,
-                pictures[0],
+                pictures,
                 chosen,
                 seed=arguments.seed,
                 guidance_scale=scale,

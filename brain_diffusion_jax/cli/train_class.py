@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from brain_diffusion_jax.cli import training_data
 
@@ -41,19 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _network(section: Any, words: tuple[str, ...], axis_name: str | None = None) -> Any:
-    from brain_diffusion_jax.models.deep_brain_net import make_age_network
-
-    return make_age_network(
-        backbone=section.backbone,
-        width=section.width,
-        dense=section.dense,
-        dropout=section.dropout,
-        bins=len(words),
-        axis_name=axis_name,
-    )
-
-
 def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     """Train the classifier of a whole config on its shards; returns training.fit.Outcome."""
     from dataclasses import replace
@@ -64,21 +51,22 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     from brain_diffusion_jax.config import to_json
     from brain_diffusion_jax.data.loader import read_all
     from brain_diffusion_jax.data.shard_reader import load_manifest
-    from brain_diffusion_jax.training import class_step, compile_cache, fit
+    from brain_diffusion_jax.models import factory
+    from brain_diffusion_jax.training import class_step, fit
     from brain_diffusion_jax.training.augmentation import Augmentation
     from brain_diffusion_jax.training.optimizer import OptimizerSettings
     from brain_diffusion_jax.training.settings import TrainSettings
 
-    compile_cache.enable()
+    training_data.prepare_host(config, "class_model")
     contract, section = training_data.shards_contract(config), config.class_model
     target = class_step.find_target(contract.schema, section.target)
-    plain = _network(section, target.words)
+    plain = factory.class_network(section, len(target.words))
     augmentation = Augmentation(**section.augmentation)
     task = fit.Task(
         kind="class",
         init=lambda key: dict(plain.init(key, jnp.zeros((1, *contract.image_size, 1), jnp.float32))),
         make_loss=lambda axis_name: class_step.make_loss(
-            _network(section, target.words, axis_name),
+            factory.class_network(section, len(target.words), axis_name),
             target,
             label_smoothing=section.label_smoothing,
             augmentation=augmentation if any(vars(augmentation).values()) else None,
@@ -120,58 +108,15 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     )
 
 
-class Classifier(NamedTuple):
-    """words: names of the classes; functions of unit pictures [n, rows, cols, 1]. name: for tables."""
-
-    name: str
-    column: int
-    words: tuple[str, ...]
-    image_size: tuple[int, ...]
-    probabilities: Any
-    features: Any
-
-
-def load_classifier(folder: str | Path) -> Classifier:
-    """The best checkpoint of a train-class run, as functions from pictures to arrays."""
-    import jax
-    import numpy as np
-
-    from brain_diffusion_jax import config as configs
-    from brain_diffusion_jax.contract import Contract
+def load_classifier(folder: str | Path) -> Any:
+    """The api.ClassModel of a train-class run at its best checkpoint."""
+    from brain_diffusion_jax import api
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.training import checkpoints, class_step
 
-    items = checkpoints.read_config(folder)
-    if items.get("kind") != "class":
-        raise InputError(folder, "kind", items.get("kind"), "class: a run of train-class")
-    section = configs.from_json({k: v for k, v in items.items() if k != "kind"}).class_model
-    contract = Contract.load(folder)
-    target = class_step.find_target(contract.schema, section.target)
-    network = _network(section, target.words)
-    step = checkpoints.best_step(folder)
-    variables = {"params": checkpoints.load_params(folder, step), **checkpoints.load_model_state(folder, step)}
-
-    @jax.jit
-    def both(images: Any) -> Any:
-        return jax.nn.softmax(network.apply(variables, images, method="raw")), network.apply(
-            variables, images, features=True
-        )
-
-    def in_batches(images: Any, which: int, size: int = 256) -> Any:
-        images = np.asarray(images, np.float32)
-        padded = np.concatenate([images, np.repeat(images[:1], -len(images) % size, axis=0)])
-        parts = [np.asarray(both(padded[i : i + size])[which]) for i in range(0, len(padded), size)]
-        return np.concatenate(parts)[: len(images)]
-
-    name = f"{section.backbone} classifier, step {step}, data {contract.fingerprint[7:15]}"
-    return Classifier(
-        name,
-        target.column,
-        target.words,
-        tuple(contract.image_size),
-        lambda images: in_batches(images, 0),
-        lambda images: in_batches(images, 1),
-    )
+    model = api.load(folder)
+    if not isinstance(model, api.ClassModel):
+        raise InputError(folder, "kind", model.kind, "class: a run of train-class")
+    return model
 
 
 def evaluate(folder: Path, shards: str) -> dict[str, Any]:

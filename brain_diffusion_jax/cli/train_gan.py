@@ -29,25 +29,19 @@ def run(arguments: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-def networks(config: Any, contract: Any) -> Any:
-    """The linen module of config section gan for pictures of a contract."""
-    from brain_diffusion_jax.models.gan import make_gan
-
-    return make_gan(tuple(contract.image_size), contract.schema.cardinalities, **config.gan)
-
-
 def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     """Train on the shards of a whole config; returns training.fit.Outcome."""
     from dataclasses import replace
 
     from brain_diffusion_jax.config import to_json
-    from brain_diffusion_jax.training import compile_cache, fit, gan_step
+    from brain_diffusion_jax.models.gan import make_gan
+    from brain_diffusion_jax.training import fit, gan_step
     from brain_diffusion_jax.training.optimizer import OptimizerSettings
     from brain_diffusion_jax.training.settings import TrainSettings
 
-    compile_cache.enable()
+    training_data.prepare_host(config, "gan")
     contract, section = training_data.shards_contract(config), config.gan
-    gan = networks(config, contract)
+    gan = make_gan(tuple(contract.image_size), contract.schema.cardinalities, **section)
     how = gan_step.GanSettings(section.penalty, section.critic_steps, section.learning_rate, tuple(section.betas))
     task = fit.Task(
         kind="gan",
@@ -77,49 +71,3 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
         seed=config.seed,
         show_progress=show_progress,
     )
-
-
-class GanModel:
-    """A trained generator with the `sample` of a diffusion model; guidance, sampler and steps mean nothing to it."""
-
-    kind = "gan"
-
-    def __init__(self, folder: str | Path, step: int | None = None) -> None:
-        from brain_diffusion_jax import config as configs
-        from brain_diffusion_jax.contract import Contract
-        from brain_diffusion_jax.errors import InputError
-        from brain_diffusion_jax.training import checkpoints
-
-        items = checkpoints.read_config(folder)
-        if items.get("kind") != self.kind:
-            raise InputError(folder, "kind", items.get("kind"), "gan: a run of train-gan")
-        self.path = Path(folder)
-        self.config = configs.from_json({k: v for k, v in items.items() if k != "kind"})
-        self.contract = Contract.load(folder)
-        self.schema = self.contract.schema
-        self.params = checkpoints.load_params(folder, step)
-        self.module = networks(self.config, self.contract)
-
-    def sample(self, conditions: Any, seed: int = 0, batch_size: int = 64, **_ignored: Any) -> Any:
-        """Unit pictures [n, rows, cols, 1]; picture i depends on the seed, i and its condition alone."""
-        import jax
-        import jax.numpy as jnp
-        import numpy as np
-
-        from brain_diffusion_jax.training.gan_step import draw_latents
-
-        encoded = self.schema.encode(conditions)
-        latent = self.module.generator.latent
-
-        @jax.jit
-        def make(params: Any, index: Any, values: Any, present: Any) -> Any:
-            z = draw_latents(jax.random.key(seed), index, latent)
-            return self.module.apply({"params": params}, z, values, present, method="generate") * 0.5 + 0.5
-
-        parts = []
-        for first in range(0, len(conditions), batch_size):
-            rows = np.arange(first, first + batch_size)
-            held = np.minimum(rows, len(conditions) - 1)
-            made = make(self.params, jnp.asarray(rows, jnp.int32), encoded.values[held], encoded.present[held])
-            parts.append(np.asarray(made)[: len(conditions) - first])
-        return np.clip(np.concatenate(parts), 0.0, 1.0)

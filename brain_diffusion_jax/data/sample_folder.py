@@ -105,12 +105,15 @@ class SampleFolder:
         conditions: Sequence[Mapping[str, Any]],
         *,
         seed: int,
-        guidance_scale: float,
+        guidance_scale: float | None,
         columns: Sequence[str],
         nifti: bool = True,
     ) -> None:
-        """Write pictures first, first + 1 ..., then their manifest lines: a line stands for a whole picture."""
-        rows = []
+        """Write pictures first, first + 1 ..., then their manifest lines: a line stands for a whole picture.
+
+        guidance_scale: None of a model that has none.
+        """
+        rows, scale = [], "" if guidance_scale is None else guidance_scale
         for index, (picture, condition) in enumerate(zip(pictures[..., 0], conditions, strict=True), first):
             name = f"pictures/{index:06d}.png"
             Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(self.path / name)
@@ -118,7 +121,7 @@ class SampleFolder:
             if self.contract is not None and place is not None:
                 (self.path / "nifti").mkdir(exist_ok=True)
                 nibabel.save(slice_nifti(picture, self.contract, place), self.path / f"nifti/{index:06d}.nii.gz")
-            rows.append([name, index, seed, guidance_scale, *(condition.get(c, "") for c in columns)])
+            rows.append([name, index, seed, scale, *(condition.get(c, "") for c in columns)])
         manifest = self.path / MANIFEST
         new = not manifest.exists() or not manifest.stat().st_size
         with manifest.open("a", newline="") as stream:

@@ -13,6 +13,9 @@ from jaxtyping import Float, Int
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation import frechet
+from brain_diffusion_jax.evaluation.bootstrap import Estimate, interval, intervals_of_two
+
+MEASURES = ("frechet", "score", "fidelity")
 
 
 def check_probabilities(probabilities: np.ndarray) -> np.ndarray:
@@ -63,51 +66,84 @@ def measure(
     words: Sequence[str],
     *,
     seed: int = 0,
+    replicates: int = 0,
 ) -> dict[str, Any]:
     """One row of the table: pooled and per class, at equal N of both sets.
 
+    asked: -1 where no class was asked for; a set with such pictures is measured as a whole only.
     pictures, frechet, score, fidelity (share that the classifier takes for the asked class), and the
     same by class (a class with fewer than 2 pictures on either side has None for its distance).
+    intervals: [low, high] at 95 % of the same numbers, by `replicates` resamples of pictures.
     """
     asked, real_labels = np.asarray(asked, int), np.asarray(real_labels, int)
     rng = np.random.default_rng(seed)
-    mine, real = equal_numbers([asked, real_labels], len(words), rng)
     p = check_probabilities(probabilities)
-    right = p.argmax(1) == asked
+    known = bool((asked >= 0).all())
+    if known:
+        mine, real = equal_numbers([asked, real_labels], len(words), rng)
+    else:
+        count = min(len(asked), len(real_labels))
+        mine, real = (np.sort(rng.permutation(n)[:count]) for n in (len(asked), len(real_labels)))
+    right = (p.argmax(1) == asked).astype(float)
+    options: dict[str, Any] = {"replicates": replicates, "seed": seed}
 
-    def distance(a: np.ndarray, b: np.ndarray) -> float | None:
-        return frechet.frechet_distance(features[a], real_features[b]) if min(len(a), len(b)) > 1 else None
+    def numbers(a: np.ndarray, b: np.ndarray, all_asked: np.ndarray) -> dict[str, Estimate | None]:
+        """a, b: rows of both sets at equal N; all_asked: every row that shows how well the class was met."""
+        found: dict[str, Estimate | None] = dict.fromkeys(MEASURES)
+        if min(len(a), len(b)) > 1:
+            found["frechet"] = intervals_of_two(
+                lambda i, j: [frechet.frechet_distance(features[a[i]], real_features[b[j]])],
+                *([str(i) for i in rows] for rows in (a, b)),
+                **options,
+            )[0]
+        if len(a):
+            found["score"] = interval(lambda rows: inception_style_score(p[a[rows]]), [str(i) for i in a], **options)
+        if known and len(all_asked):
+            found["fidelity"] = interval(
+                lambda rows: float(right[all_asked[rows]].mean()), [str(i) for i in all_asked], **options
+            )
+        return found
+
+    def flat(found: dict[str, Estimate | None]) -> dict[str, Any]:
+        values: dict[str, Any] = {name: None if e is None else e.value for name, e in found.items()}
+        if replicates:
+            values["intervals"] = {name: [e.low, e.high] for name, e in found.items() if e is not None}
+        return values
 
     by_class: dict[str, Any] = {}
     for number, word in enumerate(words):
         a, b = mine[asked[mine] == number], real[real_labels[real] == number]
-        by_class[word] = {
-            "pictures": len(a),
-            "frechet": distance(a, b),
-            "fidelity": float(right[asked == number].mean()) if (asked == number).any() else None,
-            "score": inception_style_score(p[a]) if len(a) else None,
-        }
+        by_class[word] = {"pictures": len(a), **flat(numbers(a, b, np.flatnonzero(asked == number)))}
     return {
         "pictures": len(mine),
-        "frechet": distance(mine, real),
-        "score": inception_style_score(p[mine]) if len(mine) else None,
-        "fidelity": float(right.mean()),
+        **flat(numbers(mine, real, np.arange(len(asked)))),
         "by_class": by_class,
-        "confusion": confusion(asked, p).tolist(),
+        "confusion": confusion(asked, p).tolist() if known else None,
     }
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Rows of `measure` as a Markdown table."""
+def table(rows: dict[str, dict[str, Any]], features: str = "") -> str:
+    """Rows of `measure` as a Markdown table. features: name of what the Frechet distances are on."""
 
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3g}"
+    def number(row: dict[str, Any], name: str) -> str:
+        if row[name] is None:
+            return "-"
+        low, high = row.get("intervals", {}).get(name, (np.nan, np.nan))
+        return f"{row[name]:.3g}" + (f" [{low:.3g}, {high:.3g}]" if np.isfinite(low) else "")
 
     words = list(next(iter(rows.values()))["by_class"])
-    head = ["set", "N", "Frechet", "score", "class fidelity", *(f"Frechet {w}" for w in words)]
+    distance = f"FD[{features}]" if features else "Frechet"
+    head = ["set", "N", distance, "score", "class fidelity", *(f"FD {w}" for w in words)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, row in rows.items():
-        cells = [name, str(row["pictures"]), number(row["frechet"]), number(row["score"]), number(row["fidelity"])]
-        cells += [number(row["by_class"][w]["frechet"]) for w in words]
+        cells = [name, str(row["pictures"]), *(number(row, measure) for measure in MEASURES)]
+        cells += [number(row["by_class"][w], "frechet") for w in words]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def confusion_table(counts: Sequence[Sequence[int]], words: Sequence[str]) -> str:
+    """`confusion` as a Markdown table."""
+    lines = ["| asked | " + " | ".join(f"seen as {w}" for w in words) + " |", "|" + "---|" * (len(words) + 1)]
+    lines += [f"| {word} | " + " | ".join(map(str, row)) + " |" for word, row in zip(words, counts, strict=True)]
     return "\n".join(lines)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.models.conditioning import ConditionalUNet, CovariateTokens, RawToken
+from brain_diffusion_jax.models.deep_brain_net import AgeNetwork, make_age_network
 from brain_diffusion_jax.models.embeddings import TimeMLP
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
 from brain_diffusion_jax.models.unet import UNet
@@ -125,8 +125,12 @@ def diffusion_network(
     return ConditionalUNet(network, told, summary, planes)
 
 
-def age_network(config: Mapping[str, Any]) -> nn.Module:
+def age_network(config: Mapping[str, Any]) -> AgeNetwork:
     """The regressor of an `age_model` section."""
-    from brain_diffusion_jax.models.deep_brain_net import make_age_network
-
     return make_age_network(**dict(config))
+
+
+def class_network(config: Mapping[str, Any], classes: int, axis_name: str | None = None) -> AgeNetwork:
+    """The classifier of a `class_model` section; its `raw` gives logits. axis_name: of pmap, for batch statistics."""
+    keys = ("backbone", "width", "dense", "dropout")
+    return make_age_network(**{key: config[key] for key in keys}, bins=classes, axis_name=axis_name)

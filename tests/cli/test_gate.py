@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_runs
 from PIL import Image
 from scipy import ndimage
 
+from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.cli import gate as command
 from brain_diffusion_jax.cli import train_class
 from brain_diffusion_jax.cli.main import main
+from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.data.loader import read_all
 from brain_diffusion_jax.data.picture_prep import PicturePrep
 from brain_diffusion_jax.data.picture_shards import PicturesSpec, write_picture_shards
-from brain_diffusion_jax.data.sample_folder import SampleFolder
+from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.data.splits import SplitSpec
 from brain_diffusion_jax.evaluation.condition_fidelity import block_means
 
@@ -66,7 +71,16 @@ def classifier(monkeypatch):
         right = 1 / (1 + np.exp(-odds))
         return np.stack([1 - right, right], 1)
 
-    made = train_class.Classifier("by hand", 0, WORDS, (SIZE, SIZE), probabilities, block_means)
+    made = SimpleNamespace(
+        name="by hand",
+        column=0,
+        covariate="side",
+        words=WORDS,
+        image_size=(SIZE, SIZE),
+        probabilities=probabilities,
+        features=block_means,
+        config=configs.base_config(),
+    )
     monkeypatch.setattr(train_class, "load_classifier", lambda folder: made)
 
 
@@ -110,3 +124,61 @@ def test_unknown_class_full_folder_and_missing_manifest_are_refused(setting, cla
     assert "a column 'side'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert command.__doc__
+
+
+@pytest.mark.parametrize("kind", ["diffusion", "gan"])
+def test_a_run_folder_draws_its_own_pictures_of_every_class(setting, classifier, tmp_path, capsys, kind):
+    run = getattr(tiny_runs, f"{kind}_run")(tmp_path / kind, given=Contract.load(setting / "shards"))
+    command = [*arguments(setting, tmp_path / "out", run), "--per-class", "3", "--json"]
+    assert main(command) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["pictures"] == 6
+    with open(tmp_path / "out" / "verdicts.csv") as file:
+        assert [row["asked"] for row in csv.DictReader(file)] == ["left"] * 3 + ["right"] * 3
+    assert Image.open(tmp_path / "out" / "rejected.png").size[0] > SIZE
+    if kind == "gan":
+        command[command.index("--out") + 1] = str(tmp_path / "again")
+        assert main([*command, "--guidance", "3"]) == 2
+        assert "guidance_scale" in capsys.readouterr().err
+
+
+def test_evaluate_puts_folders_their_gated_parts_and_the_floor_in_one_table(setting, classifier, tmp_path, capsys):
+    images, _ = read_pictures(setting / "made")
+    free = SampleFolder(tmp_path / "free", {"by": "test"}, Contract.load(setting / "shards"))
+    free.write(0, images, [{}] * len(images), seed=0, guidance_scale=None, columns=("side",), nifti=False)
+    command = ["evaluate", str(setting / "made"), str(tmp_path / "free"), "--data", str(setting / "shards")]
+    command += ["--classifier", "run", "--bootstrap", "8"]
+    assert main([*command, "--gate", "--out", str(tmp_path / "table"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    table = found["rows"]
+    assert list(table) == ["real, validation", "made", "free", "made, gated", "made, as many ungated"]
+    assert table["made, gated"]["fidelity"] == 1.0 > table["made"]["fidelity"] == pytest.approx(0.8)
+    assert table["made, gated"]["pictures"] == table["made, as many ungated"]["pictures"]
+    assert np.array(table["made"]["confusion"]).sum() == 50
+    low, high = table["made"]["intervals"]["fidelity"]
+    assert 0.6 < low < 0.8 < high < 1
+    # Nothing was asked of these: measured as a whole, and no gate could judge their class.
+    assert (table["free"]["fidelity"], table["free"]["confusion"]) == (None, None)
+    assert table["free"]["frechet"] == pytest.approx(table["made"]["frechet"], rel=0.3)
+    assert found["pass the gate"]["real, test"] > 0.9
+    assert "| made, gated |" in (tmp_path / "table" / "classes.md").read_text()
+    assert Image.open(tmp_path / "table" / "made.png").size[0] > SIZE
+    assert main([*command[:3], *command[3:5], "--bootstrap", "8"]) == 2
+    assert "one, or --classifier" in capsys.readouterr().err
+    assert main([*command, "--age-model", "x"]) == 2
+    assert "--age-model" in capsys.readouterr().err
+
+
+def test_sample_asks_for_what_real_pictures_show(setting, tmp_path):
+    contract = Contract.load(setting / "shards")
+    command = ["--people", "test", "--data", str(setting / "shards"), "--out"]
+    assert (
+        main(["sample", str(tiny_runs.gan_run(tmp_path / "gan", given=contract)), *command, str(tmp_path / "a")]) == 0
+    )
+    _, rows = read_pictures(tmp_path / "a")
+    real = read_all(setting / "shards", "test")
+    assert [row["side"] for row in rows] == [WORDS[int(v)] for v in real["values"][:, 0]]
+    run = tiny_runs.gan_run(tmp_path / "free", "gan.conditional=False", given=contract)
+    assert main(["sample", str(run), *command, str(tmp_path / "b")]) == 0
+    assert {row["side"] for row in read_pictures(tmp_path / "b")[1]} == {""}
+    assert main(["sample", str(run), "--set", "side=left", *command, str(tmp_path / "c")]) == 2

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brain_diffusion_jax import api
 from brain_diffusion_jax.cli.main import main
+from brain_diffusion_jax.cli.sample import load_generator
 from brain_diffusion_jax.cli.train_class import load_classifier
-from brain_diffusion_jax.cli.train_gan import GanModel
+from brain_diffusion_jax.data.sample_folder import read_pictures
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training import checkpoints
 
@@ -47,21 +49,36 @@ def setting(tmp_path_factory):
     return root, config, f"data.shards={shards}"
 
 
-def test_gan_trains_goes_on_and_samples_by_class_and_seed(setting):
+def test_gan_trains_goes_on_and_samples_by_class_and_seed(setting, capsys):
     root, config, shards = setting
     run = root / "gan"
     assert main(["train-gan", config, shards, "gan.num_steps=10", "--run", str(run), "--quiet"]) == 0
     assert main(["train-gan", config, shards, "gan.num_steps=20", "--run", str(run), "--quiet"]) == 0
     assert checkpoints.saved_steps(run)[-1] == 20
-    model = GanModel(run)
+    model = api.load(run)
     asked = [{"class": "dark"}, {"class": "light"}, {}]
-    first, again, other = model.sample(asked, seed=1), model.sample(asked, seed=1, batch_size=2), model.sample(asked, 2)
+    first = model.sample(asked, seed=1)
     assert first.shape == (3, 16, 16, 1)
-    assert 0 <= first.min() < first.max() <= 1
-    np.testing.assert_allclose(first, again, atol=1e-5)
-    assert np.abs(first - other).max() > 1e-3
-    with pytest.raises(InputError, match="one of dark, light"):
-        model.sample([{"class": "grey"}])
+    assert np.abs(first - model.sample(asked, 2)).max() > 1e-3
+    out = root / "pictures"
+    sample = ["sample", str(run), "--set", "class=dark,light", "--each", "2", "--seed", "1"]
+    assert main([*sample, "--out", str(out), "--batch", "3"]) == 0
+    images, rows = read_pictures(out)
+    assert [row["class"] for row in rows] == ["dark", "dark", "light", "light"]
+    assert {row["guidance_scale"] for row in rows} == {""}
+    np.testing.assert_allclose(images[0], first[0], atol=1 / 255)
+    for word, option in (
+        ("grey", []),
+        ("dark", ["--guidance", "2"]),
+        ("dark", ["--steps", "5"]),
+        ("dark", ["--stack"]),
+    ):
+        assert main(["sample", str(run), "--set", f"class={word}", *option, "--out", str(root / "no")]) == 2
+        error = capsys.readouterr().err
+        assert ("one of dark, light" if word == "grey" else option[0]) in error
+    assert main(["sweep", str(run), "--scales", "1,2", "--out", str(root / "no")]) == 2
+    assert "samplers, steps and guidance" in capsys.readouterr().err
+    assert not (root / "no").exists()
 
 
 def test_classifier_learns_an_easy_class_and_reports(setting):
@@ -78,5 +95,5 @@ def test_classifier_learns_an_easy_class_and_reports(setting):
     assert found.argmax(1).tolist() == [0, 1]
     assert judge.features(pictures).ndim == 2
     assert (run / "class_report.json").exists()
-    with pytest.raises(InputError, match="kind"):
-        GanModel(run)
+    with pytest.raises(InputError, match="diffusion or gan"):
+        load_generator(run)

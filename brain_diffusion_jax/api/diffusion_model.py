@@ -1,22 +1,19 @@
-"""The public Python API: `load(path)` opens a run folder and gives a Model; the cli stands on it too."""
+"""A conditional diffusion model as users see it: conditions and settings in, unit pictures out."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
-from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions
 from brain_diffusion_jax.array_types import DenoiseFn, Params
-from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Condition, Schema
 from brain_diffusion_jax.diffusion import levels, plan, samplers
 from brain_diffusion_jax.diffusion.guidance import classifier_free
@@ -26,41 +23,7 @@ from brain_diffusion_jax.diffusion.stack import sample_stack
 from brain_diffusion_jax.diffusion.sweep import check_scales
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
-from brain_diffusion_jax.training import checkpoints
-
-Conditions = Sequence[Mapping[str, object]]
-
-
-def load(path: str | Path, *, step: int | None = None, ema: bool = True) -> DiffusionModel | AgeModel:
-    """Open a run folder or a converted checkpoint.
-
-    step: which checkpoint (None: the newest whole one; of an age model the best in validation).
-    ema: the averaged parameters where they exist.
-    Raises InputError when the folder is no run, or its config and weights do not belong together.
-    """
-    path = Path(path)
-    items = checkpoints.read_config(path)
-    kinds: dict[str, type[DiffusionModel] | type[AgeModel]] = {"diffusion": DiffusionModel, "age": AgeModel}
-    kind = items.pop("kind", "diffusion")
-    if kind not in kinds:
-        raise InputError(path / checkpoints.CONFIG, "kind", kind, " or ".join(kinds))
-    if kind == "age" and step is None:
-        step = checkpoints.best_step(path)  # a regressor overfits; the newest is rarely the best
-    params = checkpoints.load_params(path, step=step, ema=ema)
-    if kind == "age":
-        params = {"params": params, **checkpoints.load_model_state(path, step)}
-    return kinds[kind](path, configs.from_json(items), checkpoints.read_contract(path), params)
-
-
-class _Model:
-    kind = ""
-
-    def __init__(self, path: Path, config: ConfigDict, contract: Contract | None, params: Params) -> None:
-        self.path, self.config, self.contract, self.params = path, config, contract, params
-
-    def __repr__(self) -> str:
-        count = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(self.params))
-        return f"{type(self).__name__}({str(self.path)!r}, {count / 1e6:.2f} M parameters)"
+from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +37,7 @@ class _Apply:
         return self.module.apply({"params": params}, x, t, values, present)
 
 
-class DiffusionModel(_Model):
+class DiffusionModel(Model):
     """A conditional diffusion model. kind "diffusion".
 
     contract is None for foreign weights that came without one; then `schema` is that of the config.
@@ -86,6 +49,11 @@ class DiffusionModel(_Model):
     def schema(self) -> Schema:
         """What conditions mean."""
         return self.contract.schema if self.contract else Schema.from_json(self.config.covariates)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a condition changes the pictures."""
+        return self.config.conditioning.mode != "none" and bool(self.schema.names)
 
     @functools.cached_property
     def process(self) -> Process:
@@ -103,15 +71,32 @@ class DiffusionModel(_Model):
 
     @functools.cached_property
     def _raw_network(self) -> Any:
+        if isinstance(self.module, ScalarLabelUNet):
+            return jax.jit(
+                lambda params, x, t, values, present: self.module.apply({"params": params}, x, t, values, present)
+            )
         unet = self.module.unet.clone(parent=None, name=None)
-        return jax.jit(lambda params, x, t, context, labels: unet.apply({"params": params}, x, t, context, labels))
+        return jax.jit(
+            lambda params, x, t, context, labels: unet.apply({"params": params["unet"]}, x, t, context, labels)
+        )
 
     def network(self, x: Any, t: Any, context: Any = None, class_labels: Any = None) -> Float[Array, "n *spatial c"]:
-        """The raw forward pass. x: [n, *spatial, in] in the network's range; t: [n]; context: [n, tokens, width]."""
+        """The raw forward pass. x: [n, *spatial, in] in the network's range; t: [n]; context: [n, tokens, width].
+
+        class_labels: int [n]; of a network that takes labels as numbers (conditioning.mode "scalar") [n] or
+        [n, covariates], NaN where absent, None for none; such a network has no context.
+        """
         x, t = jnp.asarray(x, jnp.float32), jnp.asarray(t, jnp.float32)
+        if isinstance(self.module, ScalarLabelUNet):
+            if context is not None:
+                raise InputError(self.path, "context", "tokens", "class_labels: this network has no cross-attention")
+            shape = (len(x), len(self.schema.names))
+            values = np.full(shape, np.nan) if class_labels is None else np.asarray(class_labels, float).reshape(shape)
+            present = np.isfinite(values)
+            return self._raw_network(self.params, x, t, np.where(present, values, 0.0).astype(np.float32), present)
         context = None if context is None else jnp.asarray(context, jnp.float32)
         labels = None if class_labels is None else jnp.asarray(class_labels, jnp.int32)
-        return self._raw_network(self.params["unet"], x, t, context, labels)
+        return self._raw_network(self.params, x, t, context, labels)
 
     def _shape(self, image_size: tuple[int, ...] | None) -> tuple[int, ...]:
         size = image_size or (self.contract.image_size if self.contract else None)
@@ -135,6 +120,7 @@ class DiffusionModel(_Model):
         memory_limit, devices of `sweep.sweep`. Picture i depends on its cell, i and its condition alone, not on
         batch_size; start skips the first ones. One compiled program whatever scales, seeds, conditions.
         """
+        refuse_conditions(self.path, self.conditional, conditions)
         encoded = self.schema.encode(conditions)
         shape = self._shape(image_size)
         size = max(1, (batch_size or self.config.sample.batch_size) // len(cells))
@@ -227,51 +213,3 @@ class DiffusionModel(_Model):
         encoded = Condition(*map(jnp.asarray, self.schema.encode(conditions)))
         x = program(self._denoise, encoded, jnp.float32(guidance_scale), jax.random.key(seed), rule)
         return np.asarray(self.process.to_unit(x))
-
-
-class AgeModel(_Model):
-    """A regressor of age from pictures. kind "age"."""
-
-    kind = "age"
-
-    @functools.cached_property
-    def module(self) -> Any:
-        """The linen module that `params` belong to."""
-        return factory.age_network(self.config.age_model)
-
-    @functools.cached_property
-    def _program(self) -> Any:
-        module = self.module
-
-        @functools.partial(jax.jit, static_argnames="features")
-        def apply(params: Params, images: Any, features: bool) -> Any:
-            return module.apply(params, images, features=features)
-
-        return apply
-
-    def _run(self, images: Any, features: bool, batch_size: int) -> np.ndarray:
-        images = np.asarray(images)
-        if images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise InputError("images", "shape", images.shape, "[n, rows, cols, 1 or 3]")
-        if (
-            images.dtype == np.uint8
-            or not np.all(np.isfinite(images))
-            or images.min(initial=0) < 0
-            or images.max(initial=0) > 1
-        ):
-            raise InputError("images", "values", f"{images.dtype} {images.min()} to {images.max()}", "floats in [0, 1]")
-        size = min(batch_size, max(1, len(images)))
-        parts = []
-        for first in range(0, max(1, len(images)), size):
-            chunk = images[first : first + size].astype(np.float32)
-            padded = np.pad(chunk, ((0, size - len(chunk)), *((0, 0),) * 3))
-            parts.append(np.asarray(self._program(self.params, padded, features))[: len(chunk)])
-        return np.concatenate(parts).astype(np.float32)
-
-    def predict(self, images: Any, batch_size: int = 64) -> Float[np.ndarray, " n"]:
-        """Ages in years. images: [n, rows, cols, 1 or 3] in [0, 1]."""
-        return self._run(images, False, batch_size).reshape(-1)
-
-    def features(self, images: Any, batch_size: int = 64) -> Float[np.ndarray, "n d"]:
-        """What the network sees after global pooling. images: [n, rows, cols, 1 or 3] in [0, 1]."""
-        return self._run(images, True, batch_size)

@@ -1,0 +1,86 @@
+"""The WGAN-GP baseline as users see it: conditions in, unit pictures out, as with a diffusion model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions
+from brain_diffusion_jax.array_types import Params
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.models.gan import Gan, make_gan
+from brain_diffusion_jax.training.gan_step import draw_latents
+
+
+class GanModel(Model):
+    """A trained generator. kind "gan". It makes a picture in one step: no sampler, steps or guidance."""
+
+    kind = "gan"
+
+    def __init__(self, path: Path, config: ConfigDict, contract: Contract | None, params: Params) -> None:
+        if contract is None:
+            raise InputError(path, "contract.json", "none", "the contract that says what the pictures are")
+        super().__init__(path, config, contract, params)
+        self.image_size = tuple(contract.image_size)
+        self.schema: Schema = contract.schema
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a condition changes the pictures."""
+        return bool(self.config.gan.conditional)
+
+    @functools.cached_property
+    def module(self) -> Gan:
+        """The linen module that `params` belong to."""
+        rows, cols = self.image_size
+        return make_gan((rows, cols), self.schema.cardinalities, **self.config.gan)
+
+    @functools.cached_property
+    def _program(self) -> Any:
+        module = self.module
+
+        @jax.jit
+        def make(params: Params, seed: Any, index: Any, values: Any, present: Any) -> Any:
+            z = draw_latents(jax.random.key(seed), index, module.generator.latent)
+            return module.apply({"params": params}, z, values, present, method="generate")
+
+        return make
+
+    def batches(
+        self, conditions: Conditions, *, seed: int = 0, batch_size: int = 64, start: int = 0
+    ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
+        """Yield (position of the first, pictures in [0, 1]) batch by batch.
+
+        Picture i depends on seed, i and its condition alone, not on batch_size; start skips the first ones.
+        """
+        refuse_conditions(self.path, self.conditional, conditions)
+        encoded = self.schema.encode(conditions)
+        for first in range(start, len(conditions), batch_size):
+            rows = np.arange(first, first + batch_size)
+            held = np.minimum(rows, len(conditions) - 1)  # the last batch is padded
+            index = jnp.asarray(rows, jnp.int32)
+            made = self._program(self.params, seed, index, encoded.values[held], encoded.present[held])
+            yield first, np.clip(np.asarray(made)[: len(conditions) - first] * 0.5 + 0.5, 0.0, 1.0)
+
+    def sample(
+        self, conditions: Conditions, seed: int = 0, batch_size: int = 64, **settings: Any
+    ) -> Float[np.ndarray, "n rows cols 1"]:
+        """Pictures in [0, 1], one a condition. Same seed, same pictures.
+
+        Raises InputError for conditions outside the schema and for settings of diffusion models.
+        """
+        for name, value in settings.items():
+            if value is not None:
+                raise InputError(self.path, name, value, "nothing: a WGAN-GP makes a picture in one step, unguided")
+        parts = [pictures for _, pictures in self.batches(conditions, seed=seed, batch_size=batch_size)]
+        return np.concatenate(parts) if parts else np.zeros((0, *self.image_size, 1), np.float32)
