@@ -6,14 +6,21 @@
 
 Both sides: noise, noising with a linear schedule, eps prediction, mean squared error, Adam; nothing else
 (no averages, no dropping, no clipping). torch variants: eager as published, and with --compile
-torch.compile + channels_last + autocast where it runs. Each timing is the median of --repeats blocks.
+torch.compile + channels_last + autocast where it runs. Every side is a process of its own and they take
+turns, block by block, so that a busy machine slows them alike; figures are medians of --repeats blocks.
+--starts measures the time to the first step with an empty and with a filled compile cache instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
+import tempfile
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,18 +44,12 @@ NETWORKS = {
 CONTEXT = 3
 
 
-def timed(step, batch: int, seconds: float, repeats: int) -> float:
-    """Median images/s of `repeats` blocks of about `seconds` each; step(n) runs n steps and waits for them."""
-    step(2)
-    start = time.perf_counter()
-    step(2)
-    count = max(1, round(seconds / max((time.perf_counter() - start) / 2, 1e-6)))
-    rates = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        step(count)
-        rates.append(count * batch / (time.perf_counter() - start))
-    return float(np.median(rates))
+class Side(NamedTuple):
+    """run(n): n steps, and wait for them. flops: of one picture."""
+
+    run: Callable[[int], None]
+    flops: float
+    devices: int
 
 
 def inputs(batch: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -59,18 +60,18 @@ def inputs(batch: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
     }
 
 
-def ours(network: dict, batch: int, size: tuple[int, int], dtype: str, how) -> dict[str, float]:
+def ours(network: dict, batch: int, size: tuple[int, int], dtype: str) -> Side:
     import jax
     import jax.numpy as jnp
     import optax
 
     from brain_diffusion_jax.diffusion.process import Process
     from brain_diffusion_jax.models import factory
-    from brain_diffusion_jax.training import compile_cache, mesh
+    from brain_diffusion_jax.training import host, mesh
     from brain_diffusion_jax.training.state import create
     from brain_diffusion_jax.training.step import build_step, sample_keys
 
-    compile_cache.enable()
+    host.prepare(batch)  # as `brain-diffusion train` does
     module = factory.unet({**network, "context_dim": CONTEXT, "dtype": dtype})
     process = Process(schedule="linear", prediction="eps")
     data = inputs(batch, size)
@@ -91,7 +92,6 @@ def ours(network: dict, batch: int, size: tuple[int, int], dtype: str, how) -> d
 
     layout = mesh.JitLayout(mesh.make_mesh())
     key = jax.random.key(0)
-    begin = time.perf_counter()
     state = layout.create(init, key)
     program = layout.compile(lambda axis: build_step(loss, tx, axis_name=axis))
     placed = layout.place({**data, "index": np.arange(batch, dtype=np.int32)})
@@ -103,29 +103,23 @@ def ours(network: dict, batch: int, size: tuple[int, int], dtype: str, how) -> d
         jax.block_until_ready(metrics)
 
     run(1)
-    first = time.perf_counter() - begin
-    rate = timed(run, batch, how.seconds, how.repeats)
-    found = {"images_per_s": rate, "first_step_s": first, "tflops_per_s": program.flops / batch * rate / 1e12}
-    if how.peak_tflops:
-        found["utilisation"] = found["tflops_per_s"] / (how.peak_tflops * layout.devices)
-    return found
+    return Side(run, program.flops / batch, layout.devices)
 
 
-def torch_loop(network: dict, batch: int, size: tuple[int, int], how, *, fast: bool, dtype: str) -> dict[str, float]:
+def torch_loop(network: dict, batch: int, size: tuple[int, int], dtype: str, *, fast: bool) -> Side:
     import torch
     from monai.networks.nets import DiffusionModelUNet
     from monai.networks.schedulers import DDPMScheduler
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    renamed = {**network, "num_head_channels": network["num_head_channels"]}
     model = DiffusionModelUNet(
         spatial_dims=2,
         in_channels=1,
         out_channels=1,
         with_conditioning=True,
         cross_attention_dim=CONTEXT,
-        **renamed,
+        **network,
     ).to(device)
     scheduler = DDPMScheduler(num_train_timesteps=1000)
     optimizer = torch.optim.Adam(model.parameters(), lr=2.5e-5)
@@ -155,10 +149,82 @@ def torch_loop(network: dict, batch: int, size: tuple[int, int], how, *, fast: b
         if device == "cuda":
             torch.cuda.synchronize()
 
-    begin = time.perf_counter()
     run(1)
-    first = time.perf_counter() - begin
-    return {"images_per_s": timed(run, batch, how.seconds, how.repeats), "first_step_s": first}
+    return Side(run, 0.0, 1)
+
+
+def serve(pipe, name: str, network: dict, batch: int, size: tuple[int, int], dtype: str) -> None:
+    """A side in a process of its own: answers its first-step time, then images/s of blocks of n steps."""
+    begin = time.perf_counter()
+    try:
+        if name == "ours":
+            side = ours(network, batch, size, dtype)
+        else:
+            side = torch_loop(network, batch, size, dtype, fast=name == "torch compiled")
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}"[:200])
+        return
+    pipe.send({"first_step_s": time.perf_counter() - begin, "flops": side.flops, "devices": side.devices})
+    while (count := pipe.recv()) > 0:
+        begin = time.perf_counter()
+        side.run(count)
+        pipe.send(count * batch / (time.perf_counter() - begin))
+
+
+def start(name: str, *arguments):
+    """(pipe, process) of a side."""
+    mine, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, name, *arguments), daemon=True)
+    process.start()
+    return mine, process
+
+
+def compare(names: list[str], batch: int, how) -> dict:
+    """Images/s of every side, taking turns."""
+    arguments = (NETWORKS[how.network], batch, tuple(how.size), how.dtype)
+    row: dict = {"network": how.network, "batch": batch, "size": tuple(how.size), "dtype": how.dtype}
+    sides, counts, rates = {}, {}, {}
+    for name in names:
+        pipe, process = start(name, *arguments)
+        row[name] = pipe.recv()
+        if isinstance(row[name], str):
+            row[name] = {"failed": row[name]}
+            continue
+        sides[name] = (pipe, process)
+        pipe.send(2)
+        counts[name], rates[name] = max(1, round(how.seconds * pipe.recv() / batch)), []
+    for _ in range(how.repeats):
+        for name, (pipe, _) in sides.items():
+            pipe.send(counts[name])
+            rates[name].append(pipe.recv())
+    for name, (pipe, process) in sides.items():
+        pipe.send(0)
+        process.join()
+        flops, devices = row[name].pop("flops"), row[name].pop("devices")
+        rate = float(np.median(rates[name]))
+        row[name] |= {"images_per_s": rate, "blocks": [round(r, 3) for r in rates[name]]}
+        if flops:
+            row[name] |= {"tflops_per_s": flops * rate / 1e12, "devices": devices}
+            if how.peak_tflops:
+                row[name]["utilisation"] = row[name]["tflops_per_s"] / (how.peak_tflops * devices)
+    others = [row[name]["images_per_s"] for name in sides if name.startswith("torch")]
+    if "ours" in sides and others:
+        row["ratio to eager"] = row["ours"]["images_per_s"] / row["torch eager"]["images_per_s"]
+        row["ratio to best"] = row["ours"]["images_per_s"] / max(others)
+    return row
+
+
+def starts(batch: int, how) -> dict:
+    """Seconds from nothing to the end of the first step, with an empty compile cache and again."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder  # the processes inherit it
+        for name in ("first_start_s", "second_start_s"):
+            pipe, process = start("ours", NETWORKS[how.network], batch, tuple(how.size), how.dtype)
+            found[name] = pipe.recv()["first_step_s"]
+            pipe.send(0)
+            process.join()
+    return {"network": how.network, "batch": batch, **found, "ratio": found["first_start_s"] / found["second_start_s"]}
 
 
 def main() -> None:
@@ -172,24 +238,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peak-tflops", type=float, default=0.0, help="of one device, for utilisation")
     parser.add_argument("--only", choices=("ours", "torch"), help="one side alone")
+    parser.add_argument("--starts", action="store_true", help="time to the first step, twice, in place of images/s")
     how = parser.parse_args()
-    network, size = NETWORKS[how.network], tuple(how.size)
+    torch_sides = ["torch eager", *(["torch compiled"] if how.compile else [])]
+    names = {"ours": ["ours"], "torch": torch_sides, None: ["ours", *torch_sides]}[how.only]
     for batch in how.batch:
-        row: dict = {"network": how.network, "batch": batch, "size": size, "dtype": how.dtype}
-        if how.only != "torch":
-            row["ours"] = ours(network, batch, size, how.dtype, how)
-        if how.only != "ours":
-            row["torch eager"] = torch_loop(network, batch, size, how, fast=False, dtype="float32")
-            if how.compile:
-                try:
-                    row["torch compiled"] = torch_loop(network, batch, size, how, fast=True, dtype=how.dtype)
-                except Exception as error:
-                    row["torch compiled"] = {"failed": f"{type(error).__name__}: {error}"[:200]}
-        best = max((v.get("images_per_s", 0.0) for k, v in row.items() if k.startswith("torch")), default=0.0)
-        if "ours" in row and best:
-            row["ratio to eager"] = row["ours"]["images_per_s"] / row["torch eager"]["images_per_s"]
-            row["ratio to best"] = row["ours"]["images_per_s"] / best
-        print(json.dumps(row), flush=True)
+        print(json.dumps(starts(batch, how) if how.starts else compare(names, batch, how)), flush=True)
 
 
 if __name__ == "__main__":

@@ -100,9 +100,9 @@ def make_task(config: Any, schema: Any, image_size: tuple[int, ...]) -> tuple[An
 def train(config: Any, folder: Path, *, show_progress: bool = True, profile_steps: int = 0) -> Any:
     """Train the diffusion model of a whole config on its shards; returns training.fit.Outcome."""
     from brain_diffusion_jax.config import to_json
-    from brain_diffusion_jax.training import compile_cache, fit, optimizer, settings
+    from brain_diffusion_jax.training import fit, optimizer, settings
 
-    compile_cache.enable()
+    training_data.prepare_host(config, "data")
     contract = training_data.shards_contract(config)
     train_settings = settings.TrainSettings(**config.train)
     task, module, process = make_task(config, contract.schema, contract.image_size)

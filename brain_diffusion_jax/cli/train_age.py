@@ -52,9 +52,9 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
 
     from brain_diffusion_jax.config import to_json
     from brain_diffusion_jax.models import factory
-    from brain_diffusion_jax.training import age_step, compile_cache, fit
+    from brain_diffusion_jax.training import age_step, fit
 
-    compile_cache.enable()
+    training_data.prepare_host(config, "age_model")
     contract = training_data.shards_contract(config)
     section = config.age_model
     target = age_step.find_target(contract.schema, section.target)

@@ -27,6 +27,19 @@ def shards_contract(config: Any) -> Any:
     return Contract.load(config.data.shards)
 
 
+def prepare_host(config: Any, section: str) -> None:
+    """Compile cache, allocator and CPU devices, before JAX starts. section: of the batch_size, as in `make_loader`."""
+    from brain_diffusion_jax.training import host
+
+    train = config.train
+    host.prepare(
+        config[section].batch_size,
+        accumulation=train.accumulation,
+        data_parallel=train.data_parallel,
+        fsdp=train.fsdp,
+    )
+
+
 def make_loader(config: Any, section: str, *, mirror: float = 0.0, class_balance: str | None = None) -> Any:
     """The endless loader of this process's part of the training split; a batch beyond the data is refused.
 
