@@ -43,19 +43,22 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
-        channels = x.shape[-1]
+        batch, channels = x.shape[0], x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        wide = x.astype(jnp.float32)
-        grouped = wide.reshape(x.shape[0], -1, self.groups, channels // self.groups)
-        mean = grouped.mean(axis=(1, 3), keepdims=True)
-        variance = jnp.square(grouped - mean).mean(axis=(1, 3), keepdims=True)
+        wide = x.astype(jnp.float32).reshape(batch, -1, channels)
+
+        def over_groups(per_channel: Float[Array, "batch 1 channels"]) -> Float[Array, "batch 1 channels"]:
+            grouped = per_channel.reshape(batch, 1, self.groups, -1)
+            return jnp.broadcast_to(grouped.mean(-1, keepdims=True), grouped.shape).reshape(per_channel.shape)
+
+        # Space first, then the channels of a group: sums along the last axis but one vectorise, others crawl.
+        mean = over_groups(wide.mean(axis=1, keepdims=True))
+        variance = over_groups(jnp.square(wide - mean).mean(axis=1, keepdims=True))
         # One multiply-add over the picture: fold mean, variance, scale and bias per channel first.
-        gain = jax.lax.rsqrt(variance + self.eps) * scale.reshape(self.groups, -1)
-        shift = bias.reshape(self.groups, -1) - mean * gain
-        per_channel = (x.shape[0], *(1,) * (x.ndim - 2), channels)
-        y = wide * gain.reshape(per_channel) + shift.reshape(per_channel)
-        return y.astype(self.dtype or x.dtype)
+        gain = jax.lax.rsqrt(variance + self.eps) * scale
+        y = wide * gain + (bias - mean * gain)
+        return y.reshape(x.shape).astype(self.dtype or x.dtype)
 
 
 def upsample_nearest(x: Features) -> Features:
