@@ -30,6 +30,7 @@ MODEL = [
     "age_model.dense=(4,)",
     "gan.channels=(8,8)",
     "gan.latent=4",
+    "class_model.backbone=small_cnn",
     "class_model.width=0.1",
     "class_model.dense=(4,)",
 ]

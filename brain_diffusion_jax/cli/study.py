@@ -16,10 +16,11 @@ from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", help="run folder of a diffusion model")
+    parser.add_argument("run", nargs="?", help="run folder of a diffusion model or a WGAN-GP")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the run's config")
     parser.add_argument("--age-model", help="run folder of the regressor that judges age and gives features")
     parser.add_argument("--second-age-model", help="another regressor, not used for any choice")
+    parser.add_argument("--classifier", help="run folder of train-class: its features for another Frechet distance")
     parser.add_argument("--data", help="shards with the real people (default: those of the run)")
     parser.add_argument("--split", help="split whose people are asked for (default: config, test)")
     parser.add_argument("--scales", help="guidance scales, such as 1,3,5,7; 1 is off (default: config)")
@@ -70,15 +71,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     import jax
 
-    from brain_diffusion_jax import api
+    from brain_diffusion_jax.cli.sample import load_generator, refuse_diffusion_settings
     from brain_diffusion_jax.config import apply_overrides
     from brain_diffusion_jax.contract import Contract, require_same
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation import study
 
-    model = api.load(arguments.run, step=arguments.checkpoint)
-    if not isinstance(model, api.DiffusionModel):
-        raise InputError(arguments.run, "kind", model.kind, "diffusion")
+    model = load_generator(arguments.run, step=arguments.checkpoint)
+    diffusion = model.kind == "diffusion"
+    if not diffusion:
+        refuse_diffusion_settings(arguments, model)
     config = apply_overrides(model.config, arguments.overrides)
     shards = arguments.data or config.data.shards
     if not shards:
@@ -88,12 +90,14 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
         require_same(model.contract, contract, f"{arguments.run} against {shards}")
     real = read_real(shards, contract)
     extractors, age_fn, second = regressors(arguments, contract)
-    extractors += inception_extractors(arguments)
+    extractors = [*class_extractors(arguments, contract), *extractors, *inception_extractors(arguments)]
     sampling = {
         "sampler": arguments.sampler or config.sample.sampler,
         "num_steps": arguments.steps or config.sample.num_steps,
         "spacing": config.sample.spacing,
     }
+    if not diffusion:
+        sampling, config.study.guidance_scales = {}, (1.0,)
     settings = settings_from(arguments, config, model, sampling)
     out = Path(arguments.out or Path(arguments.run) / "study")
     method: dict[str, Any] = {"run": str(arguments.run), "data": str(shards), "sampling": sampling}
@@ -116,6 +120,9 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
         barrier=_barrier if jax.process_count() > 1 else None,
         progress=progress_bars(),
     )
+    if not diffusion and result.rows:
+        result.notes.append(f"A {model.kind} has no guidance: w=1 stands for its pictures as they come.")
+        result.save(out)
     if arguments.utility and jax.process_index() == 0:
         result.utility = utility_of(real, settings, out, arguments.utility, method)
         result.save(out)
@@ -226,7 +233,8 @@ def sampler(model: Any, batch_size: int, sampling: dict[str, Any]) -> Any:
 
     def sample(conditions: list[dict[str, Any]], scale: float, seed: int) -> Any:
         filled = conditions + [conditions[-1]] * (batch_size - len(conditions))
-        pictures = model.sample(filled, guidance_scale=scale, seed=seed, batch_size=batch_size, **sampling)
+        options = {"guidance_scale": scale, **sampling} if model.kind == "diffusion" else {}
+        pictures = model.sample(filled, seed=seed, batch_size=batch_size, **options)
         return pictures[: len(conditions)]
 
     return sample
@@ -266,6 +274,20 @@ def regressors(arguments: argparse.Namespace, contract: Any) -> tuple[list[Any],
     if getattr(arguments, "second_age_model", None):
         second = load_regressor(arguments.second_age_model, contract).predict
     return [extractor, study.pixel_extractor()], model.predict, second
+
+
+def class_extractors(arguments: argparse.Namespace, contract: Any) -> list[Any]:
+    """The pooled features of --classifier as an extractor; refuses one for pictures of another size."""
+    if not arguments.classifier:
+        return []
+    from brain_diffusion_jax.cli.train_class import load_classifier
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation.features import Extractor
+
+    judge = load_classifier(arguments.classifier)
+    if judge.image_size != tuple(contract.image_size):
+        raise InputError(arguments.classifier, "image_size", judge.image_size, contract.image_size)
+    return [Extractor(f"{judge.config.class_model.backbone}-class-pool", version_of(judge.params), judge.features)]
 
 
 def inception_extractors(arguments: argparse.Namespace) -> list[Any]:

@@ -64,6 +64,27 @@ def test_study_of_a_run(folders, real, tmp_path, capsys):
     assert "plan.json: model" in capsys.readouterr().err
 
 
+def test_study_of_a_gan_of_classes(tmp_path, monkeypatch, capsys):
+    run = tiny_runs.gan_run(tmp_path / "gan", tiny_runs.CLASSES, "study.bootstrap=4", "sample.batch_size=4")
+    judge = tiny_runs.class_run(tmp_path / "class", tiny_runs.CLASSES)
+    Contract.load(run).save(tmp_path / "shards")
+    kinds = [{"kind": ("round", "square")[i % 2]} for i in range(20)]
+    sets = {
+        s: PictureSet(p.images, kinds[: len(p)], p.people)
+        for s, p in (("train", people(20, 1)), ("test", people(9, 2)))
+    }
+    monkeypatch.setattr(command, "read_real", lambda shards, contract: sets)
+    words = ["study", str(run), "--data", str(tmp_path / "shards"), "--classifier", str(judge)]
+    assert main([*words, "--out", str(tmp_path / "study"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["rows"]] == ["real", "real, training people", "w=1"]
+    assert "FD[small_cnn-class-pool]" in found["rows"][2]["numbers"]
+    assert any("no guidance" in note for note in found["notes"])
+    for option in (["--scales", "1,3"], ["--steps", "4"], ["--sampler", "ddim"]):
+        assert main([*words, *option, "--out", str(tmp_path / "other")]) == 2
+        assert f"{option[0]}: found {option[1]}" in capsys.readouterr().err
+
+
 def test_study_refuses_what_does_not_belong_together(folders, real, tmp_path, capsys):
     run, age, shards = (str(folders / name) for name in ("run", "age", "shards"))
     contract = Contract.load(folders / "run")
