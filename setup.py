@@ -30,6 +30,7 @@ setup(
         "matplotlib",
         "ml_collections>=1.0",
         "nibabel>=5",
+        "numba>=0.61",
         "numpy>=1.26",
         "optax>=0.2.5",
         "orbax-checkpoint>=0.11",

@@ -1,9 +1,9 @@
-"""SSIM of all pairs of a set, exactly, through one matrix product per window.
+"""SSIM of all pairs of a set, exactly: a separable filter over products of pictures, many pairs at once.
 
-SSIM (Wang et al. 2004) at one window needs the Gaussian-weighted means, variances and the
-covariance of two patches. For all pairs of N pictures the covariances at one window are the Gram
-matrix of N vectors of 121 numbers, sqrt(g) * (patch - weighted mean): a matrix product, where
-the usual loop filters N^2/2 pairs of pictures. Windows that are exactly 0 in every picture (the
+SSIM (Wang et al. 2004) at one window needs the Gaussian-weighted means, variances and the covariance of
+two patches. Means and variances belong to one picture and are filtered once, not once a pair; the
+covariance of a pair costs 11 + 11 multiplications a window (`ssim_kernel`). A constant is taken off all
+pictures first, so that float32 moments cancel little. Windows that are exactly 0 in every picture (the
 background of a skull-stripped head) score 1 for every pair and are counted, not computed.
 
 Same numbers as pytorch-msssim's `ssim`: 11x11 Gaussian of sigma 1.5, windows wholly inside the
@@ -12,8 +12,9 @@ picture, K1 0.01, K2 0.03, biased moments, data range 1.
 
 from __future__ import annotations
 
-import functools
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +28,11 @@ C1, C2 = 0.01**2, 0.03**2
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-def gaussian_window() -> np.ndarray:
-    """[11, 11] weights that sum to 1."""
+def gaussian_line() -> np.ndarray:
+    """[11] weights that sum to 1; the window is their outer product."""
     offsets = np.arange(WINDOW) - WINDOW // 2
     line = np.exp(-(offsets**2) / (2 * SIGMA**2))
-    line /= line.sum()
-    return np.outer(line, line)
+    return line / line.sum()
 
 
 def check_pictures(images: np.ndarray, where: object = "pictures") -> np.ndarray:
@@ -52,83 +52,74 @@ def check_pictures(images: np.ndarray, where: object = "pictures") -> np.ndarray
     return array
 
 
-def active_windows(images: np.ndarray) -> np.ndarray:
-    """[k, 2] upper-left corners of the windows in which any picture is not 0."""
+def busy_strips(images: np.ndarray, width: int) -> list[tuple[slice, slice]]:
+    """(window rows, window columns), at most `width` columns each, around all windows where any picture is not 0."""
     rows, cols = images.shape[1] - WINDOW + 1, images.shape[2] - WINDOW + 1
     if rows < 1 or cols < 1:
         raise InputError("SSIM", "picture size", images.shape[1:], f"at least {WINDOW}x{WINDOW}")
-    busy = (images != 0).any(0).astype(np.int64)
-    total = np.pad(busy.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    counts = total[WINDOW:, WINDOW:] - total[:-WINDOW, WINDOW:] - total[WINDOW:, :-WINDOW] + total[:-WINDOW, :-WINDOW]
-    return np.argwhere(counts > 0).astype(np.int32)
-
-
-def _moments(pictures: jax.Array, corner: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Weighted, centred patches [121, t], means [t] and variances [t] of pictures [rows, cols, t]."""
-    patch = jax.lax.dynamic_slice(pictures, (corner[0], corner[1], 0), (WINDOW, WINDOW, pictures.shape[2])).reshape(
-        WINDOW * WINDOW, -1
-    )
-    mean = (root**2) @ patch
-    centred = root[:, None] * (patch - mean)
-    return centred, mean, jnp.sum(centred**2, axis=0)
-
-
-@functools.partial(jax.jit, static_argnames="contrast")
-def _tile_sums(left: jax.Array, right: jax.Array, corners: jax.Array, *, contrast: bool) -> tuple[jax.Array, jax.Array]:
-    """Sums over windows of SSIM, and of its contrast-structure factor, for pictures [rows, cols, t]."""
-    root = jnp.asarray(np.sqrt(gaussian_window()).ravel(), jnp.float32)
-
-    def window(index: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        centred_a, mean_a, variance_a = _moments(left, corners[index], root)
-        centred_b, mean_b, variance_b = _moments(right, corners[index], root)
-        covariance = centred_a.T @ centred_b
-        luminance_top = 2 * mean_a[:, None] * mean_b + C1
-        luminance_bottom = (mean_a**2 + C1)[:, None] + mean_b**2
-        top = 2 * covariance + C2
-        bottom = (variance_a + C2)[:, None] + variance_b
-        ssim = sums[0] + luminance_top * top / (luminance_bottom * bottom)
-        return ssim, (sums[1] + top / bottom if contrast else sums[1])
-
-    zeros = jnp.zeros((left.shape[2], right.shape[2]), jnp.float32)
-    start = (zeros, zeros if contrast else jnp.zeros((), jnp.float32))
-    return jax.lax.fori_loop(0, len(corners), window, start)
+    busy = np.any(images != 0, axis=0)
+    windows = np.any(np.lib.stride_tricks.sliding_window_view(busy, (WINDOW, WINDOW)), axis=(2, 3))
+    found = []
+    columns = np.flatnonzero(windows.any(0))
+    while len(columns):
+        # Up to the last busy column in reach: a strip may be narrower.
+        reached = columns[columns < columns[0] + width]
+        strip = slice(int(reached[0]), int(reached[-1]) + 1)
+        inside = np.flatnonzero(windows[:, strip].any(1))
+        found.append((slice(int(inside[0]), int(inside[-1]) + 1), strip))
+        columns = columns[len(reached) :]
+    return found
 
 
 def pairwise(
     images: np.ndarray,
     *,
-    tile: int = 512,
     contrast: bool = False,
+    threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "n n"] | None]:
     """Mean SSIM of every pair [n, n] (diagonal 1) and, if asked, the mean contrast-structure factor.
 
-    images: as `check_pictures` takes them. progress: (tiles done, tiles) after each tile.
-    Memory: n^2 floats and two tiles of pictures.
+    images: as `check_pictures` takes them. threads: default, the cores this process may use. progress:
+    (blocks of pairs done, blocks). Memory: n^2 floats a matrix, float32 pictures and a strip of them.
     """
+    from brain_diffusion_jax.evaluation import ssim_kernel as kernel  # numba is slow to load
+
     pictures = check_pictures(images)
-    corners = active_windows(pictures)
-    n, rows, cols = pictures.shape
-    windows = (rows - WINDOW + 1) * (cols - WINDOW + 1)
-    tile = min(tile, n)
-    starts = range(0, n, tile)
+    n = len(pictures)
+    strips = busy_strips(pictures, kernel.WIDTH)
+    blocks = [slice(start, min(start + kernel.LANES, n)) for start in range(0, n, kernel.LANES)]
+    matrices = [np.zeros((n, n), np.float32) for _ in range(1 + contrast)]
+    shift = float(pictures.mean())
+    done = 0
+    with ThreadPoolExecutor(threads or _cores()) as pool:
+        coming = [pool.submit(kernel.prepare, pictures, rows, columns, shift) for rows, columns in strips[:1]]
+        for number in range(len(strips)):
+            strip = coming.pop().result()
+            if number + 1 < len(strips):
+                coming.append(pool.submit(kernel.prepare, pictures, *strips[number + 1], shift))
+            # Pictures 0 to the end of the block meet those of the block; the other half is symmetry.
+            jobs = [pool.submit(kernel.add_block, strip, block, matrices) for block in reversed(blocks)]
+            for job in as_completed(jobs):
+                job.result()
+                done += 1
+                if progress is not None:
+                    progress(done, len(strips) * len(blocks))
+    windows = (pictures.shape[1] - WINDOW + 1) * (pictures.shape[2] - WINDOW + 1)
+    skipped = windows - sum((r.stop - r.start) * (c.stop - c.start) for r, c in strips)
+    for matrix in matrices:
+        for block in blocks:
+            means = (matrix[: block.stop, block] + skipped) / windows
+            matrix[: block.stop, block] = means
+            matrix[block, : block.stop] = means.T
+            own = np.triu(matrix[block, block])
+            matrix[block, block] = own + np.triu(own, 1).T  # both halves were computed, and rounded differently
+        np.fill_diagonal(matrix, 1)
+    return matrices[0], matrices[1] if contrast else None
 
-    def load(start: int) -> jax.Array:
-        block = pictures[start : start + tile]
-        padding = np.zeros((tile - len(block), rows, cols), np.float32)  # one compiled shape for all tiles
-        return jnp.asarray(np.ascontiguousarray(np.concatenate([block, padding]).transpose(1, 2, 0)))
 
-    results = [np.ones((n, n), np.float32)] + ([np.ones((n, n), np.float32)] if contrast else [])
-    jobs = [(a, b) for a in starts for b in starts if a <= b]
-    for done, (a, b) in enumerate(jobs, 1):
-        sums = _tile_sums(load(a), load(b), jnp.asarray(corners), contrast=contrast) if len(corners) else ()
-        for matrix, total in zip(results, sums, strict=False):
-            block = (np.asarray(total)[: n - a, : n - b] + (windows - len(corners))) / windows
-            matrix[a : a + tile, b : b + tile] = block
-            matrix[b : b + tile, a : a + tile] = block.T
-        if progress is not None:
-            progress(done, len(jobs))
-    return results[0], results[1] if contrast else None
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def mean_of_pairs(matrix: Float[np.ndarray, "n n"], rows: np.ndarray | None = None) -> float:
@@ -169,17 +160,17 @@ def ms_pairwise(images: np.ndarray, **options) -> tuple[Float[np.ndarray, "n n"]
     pictures = check_pictures(images)
     scales = num_scales((pictures.shape[1], pictures.shape[2]))
     weights = np.array(MS_WEIGHTS[:scales]) / sum(MS_WEIGHTS[:scales])
-    product = np.ones((len(pictures), len(pictures)))
+    product = np.ones((len(pictures), len(pictures)), np.float32)
     single = None
     for scale, weight in enumerate(weights):
-        ssim, contrast = pairwise(pictures, contrast=True, **options)
+        last = scale == scales - 1
+        ssim, contrast = pairwise(pictures, contrast=not last, **options)
         single = ssim if single is None else single
-        factor = ssim if scale == scales - 1 else contrast
-        assert factor is not None
-        product *= np.maximum(factor, 0.0).astype(np.float64) ** weight
+        factor = np.maximum(ssim if contrast is None else contrast, 0)
+        product *= np.power(factor, np.float32(weight), out=factor)
         pictures = halved(pictures)
     assert single is not None
-    return single, product.astype(np.float32), scales
+    return single, product, scales
 
 
 def paired_ssim(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " n"]:
@@ -187,7 +178,7 @@ def paired_ssim(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " n"
     a, b = check_pictures(first, "first set"), check_pictures(second, "second set")
     if a.shape != b.shape:
         raise InputError("second set", "shape", b.shape, a.shape)
-    line = jnp.asarray(np.sqrt(np.diag(gaussian_window())), jnp.float32)
+    line = jnp.asarray(gaussian_line(), jnp.float32)
 
     @jax.jit
     def score(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -49,7 +49,7 @@ def twelve():
 
 @pytest.mark.parity
 def test_every_pair_equals_the_pairwise_loop(twelve):
-    matrix, contrast = ssim.pairwise(twelve, tile=5, contrast=True)  # 3 tiles, the last one padded
+    matrix, contrast = ssim.pairwise(twelve, contrast=True)
     rows, cols = np.triu_indices(12)
     expected, expected_cs = torch_ssim(twelve[rows], twelve[cols], parts=True)
     np.testing.assert_allclose(matrix[rows, cols], expected, atol=2e-6)
@@ -57,6 +57,29 @@ def test_every_pair_equals_the_pairwise_loop(twelve):
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-7)
     off = rows != cols
     assert ssim.mean_of_pairs(matrix) == pytest.approx(expected[off].mean(), abs=1e-6)
+
+
+def test_blocks_strips_and_threads_do_not_change_a_pair(twelve):
+    """More pictures than stand side by side, in pictures that are not a whole number of strips wide."""
+    many = np.concatenate([pictures(60, seed=1), twelve])  # 72: two blocks, the second not full
+    seen = []
+    matrix, contrast = ssim.pairwise(many, contrast=True, threads=3, progress=lambda *p: seen.append(p))
+    alone, alone_contrast = ssim.pairwise(twelve, contrast=True, threads=1)
+    np.testing.assert_allclose(matrix[60:, 60:], alone, atol=1e-6)
+    np.testing.assert_allclose(contrast[60:, 60:], alone_contrast, atol=1e-6)
+    np.testing.assert_array_equal(matrix, matrix.T)
+    paired = ssim.paired_ssim(many[:12], many[60:])
+    np.testing.assert_allclose(matrix[np.arange(12), 60 + np.arange(12)], paired, atol=1e-5)
+    assert seen == [(k + 1, len(seen)) for k in range(len(seen))]
+
+
+def test_empty_columns_between_two_busy_ones_are_skipped():
+    images = np.zeros((2, 14, 60), np.float32)
+    images[:, 3, 5] = 1
+    images[:, 7, 48] = 1
+    strips = ssim.busy_strips(images, 8)
+    assert [(r.start, r.stop, c.start, c.stop) for r, c in strips] == [(0, 4, 0, 6), (0, 4, 38, 46), (0, 4, 46, 49)]
+    assert ssim.busy_strips(np.zeros((2, 14, 60)), 8) == []
 
 
 @pytest.mark.parity
@@ -91,7 +114,7 @@ def test_two_scale_ms_ssim_follows_the_definition(twelve):
     import torch
 
     single, matrix, scales = ssim.ms_pairwise(twelve[:4])
-    np.testing.assert_array_equal(single, ssim.pairwise(twelve[:4])[0])
+    np.testing.assert_allclose(single, ssim.pairwise(twelve[:4])[0], atol=1e-6)
     assert scales == 2
     rows, cols = np.triu_indices(4, 1)
     halves = torch.nn.functional.avg_pool2d(  # pytorch-msssim pads odd sides on both ends
