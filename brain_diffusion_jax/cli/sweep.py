@@ -2,8 +2,11 @@
 
 brain-diffusion sweep runs/NAME --set age=20,50,80 slice=45 --scales 1,3,5 --out sweep/
 brain-diffusion sweep runs/NAME --set age=20,80 --samplers ddim,heun --steps 10,20 --axis eta=0,1 --out sweep/
+brain-diffusion sweep runs/NAME --people test --age-model runs/AGE --samplers all --calls 10,20 --scales 1 \
+    --reference ddpm:1000 --out table/
 
 All cells share their noise, so that they can be compared. Finished cells are not computed again (--resume).
+Several devices share the pictures of a batch.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.cli import conditions
+from brain_diffusion_jax.cli import conditions, sweep_table
 from brain_diffusion_jax.cli.sample import add_output_arguments, load_diffusion
 
 
@@ -22,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser)
     parser.add_argument("--scales", default="1,3,5,7", help="guidance scales (default 1,3,5,7; 1 is off)")
     parser.add_argument("--seeds", default="0", help="seeds (default 0)")
-    parser.add_argument("--samplers", help="default: the config's")
+    parser.add_argument("--samplers", help='several with commas, or "all" (default: the config\'s)')
     parser.add_argument("--steps", help="sampling steps, several with commas (default: the config's)")
-    parser.add_argument("--spacings", help="default: the config's")
+    parser.add_argument("--calls", help="instead of --steps: as many steps as fit in so many network calls")
+    parser.add_argument("--spacings", help='"optimised" is found for this model (default: the config\'s)')
     parser.add_argument("--guidance-rules", default="cfg", help="default cfg")
     parser.add_argument(
         "--axis",
@@ -33,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KNOB=V1,V2",
         help="a knob of the sampler or rule, e.g. eta=0,1; rescale=0,0.7; interval=0:1,0.2:5 (low:high of sigma/alpha)",
     )
-    parser.add_argument("--age-model", help="run folder of a regressor: adds its age errors to the table")
+    sweep_table.add_arguments(parser)
     parser.add_argument("--plugin", help="a Python file that registers samplers, spacings or guidance rules")
     parser.add_argument("--memory-gib", type=float, help="refuse what needs more, and say what would fit")
 
@@ -57,8 +61,11 @@ def axes_from(arguments: argparse.Namespace, config: Any) -> dict[str, list[Any]
     from brain_diffusion_jax.diffusion import samplers
     from brain_diffusion_jax.errors import InputError
 
+    if arguments.steps and arguments.calls:
+        raise InputError("command line", "--calls", "beside --steps", "one of them")
+    names = list(samplers.names()) if arguments.samplers == "all" else _words(arguments.samplers or config.sampler)
     axes: dict[str, list[Any]] = {
-        "sampler": _words(arguments.samplers or config.sampler),
+        "sampler": names,
         "num_steps": _numbers(arguments.steps, "--steps", int) if arguments.steps else [config.num_steps],
         "spacing": _words(arguments.spacings or config.spacing),
         "guidance": _words(arguments.guidance_rules),
@@ -95,27 +102,57 @@ def run_plugin(path: str) -> None:
     runpy.run_path(path)
 
 
+def cells_from(arguments: argparse.Namespace, model: Any) -> tuple[Any, ...]:
+    """The cells asked for; with --calls each in as many steps as its sampler can make."""
+    from brain_diffusion_jax.diffusion import plan
+
+    cells, schedule = plan.cells(axes_from(arguments, model.config.sample)), model.process.table
+    if arguments.calls:
+        budgets = _numbers(arguments.calls, "--calls", int)
+        cells = tuple(dict.fromkeys(plan.within_calls(c, calls, schedule) for c in cells for calls in budgets))
+    return cells
+
+
+def register_optimised(model: Any, wanted: list[dict], most: int = 16) -> None:
+    """Make "optimised" the spacing that suits this model, found on up to `most` of the conditions without guidance."""
+    import numpy as np
+
+    from brain_diffusion_jax.covariates import Condition
+    from brain_diffusion_jax.diffusion import levels, plan, spacing_search
+    from brain_diffusion_jax.diffusion.samplers.base import initial_noise
+
+    rows = np.unique(np.linspace(0, len(wanted) - 1, min(most, len(wanted))).astype(int))
+    condition = Condition(*model.schema.encode([wanted[i] for i in rows]))
+    x = initial_noise(plan.noise_keys(2**31 - 3, len(rows)), (len(rows), *model._shape(None)))
+    levels.register("optimised", spacing_search.Optimised(model._denoise, x, condition), replace=True)
+
+
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from brain_diffusion_jax.diffusion import levels, plan
+    from brain_diffusion_jax.diffusion import levels
 
     if arguments.plugin:
         run_plugin(arguments.plugin)
     model = load_diffusion(arguments)
-    wanted = conditions.from_arguments(arguments, model.schema)
-    cells = plan.cells(axes_from(arguments, model.config.sample))
+    real = sweep_table.people(arguments, model)
+    wanted = conditions.from_arguments(arguments, model.schema) if real is None else list(real.conditions)
+    if "optimised" in _words(arguments.spacings or ""):
+        register_optimised(model, wanted)
+    cells = cells_from(arguments, model)
+    reference = sweep_table.reference_of(arguments, cells)
+    cells = tuple(dict.fromkeys([*cells, reference] if reference else cells))
     for cell in cells:
-        levels.select(model.process.table, cell.num_steps, cell.spacing)
+        levels.check_num_steps(model.process.table, cell.num_steps)
     folders = _folders(arguments, model, wanted, cells)
     _compute(arguments, model, wanted, cells, folders)
-    table = _table(arguments, cells, folders, model.process.table)
-    _write_table(Path(arguments.out) / "sweep.csv", table)
+    table = sweep_table.rows(cells, folders, model.process.table, real, reference, arguments)
+    sweep_table.write(Path(arguments.out) / "sweep.csv", table)
     grid = _grid(Path(arguments.out), cells, folders, wanted)
     if arguments.json:
         print(json.dumps({"out": arguments.out, "cells": table, "grid": str(grid)}))
     else:
-        print(_text(table))
+        print(sweep_table.text(table))
         print(f"{len(cells)} cells of {len(wanted)} pictures in {arguments.out} (sweep.csv, grid.png)")
     return 0
 
@@ -138,13 +175,15 @@ def _folders(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
 
 
 def _compute(arguments: argparse.Namespace, model: Any, wanted: list[dict], cells: tuple, folders: dict) -> None:
+    import jax
     from tqdm import tqdm
 
     from brain_diffusion_jax.diffusion import plan
 
     finished = {cell.key() for cell in cells if folders[cell].done == len(wanted)}
     limit = None if arguments.memory_gib is None else int(arguments.memory_gib * 2**30)
-    settings = {"batch_size": arguments.batch, "memory_limit": limit}
+    devices = jax.local_devices() if jax.local_device_count() > 1 else None
+    settings = {"batch_size": arguments.batch, "memory_limit": limit, "devices": devices}
     total = len(wanted) * len(cells)
     with tqdm(total=total, initial=len(wanted) * len(finished), unit="picture", disable=None) as bar:
         for group in plan.programs(cells, finished):
@@ -158,76 +197,6 @@ def _compute(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
                     where = {"seed": cell.seed, "guidance_scale": scale, "columns": model.schema.names, "nifti": False}
                     folders[cell].write(first + skip, found[skip:], chosen, **where)
                 bar.update(len(group) * pictures.shape[1])
-
-
-def _table(arguments: argparse.Namespace, cells: tuple, folders: dict, schedule: Any) -> list[dict[str, Any]]:
-    """One row a cell: its settings, network calls, mean intensity, and the age errors if asked for."""
-    from brain_diffusion_jax.data.sample_folder import read_pictures
-    from brain_diffusion_jax.diffusion import plan
-
-    judge = _judge(arguments.age_model) if arguments.age_model else None
-    rows = []
-    for cell in cells:
-        pictures, manifest = read_pictures(folders[cell].path)
-        row: dict[str, Any] = {
-            "cell": cell.key(),
-            "sampler": cell.sampler,
-            "num_steps": cell.num_steps,
-            "network_calls": plan.network_calls(cell, schedule),
-            "spacing": cell.spacing,
-            "guidance": cell.guidance,
-            "guidance_scale": cell.guidance_scale,
-            "seed": cell.seed,
-            **dict((*cell.sampler_knobs, *cell.guidance_knobs)),
-            "pictures": len(pictures),
-            "mean": round(float(pictures.mean()), 5),
-            "std": round(float(pictures.std()), 5),
-        }
-        if judge is not None:
-            row |= judge(pictures, manifest)
-        rows.append(row)
-    return rows
-
-
-def _judge(run: str) -> Any:
-    """(pictures, manifest rows) -> columns of age errors by the regressor in `run`."""
-    import numpy as np
-
-    from brain_diffusion_jax import api
-    from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation import age
-
-    model = api.load(run)
-    if not isinstance(model, api.AgeModel):
-        raise InputError(run, "kind", model.kind, "age")
-
-    def judge(pictures: Any, rows: list[dict[str, str]]) -> dict[str, float]:
-        asked = np.array([float(row.get(model.config.age_model.target) or "nan") for row in rows])
-        known = np.isfinite(asked)
-        if known.sum() < 2:
-            return {}
-        found = model.predict(pictures[known])
-        numbers = {"age_mae": age.mean_absolute_error, "age_rmse": age.root_mean_squared_error, "age_r": age.pearson}
-        return {name: round(float(measure(asked[known], found)), 4) for name, measure in numbers.items()}
-
-    return judge
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    import csv
-
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _text(rows: list[dict[str, Any]]) -> str:
-    columns = [c for c in dict.fromkeys(k for row in rows for k in row) if c != "cell"]
-    lines = [columns, *([str(row.get(c, "")) for c in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    return "\n".join("  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def _grid(out: Path, cells: tuple, folders: dict, wanted: list[dict], most: int = 12) -> Path:

@@ -109,9 +109,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({*_BY_INDEX, *_BY_LEVEL, *_REGISTERED}))
 
 
-def register(name: str, spacing: Spacing) -> None:
-    """Make `select(..., name)` use spacing(schedule, num_steps); a taken name is refused."""
-    if name in names() and _REGISTERED.get(name) is not spacing:
+def register(name: str, spacing: Spacing, *, replace: bool = False) -> None:
+    """Make `select(..., name)` use spacing(schedule, num_steps); a taken name is refused.
+
+    replace: unless it was registered before.
+    """
+    if name in names() and _REGISTERED.get(name) is not spacing and not (replace and name in _REGISTERED):
         raise InputError("levels.register", "name", name, "a name not taken yet")
     _REGISTERED[name] = spacing
 

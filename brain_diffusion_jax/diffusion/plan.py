@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -203,3 +203,15 @@ def network_calls(cell: Cell, schedule: DiscreteSchedule) -> int:
     jax.block_until_ready(run(method, denoise, jnp.ones((1, 1, 1)), path, None, jax.random.key(0)))
     jax.effects_barrier()
     return count
+
+
+def within_calls(cell: Cell, calls: int, schedule: DiscreteSchedule) -> Cell:
+    """The cell with as many steps as its sampler can make in `calls` network calls; InputError if not even one."""
+    enough, beyond = 0, min(calls, schedule.num_steps) + 1
+    while beyond - enough > 1:
+        steps = (enough + beyond) // 2
+        fits = network_calls(replace(cell, num_steps=steps), schedule) <= calls
+        enough, beyond = (steps, beyond) if fits else (enough, steps)
+    if not enough:
+        raise InputError("sweep", "calls", calls, f"enough for one step of {cell.sampler}")
+    return replace(cell, num_steps=enough)

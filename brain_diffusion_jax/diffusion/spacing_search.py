@@ -53,6 +53,30 @@ def greedy(errors: Float[np.ndarray, "g g"], num_points: int) -> list[int]:
     return chosen
 
 
+class Optimised:
+    """A spacing for one model, found greedily on the trajectories that start at x_init; for `levels.register`.
+
+    denoise: guided as it will be used. x_init: [batch, ...] at the noisiest level. The model is called
+    grid_steps times in all, however many lengths of spacing are asked for.
+    """
+
+    def __init__(
+        self, denoise: DenoiseFn, x_init: Image, condition: Condition | None = None, grid_steps: int = 100
+    ) -> None:
+        self.denoise, self.x_init, self.condition, self.grid_steps = denoise, x_init, condition, grid_steps
+        self._known: dict[tuple[DiscreteSchedule, int], tuple[Level, np.ndarray]] = {}
+
+    def __call__(self, schedule: DiscreteSchedule, num_steps: int) -> Level:
+        """Levels [num_steps], without the clean one."""
+        grid = max(check_num_steps(schedule, num_steps), min(self.grid_steps, schedule.num_steps))
+        if (schedule, grid) not in self._known:
+            fine = select(schedule, grid, "trailing")
+            self._known[schedule, grid] = fine, step_errors(self.denoise, fine, self.x_init, self.condition)
+        fine, errors = self._known[schedule, grid]
+        chosen = greedy(errors, num_steps + 1)
+        return Level(*(v[chosen][:-1] for v in fine))
+
+
 def optimise(
     denoise: DenoiseFn,
     schedule: DiscreteSchedule,
@@ -61,11 +85,6 @@ def optimise(
     condition: Condition | None = None,
     grid_steps: int = 100,
 ) -> Level:
-    """Levels [num_steps + 1] for this model, found greedily on the trajectories that start at x_init.
-
-    denoise: guided as it will be used. Use it as levels.Fixed(Level(*(v[:-1] for v in found))) to register it.
-    """
-    num_steps = check_num_steps(schedule, num_steps)
-    fine = select(schedule, max(num_steps, min(grid_steps, schedule.num_steps)), "trailing")
-    chosen = greedy(step_errors(denoise, fine, x_init, condition), num_steps + 1)
-    return Level(*(v[chosen] for v in fine))
+    """Levels [num_steps + 1] of `Optimised`, the last clean."""
+    found = Optimised(denoise, x_init, condition, grid_steps)(schedule, num_steps)
+    return Level(*(np.append(v, end) for v, end in zip(found, schedule.level(-1), strict=True)))

@@ -97,21 +97,25 @@ def intervals_of_two(
     seed: int = 0,
     level: float = 0.95,
     bounds: tuple[float, float] = (-np.inf, np.inf),
+    matched: bool = False,
 ) -> list[Estimate]:
     """Intervals of statistics of two sets that repeated pictures would distort (distances, neighbours).
 
     Random halves of the people, each person once: the spread of a half drawn without replacement is
     (2/n - 1/n) = 1/n, that of the whole. The bias of a half is not, so the interval is centred on the
-    estimate, and cut at the bounds of the statistic.
+    estimate, and cut at the bounds of the statistic. matched: row i of both sets belongs to one person,
+    and both halves hold the same people.
     """
     groups, other_groups = groups_of(people), groups_of(other_people)
     values = np.asarray(statistics(np.arange(len(people)), np.arange(len(other_people))), float)
     if replicates == 0 or min(len(groups), len(other_groups)) < 4:
         return [Estimate(float(v), np.nan, np.nan) for v in values]
     generator = np.random.default_rng(seed)
-    draws = np.array(
-        [statistics(half_sample(groups, generator), half_sample(other_groups, generator)) for _ in range(replicates)]
-    )
+    drawn = []
+    for _ in range(replicates):
+        rows = half_sample(groups, generator)
+        drawn.append(statistics(rows, rows if matched else half_sample(other_groups, generator)))
+    draws = np.array(drawn)
     found = []
     for value, column in zip(values, draws.T, strict=True):
         estimate = _percentiles(float(value), column, level, float(value - column.mean()))

@@ -18,7 +18,7 @@ from brain_diffusion_jax.evaluation.precision_recall import Manifold, scores_of_
 from brain_diffusion_jax.evaluation.ssim import mean_of_pairs
 
 Numbers = dict[str, dict[str, Any]]
-# Above this many dimensions one Frechet distance takes seconds, so fewer resamples are drawn.
+# Where pictures and dimensions both are more, one Frechet distance takes seconds: fewer resamples are drawn.
 _WIDE, _WIDE_REPLICATES = 512, 20
 # Neighbours and kernels of all pairs: their spread is known well enough after this many.
 _PAIRED_REPLICATES = 40
@@ -30,7 +30,7 @@ def distances(
     """Frechet and kernel distance, named after the extractor."""
     require_same(real, generated)
     x, y = generated.values.astype(np.float64), real.values.astype(np.float64)
-    wide = min(replicates, _WIDE_REPLICATES) if x.shape[1] > _WIDE else replicates
+    wide = min(replicates, _WIDE_REPLICATES) if min(*x.shape, len(y)) > _WIDE else replicates
     fd = intervals_of_two(lambda a, b: [frechet_distance(x[a], y[b])], people, real_people, replicates=wide, seed=seed)[
         0
     ]
@@ -77,7 +77,7 @@ def real_floor(features: Features, people: Sequence[str], seed: int, repeats: in
     """
     values = features.values.astype(np.float64)
     found: dict[str, list[float]] = {f"FD[{features.name}]": [], f"KID[{features.name}]": []}
-    for repeat in range(repeats if values.shape[1] <= _WIDE else 3):
+    for repeat in range(repeats if min(values.shape) <= _WIDE else 3):
         first, second = split_halves(people, seed + repeat)
         if min(len(first), len(second)) < 2:
             return {}

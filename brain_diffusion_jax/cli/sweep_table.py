@@ -1,0 +1,220 @@
+"""The table of a sweep: settings, network calls, and what a regressor or real held-out people say of each cell."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from brain_diffusion_jax.errors import InputError
+
+Row = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--age-model", help="run folder of a regressor: adds its age errors to the table")
+    parser.add_argument(
+        "--people",
+        metavar="SPLIT",
+        help="ask for the conditions of these held-out people's pictures, and compare with the pictures (e.g. test); "
+        "needs --age-model, whose features give the Frechet distance",
+    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME=V1,V2", help="of them, e.g. slice=36,46,56")
+    parser.add_argument("--data", help="shards of the people (default: those of the run)")
+    parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals (0: none)")
+    parser.add_argument(
+        "--reference",
+        metavar="SAMPLER:STEPS",
+        help="with --people, a cell to compare the others with, e.g. ddpm:1000; the column meets says which are "
+        "within its intervals",
+    )
+
+
+def people(arguments: argparse.Namespace, model: Any) -> Any:
+    """The PictureSet of --people, or None; its conditions as a person would write them (float32 rounded off)."""
+    if not arguments.people:
+        for name in ("only", "reference"):
+            if getattr(arguments, name):
+                raise InputError("command line", f"--{name}", "without --people", "--people SPLIT")
+        return None
+    from brain_diffusion_jax.cli.study import read_real
+    from brain_diffusion_jax.contract import Contract, require_same
+    from brain_diffusion_jax.evaluation.picture_sets import PictureSet, check
+
+    if arguments.set or arguments.conditions or arguments.each != 1:
+        raise InputError("command line", "--people", "beside --set, --conditions or --each", "one of them")
+    if not arguments.age_model:
+        raise InputError("command line", "--people", "no --age-model", "a regressor that reads the pictures")
+    shards = arguments.data or model.config.data.shards
+    if not shards:
+        raise InputError("command line", "--data", "nothing", "the folder of shards with the people")
+    contract = Contract.load(shards)
+    if model.contract is not None:
+        require_same(model.contract, contract, f"{arguments.run} against {shards}")
+    splits = read_real(shards, contract)
+    if arguments.people not in splits:
+        raise InputError(shards, "--people", arguments.people, f"one of {', '.join(splits)}")
+    found = splits[arguments.people]
+    tidy = [{k: v if isinstance(v, str) else round(float(v), 4) for k, v in c.items()} for c in found.conditions]
+    found = PictureSet(found.images, tidy, found.people)
+    if not found.has("age"):
+        raise InputError(shards, "age", "not known of every picture", "people whose age is known")
+    chosen = found[_rows(arguments.only, found, model.schema)]
+    return check(chosen, f"--only {' '.join(arguments.only)}")
+
+
+def _rows(only: Sequence[str], found: Any, schema: Any) -> Any:
+    """Rows whose covariates have one of the values of --only."""
+    import numpy as np
+
+    from brain_diffusion_jax.cli.conditions import parse_set
+
+    wanted = schema.decode(schema.encode(parse_set(only)))
+
+    def same(a: Any, b: Any) -> bool:
+        return a == b if isinstance(a, str) or isinstance(b, str) else abs(float(a) - float(b)) < 1e-3
+
+    def fits(condition: Any) -> bool:
+        return any(all(same(condition.get(k), v) for k, v in w.items()) for w in wanted)
+
+    return np.flatnonzero([fits(c) for c in found.conditions]) if only else np.arange(len(found))
+
+
+def reference_of(arguments: argparse.Namespace, cells: Sequence[Any]) -> Any:
+    """The Cell of --reference, otherwise as the first one; None without."""
+    from dataclasses import replace
+
+    if not arguments.reference:
+        return None
+    sampler, _, steps = arguments.reference.partition(":")
+    if not steps.isdigit():
+        raise InputError("command line", "--reference", arguments.reference, "SAMPLER:STEPS, e.g. ddpm:1000")
+    return replace(cells[0], sampler=sampler, num_steps=int(steps), spacing="trailing", sampler_knobs=())
+
+
+def rows(
+    cells: Sequence[Any], folders: Any, schedule: Any, real: Any, reference: Any, arguments: argparse.Namespace
+) -> list[Row]:
+    """One row a cell: its settings, network calls, mean intensity, and what was asked to judge it.
+
+    real: of `people`, or None. reference: one of the cells, or None.
+    """
+    from brain_diffusion_jax.data.sample_folder import read_pictures
+    from brain_diffusion_jax.diffusion import plan
+
+    contract = next(iter(folders.values())).contract
+    judge: Callable[..., Row]
+    if real is not None:
+        judge = _beside_people(arguments, contract, real, reference and folders[reference].path)
+    else:
+        judge = _ages(arguments.age_model) if arguments.age_model else lambda pictures, manifest: {}
+    found = []
+    for cell in cells:
+        pictures, manifest = read_pictures(folders[cell].path)
+        row: Row = {
+            "cell": cell.key(),
+            "sampler": cell.sampler,
+            "num_steps": cell.num_steps,
+            "network_calls": plan.network_calls(cell, schedule),
+            "spacing": cell.spacing,
+            "guidance": cell.guidance,
+            "guidance_scale": cell.guidance_scale,
+            "seed": cell.seed,
+            **dict((*cell.sampler_knobs, *cell.guidance_knobs)),
+            "pictures": len(pictures),
+            "mean": round(float(pictures.mean()), 5),
+            "std": round(float(pictures.std()), 5),
+        }
+        found.append(row | judge(pictures, manifest))
+    return found
+
+
+def _beside_people(arguments: argparse.Namespace, contract: Any, real: Any, reference: Path | None) -> Callable:
+    """(pictures, manifest) -> columns of `evaluation.matched_sets`, each with its interval."""
+    from brain_diffusion_jax import config
+    from brain_diffusion_jax.cli.study import regressors
+    from brain_diffusion_jax.data.sample_folder import read_pictures
+    from brain_diffusion_jax.evaluation import anatomy, matched_sets
+
+    extractors, age_fn, _ = regressors(arguments, contract)
+    spec = config.load_config(arguments.run).study.dark_fraction
+    dark = anatomy.dark_fraction(spec, contract, real.images)
+    judge = matched_sets.Judge(real, extractors[0], age_fn, dark, arguments.bootstrap)
+    compared = None if reference is None else judge.read(read_pictures(reference)[0])
+    limits = None if compared is None else judge.numbers(compared)
+    decisive = (f"FD[{extractors[0].name}]", "age mae")
+
+    def columns(pictures: Any, manifest: Any) -> Row:
+        found = judge.read(pictures)
+        numbers = judge.numbers(found)
+        row: Row = {}
+        if compared is not None and limits is not None:
+            row["meets"] = matched_sets.meets(numbers, limits, decisive)
+            numbers |= judge.differences(found, compared)
+        for name, item in numbers.items():
+            row |= {name: item["value"], f"{name} low": item["low"], f"{name} high": item["high"]}
+        return row
+
+    return columns
+
+
+def _ages(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:
+    """(pictures, manifest) -> columns of age errors by the regressor in `run`."""
+    import numpy as np
+
+    from brain_diffusion_jax import api
+    from brain_diffusion_jax.evaluation import age
+
+    model = api.load(run)
+    if not isinstance(model, api.AgeModel):
+        raise InputError(run, "kind", model.kind, "age")
+
+    def judge(pictures: Any, manifest: list[dict[str, str]]) -> Row:
+        asked = np.array([float(row.get(model.config.age_model.target) or "nan") for row in manifest])
+        known = np.isfinite(asked)
+        if known.sum() < 2:
+            return {}
+        found = model.predict(pictures[known])
+        numbers = {"age_mae": age.mean_absolute_error, "age_rmse": age.root_mean_squared_error, "age_r": age.pearson}
+        return {name: round(float(measure(asked[known], found)), 4) for name, measure in numbers.items()}
+
+    return judge
+
+
+def write(path: Path, found: Sequence[Row]) -> None:
+    """The rows as CSV."""
+    import csv
+
+    columns = list(dict.fromkeys(k for row in found for k in row))
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    part.replace(path)
+
+
+# Shown of a comparison with people; the CSV has everything.
+_SHOWN = ("FD[", "age mae", "age bias", "dark fraction error", "meets")
+
+
+def text(found: Sequence[Row]) -> str:
+    """The rows for a terminal: settings that differ, and numbers as "value [low, high]"."""
+    names = [c for c in dict.fromkeys(k for row in found for k in row) if c != "cell"]
+    compared = any(f"{name} low" in names for name in names)
+    if compared:
+        varied = [n for n in names[: names.index("mean")] if len({row.get(n) for row in found}) > 1]
+        numbers = [n for n in names[names.index("std") + 1 :] if n.startswith(_SHOWN)]
+        names = varied + [n for n in numbers if not n.endswith((" low", " high"))]
+    lines = [names, *([_word(row, name) for name in names] for row in found)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    return "\n".join("  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _word(row: Row, name: str) -> str:
+    value = row.get(name, "")
+    if f"{name} low" not in row or value is None:
+        return str(value)
+    low, high = row[f"{name} low"], row[f"{name} high"]
+    return f"{value:.3g}" if low is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
