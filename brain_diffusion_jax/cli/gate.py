@@ -2,12 +2,17 @@
 
   brain-diffusion sample runs/tumor --set class=glioma_tumor --count 200 --out pictures/glioma
   brain-diffusion gate pictures/glioma --classifier runs/tumor-class --shards shards/tumor --out gate/glioma
+  brain-diffusion gate --self-test --classifier runs/tumor-class --shards shards/tumor --out gate/power
 
 The source is a folder written by `brain-diffusion sample`, or a run folder, which then draws --per-class
 pictures of each class. Limits come from the shards' validation pictures against its training pictures (which the
 generator and the classifier saw), at --rate false alarms; the test pictures check that rate.
 Written: verdicts.csv (every picture with its reasons), accepted.png and rejected.png, gate.json (limits
 and the measures before and after the gate).
+
+--self-test says what the gate finds on your pictures: held-out real ones are spoiled on purpose (blur, noise, wrong
+class, copies ...), and the rejected share of each kind is printed and written to gate.json, over random
+partitions of the validation and test pictures into those that set the limits and those that are judged.
 """
 
 from __future__ import annotations
@@ -18,7 +23,9 @@ from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="folder of generated pictures with a manifest, or a run folder")
+    parser.add_argument(
+        "source", type=Path, nargs="?", help="folder of generated pictures with a manifest, or a run folder"
+    )
     parser.add_argument("--classifier", type=Path, required=True, help="run folder of train-class")
     parser.add_argument("--shards", type=Path, required=True, help="real pictures, as the generator was trained on")
     parser.add_argument("--out", type=Path, required=True, help="folder to write (new or empty)")
@@ -26,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=100, help="pictures of a batch judged as a whole")
     parser.add_argument("--per-class", type=int, default=50, help="pictures to draw of each class from a run")
     parser.add_argument("--guidance", type=float, help="guidance scale of a run (default: its config)")
+    parser.add_argument("--self-test", action="store_true", help="spoil real pictures and count what is rejected")
+    parser.add_argument("--partitions", type=int, default=10, help="partitions of the self-test (default 10)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -43,12 +52,17 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(out, "--out", "something already there", "a new or empty folder")
+    if (arguments.source is None) != arguments.self_test:
+        found = "both" if arguments.self_test else "neither"
+        raise InputError("command line", "source, --self-test", found, "one of them")
     judge = load_classifier(arguments.classifier)
     contract = Contract.load(arguments.shards)
     if tuple(contract.image_size) != judge.image_size:
         raise InputError(arguments.shards, "image_size", contract.image_size, f"{judge.image_size}, as the classifier")
     name = contract.schema.names[judge.column] if judge.column < len(contract.schema.names) else ""
     real = {split: real_pictures(arguments.shards, split, judge) for split in ("train", "validation", "test")}
+    if arguments.self_test:
+        return _self_test(arguments, judge, real)
     images, words = _generated(arguments, name, judge.words)
     unknown = sorted(set(words) - set(judge.words))
     if unknown:
@@ -106,6 +120,30 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"real held-out pictures rejected: {found:.1f} % (stated: {100 * control.rate:g} %)")
     print(class_measures.table({k: v for k, v in rows.items() if v is not None}))
     print(f"{out}: verdicts.csv, accepted.png, rejected.png, gate.json")
+    return 0
+
+
+def _self_test(arguments: argparse.Namespace, judge: Any, real: dict[str, Any]) -> int:
+    import json
+
+    import numpy as np
+
+    from brain_diffusion_jax.evaluation import gate, gate_power
+    from brain_diffusion_jax.training.checkpoints import write_json
+
+    held = gate.Pictures(*(np.concatenate([a, b]) for a, b in zip(real["validation"], real["test"], strict=True)))
+    options: dict[str, Any] = {"false_alarm_rate": arguments.rate, "seed": arguments.seed}
+    control = gate.Gate(judge.features, judge.probabilities, real["train"], held, draws=2, **options)
+    found = gate_power.power(control, real["train"], held, partitions=arguments.partitions, seed=arguments.seed)
+    summary = {
+        "classifier": judge.name,
+        "false_alarm_rate": arguments.rate,
+        "partitions": arguments.partitions,
+        "self_test": found,
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.out / "gate.json", summary)
+    print(json.dumps(summary) if arguments.json else gate_power.table(found, arguments.rate))
     return 0
 
 

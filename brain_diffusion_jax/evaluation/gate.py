@@ -4,10 +4,12 @@ Real pictures stand on three sides: `reference` (what the generator and classifi
 `calibration` (held out, sets the limits) and anything judged later. For each picture, scores that grow
 with one kind of fault are compared with one-sided limits:
 
-    far        distance in feature space to the nearest real pictures of the asked class (low quality)
-    copy       nearness to a training picture in pixels (memorised)
-    class      odds of another class, by a classifier trained on real pictures and by nearest neighbours
-    texture    distance of band energies from those of real pictures;  noise, blur: one side each
+    far          distance in feature space to the nearest real pictures of the asked class (low quality)
+    copy         nearness to a training picture in pixels (memorised)
+    class        odds of another class, by the classifier, nearest neighbours and shapes (`shapes.Shapes`),
+                 weighted as the calibration pictures' own classes are told best
+    texture      distance of `texture.texture` from that of real pictures
+    noise, blur  odds of the flaw, by detectors that learned it on real pictures (`flaws.Detectors`)
 
 The limits cut tails of the calibration pictures, in the proportions of TAIL_SHARES, as large as the stated
 false-alarm rate allows for the share of calibration pictures beyond ANY limit. Batches are controlled by
@@ -17,7 +19,7 @@ Frechet distance (upper limit) and Inception-style score (lower limit) from real
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +28,8 @@ from jaxtyping import Float, Int
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation import frechet, memorisation
 from brain_diffusion_jax.evaluation.class_measures import check_probabilities, inception_style_score
+from brain_diffusion_jax.evaluation.flaws import Detectors
+from brain_diffusion_jax.evaluation.shapes import Shapes, nearness, stack
 from brain_diffusion_jax.evaluation.texture import texture
 
 FeaturesFn = Callable[[np.ndarray], np.ndarray]  # unit pictures [n, r, c, 1] -> [n, d]
@@ -35,14 +39,14 @@ SAYS = {
     "copy": "memorised: a training picture",
     "class": "not recognised as the class asked for",
     "texture": "texture unlike real pictures",
-    "noise": "noise where real pictures are quiet",
+    "noise": "noisier than real pictures",
     "blur": "blurred",
 }
 # Classes overlap in real pictures, copies and noise do not: most of the rate is spent where it buys most.
-TAIL_SHARES = {"class": 4}
+TAIL_SHARES = {"class": 10}
+SOURCES = ("classifier", "neighbours", *Shapes.SOURCES)
 _NEIGHBOURS = 3
 _CANDIDATES = 8
-_NEIGHBOUR_WEIGHT = 8.0  # a class twice as near counts as odds of 250 to 1
 _MIN_PER_CLASS = 20  # calibration pictures of a class before it gets a scale of its own
 
 
@@ -55,13 +59,18 @@ class Pictures(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """Pictures as the gate sees them."""
+    """Pictures as the gate sees them: n rows each. nearest: `copy_distance` to the reference pictures."""
 
     labels: np.ndarray
-    pixels: np.ndarray = field(repr=False)
     features: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     texture: np.ndarray = field(repr=False)
+    shapes: np.ndarray = field(repr=False)
+    nearest: np.ndarray = field(repr=False)
+
+    def rows(self, chosen: np.ndarray) -> Seen:
+        """Some of the pictures."""
+        return Seen(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
 
 class Verdicts(NamedTuple):
@@ -152,100 +161,107 @@ class Gate:
         self.rate = false_alarm_rate
         self._features_fn, self._probabilities_fn = features_fn, probabilities_fn
         _check(reference, "reference")
-        self.reference = self.see(reference)
-        centre, spread = self.reference.features.mean(0), self.reference.features.std(0)
+        images, self._labels = np.asarray(reference.images, np.float32), np.asarray(reference.labels, int)
+        self._pixels = images[..., 0]
+        self._features = frechet.check_features(features_fn(images))
+        centre, spread = self._features.mean(0), self._features.std(0)
         self._scale = (centre, np.where(spread > 1e-6 * max(float(spread.max()), 1e-12), spread, 1.0))
-        self._standard_reference = self._standard(self.reference.features)
-        self._texture_mean = self.reference.texture.mean(0)
-        cov = np.cov(self.reference.texture, rowvar=False) + 1e-4 * np.eye(self.reference.texture.shape[1])
-        self._texture_whitening = np.linalg.cholesky(np.linalg.inv(cov))
-        held = self.see(calibration)
-        self._class_scale = self._learn_class_scale(held)
-        scores = self.scores(held)
-        self.tail, self.limits = joint_limits(scores, false_alarm_rate)
-        self.batch_size = min(batch_size, len(held.labels) // 2, len(self.reference.labels) // 2)
-        self.frechet_limit, self.score_limit = self._batch_limits(held, draws, seed)
+        self._standard_features = self._standard(self._features)
+        classes = check_probabilities(probabilities_fn(images[:1])).shape[1]
+        self._shapes = Shapes(self._pixels, self._labels, classes, seed)
+        self._detectors = Detectors(self._pixels, texture(images), seed)
+        self._largest_batch, self._draws, self._seed = batch_size, draws, seed
+        self.calibrate(self.see(calibration))
+
+    def calibrate(self, held: Seen) -> None:
+        """Set the limits by held-out real pictures."""
+        self.class_weights = stack(self._evidence(held)[1], held.labels)
+        raw = self._raw_scores(held)
+        self._class_scale = self._learn_class_scale(raw["far"], held.labels)
+        self.tail, self.limits = joint_limits(self._scaled(raw, held.labels), self.rate)
+        self.batch_size = min(self._largest_batch, len(held.labels) // 2, len(self._labels) // 2)
+        self.frechet_limit, self.score_limit = self._batch_limits(held)
 
     def see(self, pictures: Pictures) -> Seen:
-        """Features, probabilities and texture of pictures."""
+        """All that scores are made of."""
         _check(pictures, "pictures")
         images = np.asarray(pictures.images, np.float32)
         return Seen(
             np.asarray(pictures.labels, int),
-            images[..., 0],
             frechet.check_features(self._features_fn(images)),
             check_probabilities(self._probabilities_fn(images)),
-            texture(images).rows,
+            texture(images),
+            self._shapes(images[..., 0]),
+            copy_distance(images[..., 0], self._pixels),
         )
 
     def _standard(self, features: np.ndarray) -> np.ndarray:
         return (features - self._scale[0]) / self._scale[1]
 
+    def _evidence(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+        """(distances [n, classes], evidence for each class [n, classes, sources]: SOURCES, in that order)."""
+        count = seen.probabilities.shape[1]
+        far = class_distances(self._standard(seen.features), self._standard_features, self._labels, count)
+        ours = np.stack([np.log(seen.probabilities), nearness(far)], axis=2)
+        return far, np.concatenate([ours, seen.shapes], axis=2)
+
     def _raw_scores(self, seen: Seen) -> dict[str, np.ndarray]:
-        reference = self.reference
         rows, asked = np.arange(len(seen.labels)), seen.labels
-        classes = seen.probabilities.shape[1]
-        known = np.unique(reference.labels)
+        known = np.unique(self._labels)
         if not np.isin(asked, known).all():
             found = sorted(set(np.unique(asked)) - set(known))
             raise InputError("gate", "class", f"no real picture of class {found}", "real pictures of every class asked")
-        far = class_distances(self._standard(seen.features), self._standard_reference, reference.labels, classes)
-        elsewhere, others = far.copy(), seen.probabilities.copy()
-        elsewhere[rows, asked], others[rows, asked] = np.inf, 1e-12
-        mine = far[rows, asked] + 1e-9
-        odds = np.log(others.max(1)) - np.log(seen.probabilities[rows, asked])
-        nearer = np.log(mine) - np.log(elsewhere.min(1))
-        nearest = copy_distance(seen.pixels, reference.pixels)
-        odd = np.linalg.norm((seen.texture - self._texture_mean) @ self._texture_whitening, axis=1)
+        far, evidence = self._evidence(seen)
+        weighted = evidence @ self.class_weights
+        others = weighted.copy()
+        others[rows, asked] = -np.inf
         return {
-            "far": np.log(mine),
-            "copy": -np.log(nearest + 1e-4),
-            "class": odds + _NEIGHBOUR_WEIGHT * np.where(np.isfinite(nearer), nearer, 0.0),
-            "texture": odd,
-            "noise": seen.texture[:, -2],
-            "blur": -seen.texture[:, -1],
+            "far": np.log(far[rows, asked] + 1e-9),
+            "copy": -np.log(seen.nearest + 1e-4),
+            "class": others.max(1) - weighted[rows, asked],
+            "texture": self._detectors.oddness(seen.texture),
+            **self._detectors(seen.texture),
         }
 
-    def _learn_class_scale(self, held: Seen) -> dict[int, tuple[float, float]]:
+    def _learn_class_scale(self, far: np.ndarray, labels: np.ndarray) -> dict[int, tuple[float, float]]:
         """Centre and spread of `far` by class: rare classes lie sparser, which is no fault."""
-        far = self._raw_scores(held)["far"]
-        whole = float(np.median(far)), float(far.std() + 1e-9)
         found = {}
-        for word in np.unique(self.reference.labels):
-            mine = far[held.labels == word]
-            found[int(word)] = (
-                (float(np.median(mine)), float(mine.std() + 1e-9)) if len(mine) >= _MIN_PER_CLASS else whole
-            )
+        for word in np.unique(self._labels):
+            mine = far[labels == word]
+            mine = mine if len(mine) >= _MIN_PER_CLASS else far
+            found[int(word)] = (float(np.median(mine)), float(mine.std() + 1e-9))
         return found
+
+    def _scaled(self, raw: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
+        scale = np.array([self._class_scale[int(word)] for word in labels])
+        return {**raw, "far": (raw["far"] - scale[:, 0]) / scale[:, 1]}
 
     def scores(self, seen: Seen) -> dict[str, np.ndarray]:
         """Fault -> [n]; larger is worse."""
-        scores = self._raw_scores(seen)
-        scale = np.array([self._class_scale[int(word)] for word in seen.labels])
-        scores["far"] = (scores["far"] - scale[:, 0]) / scale[:, 1]
-        return scores
+        return self._scaled(self._raw_scores(seen), seen.labels)
 
     def judge(self, pictures: Pictures) -> Verdicts:
         """Accept or reject each picture, with reasons."""
-        scores = self.scores(self.see(pictures))
+        return self.judge_seen(self.see(pictures))
+
+    def judge_seen(self, seen: Seen) -> Verdicts:
+        """`judge` of what `see` found."""
+        scores = self.scores(seen)
         excess = np.stack([(scores[name] - limit) for name, limit in self.limits.items()], axis=1)
         names = list(self.limits)
         reasons = [[names[j] for j in np.argsort(-row) if row[j] > 0] for row in excess]
         return Verdicts(np.asarray((excess <= 0).all(1)), reasons, scores, excess.max(1))
 
-    def _draw(self, seen: Seen, size: int, rng: np.random.Generator) -> np.ndarray:
-        return rng.permutation(len(seen.labels))[:size]
-
-    def _batch_limits(self, held: Seen, draws: int, seed: int) -> tuple[float, float]:
-        rng = np.random.default_rng(seed)
+    def _batch_limits(self, held: Seen) -> tuple[float, float]:
+        rng = np.random.default_rng(self._seed)
         distances, found = [], []
-        for _ in range(draws):
-            rows = self._draw(held, self.batch_size, rng)
-            others = self._draw(self.reference, self.batch_size, rng)
-            distances.append(frechet.frechet_distance(held.features[rows], self.reference.features[others]))
+        for _ in range(self._draws):
+            rows = rng.permutation(len(held.labels))[: self.batch_size]
+            others = rng.permutation(len(self._labels))[: self.batch_size]
+            distances.append(frechet.frechet_distance(held.features[rows], self._features[others]))
             found.append(inception_style_score(held.probabilities[rows]))
         # Draws from a finite set overlap and so vary less than new batches will (finite population).
-        share = self.batch_size / min(len(held.labels), len(self.reference.labels))
+        share = self.batch_size / min(len(held.labels), len(self._labels))
         wider = 1 / np.sqrt(1 - share)
 
         def limit(values: list[float], quantile: float) -> float:
@@ -259,11 +275,10 @@ class Gate:
         if len(pictures.labels) < self.batch_size:
             raise InputError("gate", "batch", f"{len(pictures.labels)} pictures", f"at least {self.batch_size}")
         rng = np.random.default_rng(seed)
-        rows = rng.permutation(len(pictures.labels))[: self.batch_size]
-        seen = self.see(Pictures(pictures.images[rows], np.asarray(pictures.labels)[rows]))
-        others = self._draw(self.reference, self.batch_size, rng)
-        distance = frechet.frechet_distance(seen.features, self.reference.features[others])
-        score = inception_style_score(seen.probabilities)
+        images = np.asarray(pictures.images, np.float32)[rng.permutation(len(pictures.labels))[: self.batch_size]]
+        others = rng.permutation(len(self._labels))[: self.batch_size]
+        distance = frechet.frechet_distance(frechet.check_features(self._features_fn(images)), self._features[others])
+        score = inception_style_score(self._probabilities_fn(images))
         good = bool(distance <= self.frechet_limit and score >= self.score_limit)
         return BatchVerdict(good, distance, score, self.frechet_limit, self.score_limit)
 
@@ -273,7 +288,8 @@ class Gate:
             "false_alarm_rate": self.rate,
             "tail": self.tail,
             "limits": self.limits,
-            "reference_pictures": len(self.reference.labels),
+            "class_weights": dict(zip(SOURCES, self.class_weights.tolist(), strict=True)),
+            "reference_pictures": len(self._labels),
             "batch_size": self.batch_size,
             "frechet_limit": self.frechet_limit,
             "score_limit": self.score_limit,
@@ -281,15 +297,16 @@ class Gate:
 
 
 def joint_limits(scores: dict[str, np.ndarray], rate: float) -> tuple[float, dict[str, float]]:
-    """(largest tail, limits): tails of real pictures by TAIL_SHARES, all together at most `rate` of them.
+    """(largest tail, limits): tails of real pictures by TAIL_SHARES, all together at most `rate` of new ones.
 
-    Conservative for finite samples: at most floor(rate (n + 1)) - 1 of the n pictures lie beyond a limit.
+    The limits are themselves pictures' scores. A new picture lies beyond the k-th largest of n with probability
+    k/(n + 1), so the pictures on the limits count as beyond them: at most floor(rate (n + 1)) in all.
     """
     names = list(scores)
     values = np.stack([scores[name] for name in names])
     shares = np.array([TAIL_SHARES.get(name, 1) for name in names])
     count = values.shape[1]
-    allowed = max(int(np.floor(rate * (count + 1))) - 1, 0)
+    allowed = int(np.floor(rate * (count + 1)))
     ordered = np.sort(values, axis=1)
 
     def limits_at(k: int) -> np.ndarray:
@@ -298,7 +315,7 @@ def joint_limits(scores: dict[str, np.ndarray], rate: float) -> tuple[float, dic
 
     beyond = 0
     for k in range(1, allowed + 1):  # the union grows with k
-        if int((values > limits_at(k)[:, None]).any(0).sum()) > allowed:
+        if int((values >= limits_at(k)[:, None]).any(0).sum()) > allowed:
             break
         beyond = k
     return beyond / count, dict(zip(names, limits_at(beyond).tolist(), strict=True))

@@ -20,10 +20,12 @@ from brain_diffusion_jax.models.backbones.inception_resnet_v2 import InceptionRe
 from brain_diffusion_jax.models.backbones.resnet50 import ResNet50
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.backbones.vgg16 import VGG16
+from brain_diffusion_jax.models.residual_cnn import ResidualCnn
 from brain_diffusion_jax.models.small_cnn import SmallCnn
 
 BACKBONES: dict[str, type[Trunk]] = {
     "small_cnn": SmallCnn,
+    "residual_cnn": ResidualCnn,
     "vgg16": VGG16,
     "resnet50": ResNet50,
     "densenet169": DenseNet169,

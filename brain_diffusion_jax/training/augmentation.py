@@ -1,7 +1,8 @@
-"""Random changes of pictures that change nobody's age, drawn inside the jitted step."""
+"""Random changes of pictures that change neither age nor class, drawn inside the jitted step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -19,7 +20,7 @@ class Augmentation:
 
     rotation: degrees. shift: share of the shorter side. scale: of the logarithm, each axis its own.
     gain, gamma: of the logarithm, of the brightness and of the exponent. noise: of unit intensity.
-    mirror: probability of a left-right flip.
+    mirror: probability of a left-right flip. shear: of the slope of upright lines.
     """
 
     rotation: float = 4.0
@@ -29,22 +30,24 @@ class Augmentation:
     gamma: float = 0.08
     noise: float = 0.01
     mirror: float = 0.5
+    shear: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value < 0 or (name == "mirror" and value > 1):
-                raise InputError("config", f"age_model.augmentation.{name}", value, "0 or more (mirror: at most 1)")
+                raise InputError("config", f"augmentation.{name}", value, "0 or more (mirror: at most 1)")
 
     @property
     def moves(self) -> bool:
-        return bool(self.rotation or self.shift or self.scale or self.mirror)
+        return bool(self.rotation or self.shift or self.scale or self.mirror or self.shear)
 
 
 def augment(image: Float[Array, "rows cols c"], key: Key, how: Augmentation) -> Float[Array, "rows cols c"]:
     """One picture in [0, 1], moved and re-toned at random; 0 outside the picture, still in [0, 1]."""
     keys = jax.random.split(key, 7)
+    shear_key = jax.random.fold_in(key, 7)  # apart from the others, whose draws stay as they were
     if how.moves:
-        image = _move(image, keys[:4], how)
+        image = _move(image, [*keys[:4], shear_key], how)
     image = image * jnp.exp(how.gain * jax.random.normal(keys[4]))
     image = jnp.maximum(image, 1e-6) ** jnp.exp(how.gamma * jax.random.normal(keys[5]))
     if how.noise:
@@ -52,15 +55,17 @@ def augment(image: Float[Array, "rows cols c"], key: Key, how: Augmentation) -> 
     return jnp.clip(image, 0.0, 1.0)
 
 
-def _move(image: Float[Array, "rows cols c"], keys: Key, how: Augmentation) -> Float[Array, "rows cols c"]:
+def _move(image: Float[Array, "rows cols c"], keys: Sequence[Key], how: Augmentation) -> Float[Array, "rows cols c"]:
     rows, cols = image.shape[:2]
     angle = jnp.deg2rad(how.rotation) * jax.random.normal(keys[0])
     zoom = jnp.exp(how.scale * jax.random.normal(keys[1], (2,)))
     shift = how.shift * min(rows, cols) * jax.random.normal(keys[2], (2,))
+    slope = how.shear * jax.random.normal(keys[4])
     flip = jnp.where(jax.random.bernoulli(keys[3], how.mirror), -1.0, 1.0)
     centre = (rows - 1) / 2, (cols - 1) / 2
     y, x = jnp.mgrid[:rows, :cols]
     y, x = y - centre[0], (x - centre[1]) * flip
+    x = x + slope * y
     source_y = (jnp.cos(angle) * y - jnp.sin(angle) * x) * zoom[0] + centre[0] + shift[0]
     source_x = (jnp.sin(angle) * y + jnp.cos(angle) * x) * zoom[1] + centre[1] + shift[1]
     planes = [map_coordinates(image[..., c], [source_y, source_x], order=1) for c in range(image.shape[-1])]

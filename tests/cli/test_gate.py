@@ -108,6 +108,17 @@ def test_folder_is_sorted_with_reasons_and_measures(setting, classifier, tmp_pat
     assert json.loads((tmp_path / "out" / "gate.json").read_text())["accepted"] == int((~rejected).sum())
 
 
+def test_self_test_says_what_is_found_on_these_pictures(setting, classifier, tmp_path, capsys):
+    command = ["gate", "--self-test", *arguments(setting, tmp_path / "out")[2:], "--partitions", "2"]
+    assert main(command) == 0
+    assert "| wrong class | 100.0 %" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "gate.json").read_text())["self_test"]
+    assert found["blur, sigma 1.5 pixels"]["rejected"] >= 0.95 <= found["copies"]["rejected"]
+    assert found["real, held out"]["rejected"] <= 0.1
+    assert main([*command[:-2], "--out", str(tmp_path / "other"), str(setting / "made")]) == 2
+    assert "one of them" in capsys.readouterr().err
+
+
 def test_unknown_class_full_folder_and_missing_manifest_are_refused(setting, classifier, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("keep")

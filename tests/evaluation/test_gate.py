@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation import class_measures, gate, texture
+from brain_diffusion_jax.evaluation import class_measures, flaws, gate, gate_power, shapes, texture
 from brain_diffusion_jax.evaluation.condition_fidelity import block_means, ridge_probe
 from brain_diffusion_jax.evaluation.gate import Gate, Pictures
 
@@ -168,10 +168,66 @@ def test_measures_use_equal_numbers_and_know_the_classes():
     assert "| set |" in class_measures.table({"x": row, "y": far})
 
 
-def test_texture_tells_blur_from_noise_whatever_the_brightness():
-    pictures = make(20, 0)
-    usual = texture.texture(pictures.images)
-    dim = texture.texture(pictures.images * 0.6)
-    np.testing.assert_allclose(usual.energies, dim.energies, atol=0.01)
-    assert (texture.texture(blur(pictures).images).edge < usual.edge).all()
-    assert (texture.texture(noise(pictures).images).quiet > usual.quiet).all()
+def test_detectors_tell_slight_flaws_in_pictures_of_differing_sharpness():
+    rng = np.random.default_rng(0)
+
+    def real(count):
+        images = make(count, int(rng.integers(1000))).images[..., 0].astype(float)
+        soft = np.stack(
+            [ndimage.gaussian_filter(x, s) for x, s in zip(images, rng.uniform(0, 0.5, count), strict=True)]
+        )
+        return np.clip(soft + rng.uniform(0, 0.01, (count, 1, 1)) * rng.standard_normal(soft.shape), 0, 1)
+
+    known, held, fresh = real(300), real(200), real(200)
+    found = flaws.Detectors(known, texture.texture(known))
+    limits = {name: np.quantile(scores, 0.98) for name, scores in found(texture.texture(held)).items()}
+    assert set(limits) == set(flaws.FLAWS) == {"blur", "noise"}
+    for name, strength in (("blur", 0.8), ("noise", 0.03)):
+        spoiled = flaws.FLAWS[name].apply(fresh, np.full(200, strength), rng)
+        scores = found(texture.texture(spoiled))
+        assert (scores[name] > limits[name]).mean() > 0.95
+        other = {"blur": "noise", "noise": "blur"}[name]
+        assert (scores[other] > limits[other]).mean() < 0.05
+    odd = found.oddness(texture.texture(np.where(rng.random(fresh.shape) < 0.02, 1.0, fresh)))  # a flaw nobody taught
+    assert np.median(odd) > np.quantile(found.oddness(texture.texture(held)), 0.98)
+
+
+def test_texture_is_of_the_picture_as_stored_with_8_bits():
+    images = make(6, 1).images
+    rows = texture.texture(images)
+    assert rows.shape[0] == 6
+    np.testing.assert_array_equal(rows, texture.texture(np.rint(255 * images[..., 0]) / 255))
+
+
+def test_shapes_tell_classes_and_stacking_weighs_sources_by_what_they_know():
+    train, held = blur(make(200, 0)), blur(make(100, 1))  # without the grain, whose gradients hide the class
+    seen = shapes.Shapes(train.images[..., 0], train.labels, CLASSES + 1)(held.images[..., 0])
+    assert seen.shape == (100, CLASSES + 1, 2)
+    for source in (0, 1):
+        assert (seen[:, :CLASSES, source].argmax(1) == held.labels).mean() > 0.7
+    assert np.isfinite(seen).all()  # also for the class nobody showed
+    nonsense = np.random.default_rng(0).standard_normal((100, CLASSES + 1, 1))
+    weights = shapes.stack(np.concatenate([seen, nonsense], 2), held.labels)
+    assert weights.min() >= 0
+    assert weights[:2].max() > 10 * weights[2]
+
+
+def test_power_says_what_the_gate_finds_on_these_pictures(learned, readers):
+    limits = dict(learned.limits)
+    found = gate_power.power(learned, readers[2], make(400, 31), partitions=3, most=60)
+    assert found[gate_power.REAL]["rejected"] <= RATE + 0.04  # limits by 200 pictures vary by 2 %
+    assert found[gate_power.REAL]["pictures"] == 200
+    for name in (gate_power.WRONG, gate_power.COPIES, "blur, sigma 1.5 pixels", "noise, sigma 0.1"):
+        assert found[name]["rejected"] >= 0.95, name
+        low, high = found[name]["interval"]
+        assert low <= found[name]["rejected"] <= high <= 1
+    assert found[gate_power.WRONG]["reason"] == "class"
+    assert found[gate_power.COPIES]["reason"] == "copy"
+    assert "| wrong class |" in gate_power.table(found, RATE)
+    assert learned.limits == limits  # its own stay
+
+
+def test_wilson_interval_of_known_shares():
+    # Newcombe 1998, table I: 81 of 263, and none of 20.
+    np.testing.assert_allclose(gate_power.wilson(81, 263), (0.2553, 0.3662), atol=2e-4)
+    np.testing.assert_allclose(gate_power.wilson(0, 20), (0.0, 0.1611), atol=2e-4)
