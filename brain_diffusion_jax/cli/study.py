@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", help="pytorch-fid's weights file, for FD[inception-...]")
     parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
     parser.add_argument("--utility", type=int, default=0, metavar="SEEDS", help="train-on-synthetic test-on-real")
+    parser.add_argument("--utility-steps", type=int, default=400, help="training steps of each of its regressors")
     parser.add_argument("--out", help="folder to write (default: RUN/study)")
     parser.add_argument("--compare", nargs="+", metavar="RUN", help="put finished studies side by side")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
@@ -124,14 +125,12 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
         result.notes.append(f"A {model.kind} has no guidance: w=1 stands for its pictures as they come.")
         result.save(out)
     if arguments.utility and jax.process_index() == 0:
-        result.utility = utility_of(real, settings, out, arguments.utility, method)
+        result.utility = utility_of(real, settings, out, arguments.utility, arguments.utility_steps)
         result.save(out)
     return result, out
 
 
-def utility_of(
-    real: dict[str, Any], settings: Any, out: Path, seeds: int, method: dict[str, Any]
-) -> list[dict[str, Any]]:
+def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_steps: int) -> list[dict[str, Any]]:
     """Train-on-synthetic test-on-real with a small network, from the pictures the study left in `out`."""
     import json
 
@@ -155,7 +154,8 @@ def utility_of(
         for scale in settings.guidance_scales
     }
     trainer = utility.network_trainer(
-        lambda mean, spread: make_age_network(backbone="small_cnn", target_mean=mean, target_scale=spread)
+        lambda mean, spread: make_age_network(backbone="small_cnn", target_mean=mean, target_scale=spread),
+        num_steps=num_steps,
     )
     with tqdm(total=seeds * (2 + 2 * len(synthetic)), desc="utility", disable=None) as bar:
         found = utility.utility(

@@ -12,7 +12,6 @@ import numpy as np
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.evaluation import anatomy, measures, memorisation, sample_store, ssim
-from brain_diffusion_jax.evaluation.bootstrap import Estimate
 from brain_diffusion_jax.evaluation.condition_fidelity import (
     Agreement,
     agreement,
@@ -268,18 +267,19 @@ def measure_privacy(
         return search(item.pictures.unit, item.features[0].values if extractor is not None else None)
 
     held_out = look(sets[0])
+    limits = memorisation.limits_of(held_out)
     result.privacy = {"held_out": held_out.pixels.distance, "scales": {}}
     for item, row in zip(sets, result.rows, strict=True):
         if item.scale is None:
             continue
         found = look(item)
-        summary = memorisation.compare_to_held_out(found, held_out)
-        result.privacy["scales"][item.name] = summary
+        options: dict[str, Any] = {"replicates": settings.bootstrap, "seed": settings.seed}
+        numbers = memorisation.compare_to_held_out(found, held_out, item.pictures.people, **options)
+        row.numbers |= {f"privacy {name}": number for name, number in numbers.items()}
+        pairs = memorisation.copies(found, limits)
+        result.privacy["scales"][item.name] = {"copies": [row for row, _ in pairs], "pairs": pairs}
         row.pictures["distance to nearest training picture"] = found.pixels.distance.tolist()
         row.pictures["likeness to nearest training picture"] = found.likeness.tolist()
-        few = {name: summary[name] for name in summary if name not in ("copies", "pairs")}
-        for name, value in {**few, "copies": len(summary["copies"])}.items():
-            row.numbers[f"privacy {name}"] = Estimate(float(value), np.nan, np.nan).to_json()
 
 
 def save_report_pictures(

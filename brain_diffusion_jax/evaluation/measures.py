@@ -133,14 +133,13 @@ def categorical(
 ) -> Numbers:
     """Accuracy, with the rate of the commonest answer beside it."""
     requested, predicted = np.asarray(requested), np.asarray(predicted)
-    accuracy = interval(
-        lambda rows: categorical_accuracy(requested[rows], predicted[rows])[0],
+    found = intervals(
+        lambda rows: list(categorical_accuracy(requested[rows], predicted[rows])),
         people,
         replicates=replicates,
         seed=seed,
     )
-    majority = categorical_accuracy(requested, predicted)[1]
-    return {f"{name} accuracy": accuracy.to_json(), f"{name} majority": Estimate(majority, np.nan, np.nan).to_json()}
+    return {f"{name} accuracy": found[0].to_json(), f"{name} majority": found[1].to_json()}
 
 
 def relation(

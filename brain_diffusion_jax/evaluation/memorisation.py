@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.audit import SAME_PERSON, SAME_PICTURE, fine_structure
+from brain_diffusion_jax.evaluation.bootstrap import Estimate, intervals
 from brain_diffusion_jax.evaluation.precision_recall import squared_distances
 
 _BLOCK = 512
@@ -22,6 +24,9 @@ class Neighbours:
     distance: np.ndarray
     index: np.ndarray
     second: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Neighbours:
+        return Neighbours(self.distance[rows], self.index[rows], self.second[rows])
 
 
 def nearest(queries: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"], count: int = 2) -> tuple:
@@ -84,6 +89,10 @@ class Closeness:
     most_alike: np.ndarray
     features: Neighbours | None = None
 
+    def take(self, rows: np.ndarray) -> Closeness:
+        features = None if self.features is None else self.features.take(rows)
+        return Closeness(self.pixels.take(rows), self.likeness[rows], self.most_alike[rows], features)
+
 
 class TrainingSearch:
     """Finds nearest training pictures in three ways; training pictures are prepared once.
@@ -118,39 +127,85 @@ def chance_to_be_nearer(generated: np.ndarray, held_out: np.ndarray) -> float:
     return float((ranks - n * (n + 1) / 2) / (n * m))
 
 
-def compare_to_held_out(generated: Closeness, held_out: Closeness) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Limits:
+    """Set by the pictures of held-out people. close: 5 % of them are nearer; copies: see `is_copy`."""
+
+    close: float
+    copy_distance: float
+    copy_likeness: float
+
+
+def limits_of(held_out: Closeness) -> Limits:
+    """Both limits for copies stand even if one held-out person leaked into training."""
+    close = float(np.quantile(held_out.pixels.distance, 0.05))
+    middle, tail = np.quantile(held_out.likeness, [0.5, 0.95])
+    return Limits(close, 0.5 * close, float(min(max(SAME_PERSON, 2 * tail - middle), SAME_PICTURE)))
+
+
+def is_copy(near: Closeness, limits: Limits) -> np.ndarray:
+    """[n] nearer in pixels than half of `close`, or alike as two scans of one person, beyond the held-out tail."""
+    return (near.pixels.distance < limits.copy_distance) | (near.likeness > limits.copy_likeness)
+
+
+def copies(generated: Closeness, limits: Limits) -> list[list[int]]:
+    """[generated row, training row] of each suspected copy."""
+    close = generated.pixels.distance < limits.copy_distance
+    original = np.where(close, generated.pixels.index, generated.most_alike)
+    return [[int(row), int(original[row])] for row in np.flatnonzero(is_copy(generated, limits))]
+
+
+def scores(generated: Closeness, held_out: Closeness, limits: Limits) -> dict[str, float]:
     """Are generated pictures nearer to the training set than pictures of people it never saw?
 
-    share_closer: of generated pictures nearer than the 5 % quantile of held-out ones (0.05 expected
-    of new people); auc: `chance_to_be_nearer`. A copy is nearer in pixels than half that quantile, or
-    shares fine structure as two scans of one person do, and beyond the held-out pictures' tail. Both
-    limits stand even if one held-out person leaked into training; held_out_copies counts those.
-    pairs: [generated row, training row] of the copies.
+    share_closer: of generated pictures nearer than the 5 % quantile of held-out ones (0.05 expected of new
+    people); auc: `chance_to_be_nearer`; ratio: distance to the nearest over that to the next training picture
+    (median; towards 0 when one picture is copied).
     """
-    mine, theirs = generated.pixels.distance, held_out.pixels.distance
-    nearest_limit = 0.5 * np.quantile(theirs, 0.05)
-    middle, tail = np.quantile(held_out.likeness, [0.5, 0.95])
-    alike_limit = min(max(SAME_PERSON, 2 * tail - middle), SAME_PICTURE)
-
-    def flagged(near: Closeness) -> np.ndarray:
-        return (near.pixels.distance < nearest_limit) | (near.likeness > alike_limit)
-
-    copies = np.flatnonzero(flagged(generated))
-    close = mine < nearest_limit
-    original = np.where(close, generated.pixels.index, generated.most_alike)
-    numbers = {
-        "share_closer": float((mine < np.quantile(theirs, 0.05)).mean()),
-        "auc": chance_to_be_nearer(mine, theirs),
-        "median_distance": float(np.median(mine)),
-        "held_out_median": float(np.median(theirs)),
+    mine, theirs = generated.pixels, held_out.pixels
+    found = {
+        "share_closer": float((mine.distance < limits.close).mean()),
+        "auc": chance_to_be_nearer(mine.distance, theirs.distance),
+        "median_distance": float(np.median(mine.distance)),
+        "held_out_median": float(np.median(theirs.distance)),
+        "ratio": float(np.median(mine.distance / mine.second)),
+        "held_out_ratio": float(np.median(theirs.distance / theirs.second)),
         "greatest_likeness": float(generated.likeness.max()),
         "held_out_likeness": float(held_out.likeness.max()),
-        "held_out_copies": float(flagged(held_out).sum()),
     }
     if generated.features is not None and held_out.features is not None:
-        numbers["features_auc"] = chance_to_be_nearer(generated.features.distance, held_out.features.distance)
+        found["features_auc"] = chance_to_be_nearer(generated.features.distance, held_out.features.distance)
+    return found
+
+
+def compare_to_held_out(
+    generated: Closeness, held_out: Closeness, people: Sequence[str], *, replicates: int = 200, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """`scores` with intervals over people, and the counts of suspected copies, `of` how many pictures.
+
+    Picture i of both sets belongs to people[i], whose condition was asked for. copy_share has Wilson's interval
+    of a share. Limits are those of all held-out people in every resample.
+    """
+    limits = limits_of(held_out)
+    names = list(scores(generated, held_out, limits))
+
+    def statistics(rows: np.ndarray) -> list[float]:
+        return list(scores(generated.take(rows), held_out.take(rows), limits).values())
+
+    estimates = intervals(statistics, people, replicates=replicates, seed=seed)
+    flagged, total = int(is_copy(generated, limits).sum()), len(generated.likeness)
+    own = {"copies": flagged, "held_out_copies": int(is_copy(held_out, limits).sum())}
+    counts = {name: {**Estimate(n, np.nan, np.nan).to_json(), "of": total} for name, n in own.items()}
     return {
-        **numbers,
-        "copies": [int(row) for row in copies],
-        "pairs": [[int(row), int(original[row])] for row in copies],
+        **counts,
+        "copy_share": share(flagged, total).to_json(),
+        **{name: estimate.to_json() for name, estimate in zip(names, estimates, strict=True)},
     }
+
+
+def share(count: int, total: int) -> Estimate:
+    """count of total with Wilson's 95 % interval."""
+    from scipy.stats import binomtest
+
+    found = binomtest(count, total).proportion_ci(0.95, "wilson")
+    return Estimate(count / total, float(found.low), float(found.high))

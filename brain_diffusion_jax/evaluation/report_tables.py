@@ -35,6 +35,9 @@ HEADINGS = {
     "dark fraction over 75": "over 75",
     "privacy copies": "copies flagged",
     "privacy held_out_copies": "… of held-out",
+    "privacy copy_share": "share flagged",
+    "privacy ratio": "nearest / next",
+    "privacy held_out_ratio": "… of held-out",
     "privacy share_closer": "share nearer than 5 % of held-out",
     "privacy auc": "chance to be nearer",
     "privacy features_auc": "… in features",
@@ -56,11 +59,14 @@ TISSUE = tuple(
 PRIVACY = (
     "privacy copies",
     "privacy held_out_copies",
+    "privacy copy_share",
     "privacy share_closer",
     "privacy auc",
     "privacy features_auc",
     "privacy median_distance",
     "privacy held_out_median",
+    "privacy ratio",
+    "privacy held_out_ratio",
     "privacy greatest_likeness",
     "privacy held_out_likeness",
 )
@@ -84,6 +90,11 @@ def number(value: float | None) -> str:
 def interval_text(item: dict[str, Any]) -> str:
     low, high = item.get("low"), item.get("high")
     return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def count_text(item: dict[str, Any]) -> str:
+    """Such as "3 of 141": a count needs no interval."""
+    return f"{item['value']:.0f} of {item['of']}"
 
 
 def present(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
@@ -110,7 +121,7 @@ def table(
             paper = published(row.name, metric) if beside_published else None
             cells.append(
                 {
-                    "value": number(item.get("value")),
+                    "value": number(item.get("value")) if "of" not in item else count_text(item),
                     "interval": interval_text(item),
                     "published": "" if paper is None else f"{paper:g}",
                 }

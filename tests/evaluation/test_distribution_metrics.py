@@ -125,11 +125,19 @@ def test_copies_are_found_even_when_shifted_and_brightened():
     generated[4] = np.roll(training[11], (1, -1), axis=(0, 1))
     generated[9] = np.clip(training[7] * 1.3, 0, 1)
     search = memorisation.TrainingSearch(training)
-    found = memorisation.compare_to_held_out(search(generated), search(held_out))
-    assert found["pairs"] == [[4, 11], [9, 7]]
-    clean = memorisation.compare_to_held_out(search(textured(20, 4)), search(held_out))
-    assert clean["copies"] == []
-    assert 0.25 < clean["auc"] < 0.75
+    near, far = search(generated), search(held_out)
+    limits = memorisation.limits_of(far)
+    assert memorisation.copies(near, limits) == [[4, 11], [9, 7]]
+    people = [f"p{i // 2}" for i in range(20)]
+    found = memorisation.compare_to_held_out(near, far, people, replicates=50)
+    assert (found["copies"]["value"], found["copies"]["of"]) == (2, 20)
+    assert found["copy_share"]["low"] == pytest.approx(0.0279, abs=1e-3)  # Wilson, 2 of 20
+    assert found["copy_share"]["high"] == pytest.approx(0.3010, abs=1e-3)
+    clean = memorisation.compare_to_held_out(search(textured(20, 4)), far, people, replicates=50)
+    assert clean["copies"]["value"] == 0
+    assert 0.25 < clean["auc"]["value"] < 0.75
+    assert clean["auc"]["low"] < 0.5 < clean["auc"]["high"]
+    assert found["held_out_ratio"]["low"] < found["held_out_ratio"]["value"] <= 1
 
 
 def test_nearest_neighbours_equal_a_plain_search():
