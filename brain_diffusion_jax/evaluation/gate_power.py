@@ -57,7 +57,7 @@ def wilson(hits: float, count: int, z: float = 1.96) -> tuple[float, float]:
     share, wide = hits / count, z * z / count
     middle = (share + wide / 2) / (1 + wide)
     half = z * np.sqrt(share * (1 - share) / count + wide / (4 * count)) / (1 + wide)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+    return min(share, max(0.0, float(middle - half))), max(share, min(1.0, float(middle + half)))
 
 
 def _cases(gate: Gate, reference: Pictures, held: Pictures, most: int, rng: np.random.Generator) -> dict[str, Any]:

