@@ -100,6 +100,7 @@ def base_config() -> ConfigDict:
             coordinates=0,
             dtype="float32",
             remat="none",
+            scan_blocks=False,
         )
     )
     # How conditions reach the network: tokens with learned nulls, or the raw token of R1.

@@ -20,7 +20,8 @@ from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.unet import UNet
 
 # Keys of config.model that MONAI knows under another name, or not at all.
-_NOT_MONAI = ("patch_size", "dtype", "remat", "context_dim")
+_OURS_ALONE = {"patch_size": 1, "coordinates": 0, "scan_blocks": False}  # with the value that MONAI's network has
+_NOT_MONAI = (*_OURS_ALONE, "dtype", "remat", "context_dim")
 _SHOWN = 400
 
 
@@ -127,7 +128,7 @@ def from_monai(
         "norm_eps": 1e-6 if norm_eps is None else norm_eps,
         "upcast_attention": upcast_attention,
         "dropout_cattn": dropout_cattn,
-        "patch_size": 1,
+        **_OURS_ALONE,
         "dtype": "float32",
         "remat": "none",
     }
@@ -178,12 +179,13 @@ def _parameters(state: State, network: UNet, where: object) -> dict[str, Any]:
 def to_monai(params: Mapping[str, Any], model: Mapping[str, Any], *, names: str = "new") -> State:
     """A state dict for MONAI's DiffusionModelUNet(**monai_arguments(model)). names: "new" (>= 1.4) | "old".
 
-    Raises InputError where MONAI has no such network (patch_size above 1; "old" names for a joint qkv
-    or a missing projection) or params do not belong to model.
+    Raises InputError where MONAI has no such network (patches, position features, scanned blocks; "old" names
+    for a joint qkv or a missing projection) or params do not belong to model.
     """
     network = factory.unet(model)
-    if network.patch_size != 1:
-        raise InputError("convert", "model.patch_size", network.patch_size, "1: MONAI's network has no patches")
+    for key, theirs in _OURS_ALONE.items():
+        if getattr(network, key) != theirs:
+            raise InputError("convert", f"model.{key}", getattr(network, key), f"{theirs}, as in MONAI's network")
     if names not in ("new", "old"):
         raise InputError("convert", "names", names, "new (MONAI >= 1.4) or old (GenerativeModels)")
     if names == "old" and (network.use_combined_linear or not network.include_fc):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -115,10 +117,22 @@ class SpatialSelfAttention(nn.Module):
         return x + attention(flat).reshape(x.shape)
 
 
+class ScannedLayer(nn.Module):
+    """A TransformerLayer(**settings) as nn.scan repeats it."""
+
+    settings: dict[str, Any]
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Tokens, context: Tokens | None) -> tuple[Tokens, None]:
+        return TransformerLayer(**self.settings, name="layer")(x, context, self.train), None
+
+
 class SpatialTransformer(nn.Module):
     """x + a stack of transformer layers over its positions, which look at the context (Rombach et al. 2022).
 
-    Inside the width is heads * head_channels with heads = channels // head_channels.
+    Inside the width is heads * head_channels with heads = channels // head_channels. scan: the layers as
+    one scanned layer, with their parameters stacked.
     """
 
     head_channels: int
@@ -130,6 +144,7 @@ class SpatialTransformer(nn.Module):
     upcast: bool = False
     dropout: float = 0.0
     dtype: Dtype = None
+    scan: bool = False
 
     @nn.compact
     def __call__(self, x: Features, context: Tokens | None, train: bool = False) -> Features:
@@ -138,17 +153,26 @@ class SpatialTransformer(nn.Module):
         inner = heads * self.head_channels
         y = GroupNorm(self.groups, self.eps, self.dtype, name="norm")(x)
         y = conv(inner, dims, "proj_in", kernel=1, dtype=self.dtype)(y).reshape(x.shape[0], -1, inner)
-        for i in range(self.num_layers):
-            layer = TransformerLayer(
-                heads=heads,
-                head_channels=self.head_channels,
-                combined=self.combined,
-                project=self.project,
-                upcast=self.upcast,
-                dropout=self.dropout,
-                dtype=self.dtype,
-                name=f"layer_{i}",
-            )
-            y = layer(y, context, train)
+        shared = dict(
+            heads=heads,
+            head_channels=self.head_channels,
+            combined=self.combined,
+            project=self.project,
+            upcast=self.upcast,
+            dropout=self.dropout,
+            dtype=self.dtype,
+        )
+        if self.scan and self.num_layers > 1:
+            layers = nn.scan(
+                ScannedLayer,
+                variable_axes={"params": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=nn.broadcast,
+                length=self.num_layers,
+            )(shared, train, name="layers")
+            y, _ = layers(y, context)
+        else:
+            for i in range(self.num_layers):
+                y = TransformerLayer(**shared, name=f"layer_{i}")(y, context, train)
         y = y.reshape(*x.shape[:-1], inner)
         return x + conv(channels, dims, "proj_out", kernel=1, zero=True, dtype=self.dtype)(y)

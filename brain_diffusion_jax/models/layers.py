@@ -15,20 +15,42 @@ Dtype = Any
 
 def conv(
     features: int, dims: int, name: str, *, kernel: int = 3, stride: int = 1, zero: bool = False, dtype: Dtype = None
-) -> nn.Conv:
+) -> nn.Module:
     """A convolution over `dims` axes with (kernel - 1) / 2 zeros on both sides, as torch pads (not SAME).
 
     zero: start with a kernel of zeros, so that the branch it ends is silent at first.
     """
+    kernel_init = nn.initializers.zeros if zero else nn.initializers.lecun_normal()
+    if kernel == stride == 1:
+        return PointwiseConv(features, dims, kernel_init, dtype, name=name)
     return nn.Conv(
         features,
         (kernel,) * dims,
         strides=(stride,) * dims,
         padding=[((kernel - 1) // 2,) * 2] * dims,
-        kernel_init=nn.initializers.zeros if zero else nn.initializers.lecun_normal(),
+        kernel_init=kernel_init,
         dtype=dtype,
         name=name,
     )
+
+
+class PointwiseConv(nn.Module):
+    """A convolution of size 1 as a matrix product, with the parameters of nn.Conv.
+
+    The same sums; XLA's CPU convolution takes 2 to 9 times as long for their gradient.
+    """
+
+    features: int
+    dims: int
+    kernel_init: nn.initializers.Initializer
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        kernel = self.param("kernel", self.kernel_init, (*(1,) * self.dims, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x @ kernel.reshape(kernel.shape[-2:]) + bias
 
 
 class GroupNorm(nn.Module):

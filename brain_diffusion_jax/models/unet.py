@@ -35,6 +35,8 @@ class UNet(nn.Module):
     with them. Parameters are float32;
     dtype is that of the computation, norms and softmax excepted. remat: "none" | "blocks" recomputes
     residual and attention blocks in the backward pass; parameters have the same paths either way.
+    scan_blocks: equal blocks (a level's after its first on the way down, and the layers of a transformer) are
+    compiled once and scanned; their parameters are stacked, so such a network has other paths.
     """
 
     spatial_dims: int = 2
@@ -58,6 +60,7 @@ class UNet(nn.Module):
     coordinates: int = 0
     dtype: Dtype = jnp.float32
     remat: str = "none"
+    scan_blocks: bool = False
 
     @property
     def time_dim(self) -> int:
@@ -81,6 +84,7 @@ class UNet(nn.Module):
             include_fc=self.include_fc,
             combined_linear=self.use_combined_linear,
             remat=self.remat == "blocks",
+            scan=self.scan_blocks,
             dtype=self.dtype,
         )
 

@@ -16,7 +16,10 @@ Embedding = Float[Array, "batch time_dim"]
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """What all blocks of one UNet share. cross_attention: transformers that see a context, not plain attention."""
+    """What all blocks of one UNet share. cross_attention: transformers that see a context, not plain attention.
+
+    scan: blocks of equal shapes run as one scanned block, with their parameters stacked.
+    """
 
     groups: int
     eps: float
@@ -29,6 +32,7 @@ class BlockOptions:
     combined_linear: bool
     remat: bool
     dtype: Dtype
+    scan: bool = False
 
 
 class ResBlock(nn.Module):
@@ -78,6 +82,7 @@ class LevelAttention(nn.Module):
             num_layers=o.transformer_num_layers,
             upcast=o.upcast_attention,
             dropout=o.dropout,
+            scan=o.scan,
             name="transformer",
         )
         return transformer(x, context, train)
@@ -95,6 +100,22 @@ def level_attention(head_channels: int, options: BlockOptions, name: str) -> nn.
     return block(head_channels, options, name=name)
 
 
+class EqualBlock(nn.Module):
+    """A residual block and its attention, as nn.scan repeats them: returns x as carry and as output."""
+
+    features: int
+    head_channels: int
+    options: BlockOptions
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Features, embedding: Embedding, context: Tokens | None) -> tuple[Features, Features]:
+        x = res_block(self.features, self.options, "res")(x, embedding)
+        if self.head_channels:
+            x = level_attention(self.head_channels, self.options, "attention")(x, context, self.train)
+        return x, x
+
+
 class DownLevel(nn.Module):
     """Residual blocks with attention, then half the resolution; returns x and every state on the way."""
 
@@ -109,11 +130,23 @@ class DownLevel(nn.Module):
         self, x: Features, embedding: Embedding, context: Tokens | None, train: bool
     ) -> tuple[Features, list[Features]]:
         o, states = self.options, []
-        for i in range(self.num_res_blocks):
+        # The first block may widen x; those after it are equal.
+        scanned = self.num_res_blocks - 1 if o.scan and self.num_res_blocks > 2 else 0
+        for i in range(self.num_res_blocks - scanned):
             x = res_block(self.features, o, f"res_{i}")(x, embedding)
             if self.head_channels:
                 x = level_attention(self.head_channels, o, f"attention_{i}")(x, context, train)
             states.append(x)
+        if scanned:
+            blocks = nn.scan(
+                EqualBlock,
+                variable_axes={"params": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=nn.broadcast,
+                length=scanned,
+            )(self.features, self.head_channels, o, train, name="blocks")
+            x, each = blocks(x, embedding, context)
+            states += list(each)
         if not self.last:
             if o.resblock_updown:
                 x = res_block(self.features, o, "downsample", "down")(x, embedding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,18 @@ def test_group_norm_is_the_definition_also_far_from_zero() -> None:
     wanted /= np.sqrt((wanted**2).mean(axis=(1, 3), keepdims=True) + 1e-6)
     # The folded multiply-add costs digits of the mean, 1000 / 0.1 * 2^-24.
     np.testing.assert_allclose(y, wanted.reshape(x.shape) * np.arange(8.0) + 1, atol=2e-2)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_convolution_of_size_one_is_that_of_flax(dims: int) -> None:
+    x = jax.random.normal(jax.random.key(0), (2, *(5, 4, 3)[:dims], 6))
+    ours, flax = layers.conv(4, dims, "c", kernel=1), nn.Conv(4, (1,) * dims)
+    params = ours.init(jax.random.key(1), x)
+    jax.tree.map(np.testing.assert_array_equal, params, flax.init(jax.random.key(1), x))
+    params = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    np.testing.assert_allclose(ours.apply(params, x), flax.apply(params, x), atol=1e-5)
+    half = layers.conv(4, dims, "c", kernel=1, dtype=jnp.bfloat16).apply(params, x)
+    assert half.dtype == jnp.bfloat16
 
 
 def test_resampling() -> None:

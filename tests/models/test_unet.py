@@ -93,6 +93,39 @@ def test_remat_and_bfloat16_change_no_parameter_path_and_hardly_the_output() -> 
     assert 0 < jnp.abs(y - half).max() < 0.1 * jnp.abs(y).max()
 
 
+@pytest.mark.parametrize("remat", ["none", "blocks"])
+def test_scanned_blocks_are_the_same_network_with_stacked_parameters(remat: str) -> None:
+    deep = {**TINY, "num_res_blocks": (3, 3), "transformer_num_layers": 2}
+    plain, scanned = UNet(**deep), UNet(**deep, scan_blocks=True, remat=remat)
+    params, inputs = _random_params(plain, (8, 8))["params"], _inputs(plain, (8, 8))
+
+    def stack(tree: Any) -> Any:
+        """The parameters of `plain` where `scanned` has them."""
+        if not isinstance(tree, dict):
+            return tree
+        tree = {name: stack(value) for name, value in tree.items()}
+        if "layer_1" in tree:
+            layers = [{"layer": tree.pop(f"layer_{i}")} for i in range(2)]
+            tree["layers"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+        return tree
+
+    params = stack(params)
+    for level in ("down_0", "down_1"):
+        tree = params[level]
+        blocks = [
+            {short: tree.pop(f"{short}_{i}") for short in ("res", "attention") if f"{short}_{i}" in tree}
+            for i in (1, 2)
+        ]
+        tree["blocks"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+    shapes = jax.eval_shape(scanned.init, jax.random.key(0), *inputs)["params"]
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+    y = _jit(scanned.apply)({"params": params}, *inputs)
+    wanted = _jit(plain.apply)(_random_params(plain, (8, 8)), *inputs)
+    np.testing.assert_allclose(y, wanted, atol=1e-5 * float(jnp.abs(wanted).max()))
+    gradient = _jit(jax.grad(lambda p: jnp.square(scanned.apply({"params": p}, *inputs)).mean()))(params)
+    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient["down_1"]["blocks"]))
+
+
 def test_every_input_reaches_the_output() -> None:
     network = UNet(**TINY, num_class_embeds=3, dropout_cattn=0.5)
     x, t, context = _inputs(network, (8, 6))
