@@ -83,7 +83,9 @@ def main() -> None:
     from brain_diffusion_jax.diffusion.process import Process
     from brain_diffusion_jax.diffusion.sweep import sweep
     from brain_diffusion_jax.models import factory
+    from brain_diffusion_jax.training import host
 
+    host.prepare()  # as `brain-diffusion sample` does
     theirs = their_network(settings.channels)
     state = {name: value.numpy() for name, value in theirs.state_dict().items()}
     converted = monai.from_monai(state, num_head_channels=(0, 0, settings.channels[-1]), norm_num_groups=32)
@@ -118,6 +120,7 @@ def main() -> None:
                 scales,
                 chunk=settings.chunk or None,
                 share_first=settings.share_first,
+                devices=jax.devices(),
             )
         )
 

@@ -49,7 +49,9 @@ def load_diffusion(arguments: argparse.Namespace):
     """The diffusion model of `arguments.run`; refuses a run of another kind."""
     from brain_diffusion_jax import api
     from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.training import host
 
+    host.prepare()
     model = api.load(arguments.run, step=arguments.checkpoint, ema=not arguments.no_ema)
     if not isinstance(model, api.DiffusionModel):
         raise InputError(arguments.run, "kind", model.kind, "diffusion: nothing else has samplers, steps and guidance")
@@ -60,7 +62,9 @@ def load_generator(folder: str | Path, *, step: int | None = None, ema: bool = T
     """The api.DiffusionModel or api.GanModel of a run folder; refuses one that makes no pictures."""
     from brain_diffusion_jax import api
     from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.training import host
 
+    host.prepare()
     model = api.load(folder, step=step, ema=ema)
     if not isinstance(model, api.DiffusionModel | api.GanModel):
         raise InputError(folder, "kind", model.kind, "diffusion or gan: a model that makes pictures")

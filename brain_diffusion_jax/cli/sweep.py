@@ -175,15 +175,13 @@ def _folders(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
 
 
 def _compute(arguments: argparse.Namespace, model: Any, wanted: list[dict], cells: tuple, folders: dict) -> None:
-    import jax
     from tqdm import tqdm
 
     from brain_diffusion_jax.diffusion import plan
 
     finished = {cell.key() for cell in cells if folders[cell].done == len(wanted)}
     limit = None if arguments.memory_gib is None else int(arguments.memory_gib * 2**30)
-    devices = jax.local_devices() if jax.local_device_count() > 1 else None
-    settings = {"batch_size": arguments.batch, "memory_limit": limit, "devices": devices}
+    settings = {"batch_size": arguments.batch, "memory_limit": limit}
     total = len(wanted) * len(cells)
     with tqdm(total=total, initial=len(wanted) * len(finished), unit="picture", disable=None) as bar:
         for group in plan.programs(cells, finished):

@@ -22,10 +22,16 @@ _PATIENCE = "xla_cpu_collective_call_terminate_timeout_seconds"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # <malloc.h> of glibc
 
 
-def prepare(batch_size: int, *, accumulation: int = 1, data_parallel: int = -1, fsdp: int = 1) -> None:
-    """Compile cache, allocator and, on a machine without an accelerator, CPU devices for batches of batch_size."""
+def prepare(batch_size: int | None = None, *, accumulation: int = 1, data_parallel: int = -1, fsdp: int = 1) -> None:
+    """Compile cache, allocator and, on a machine without an accelerator, CPU devices.
+
+    batch_size: which they must divide; None where batches of any size are spread, as in sampling.
+    """
     compile_cache.enable()
     keep_memory()
+    if batch_size is None:
+        use_cores(min(usable_cores(), MOST_CPU_DEVICES))
+        return
     use_cores(cpu_devices(batch_size // max(accumulation, 1), usable_cores(), data_parallel, fsdp))
 
 
