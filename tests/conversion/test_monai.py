@@ -33,6 +33,8 @@ MODEL: dict[str, Any] = dict(
     include_fc=True,
     use_combined_linear=False,
     patch_size=1,
+    coordinates=0,
+    scan_blocks=False,
     dtype="float32",
     remat="none",
 )
