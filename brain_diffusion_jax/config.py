@@ -197,8 +197,8 @@ def base_config() -> ConfigDict:
             learning_rate=3e-3,
             weight_decay=0.05,
             batch_size=32,
-            num_steps=6000,
-            validate_every=300,
+            num_steps=3200,
+            validate_every=200,
             ema_decay=0.99,
             augmentation=dict(
                 rotation=8.0, shift=0.045, scale=0.1, gain=0.15, gamma=0.2, noise=0.015, mirror=0.5, shear=0.08

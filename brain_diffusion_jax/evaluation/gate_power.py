@@ -81,7 +81,7 @@ def _cases(gate: Gate, reference: Pictures, held: Pictures, most: int, rng: np.r
 
 
 def power(
-    gate: Gate, reference: Pictures, held: Pictures, *, partitions: int = 10, most: int = 500, seed: int = 0
+    gate: Gate, reference: Pictures, held: Pictures, *, partitions: int = 10, most: int = 300, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Kind of picture -> share rejected, with its 95 % interval, the range over partitions and the commonest reason.
 
