@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +66,22 @@ def test_study_of_a_run(folders, real, tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, "--steps", "1"]) == 2  # other pictures in the same folder
     assert "plan.json: model" in capsys.readouterr().err
+
+
+def test_eight_devices_give_a_study_the_pictures_of_one(folders, tmp_path):
+    script = Path(__file__).with_name("sample_on_devices.py")
+    found = {}
+    for count in (1, 8):
+        flags = f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0"
+        environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        words = [sys.executable, str(script), str(folders / "run"), str(tmp_path / f"{count}.npy")]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[count] = done.stdout.split("\n")[-2]
+    assert found == {1: "1 []", 8: "8 [8]"}
+    alone, spread = (np.load(tmp_path / f"{count}.npy") for count in (1, 8))
+    np.testing.assert_allclose(spread, alone, atol=1e-5)
+    assert np.ptp(alone, axis=0).max() > 0.01
 
 
 def test_study_of_a_gan_of_classes(tmp_path, monkeypatch, capsys):

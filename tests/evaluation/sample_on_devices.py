@@ -1,0 +1,25 @@
+"""Run by test_commands in a process with eight devices: the study's pictures of a run, as .npy; prints what it saw."""
+
+from __future__ import annotations
+
+import sys
+
+import jax
+import numpy as np
+
+from brain_diffusion_jax import api
+from brain_diffusion_jax.cli.study import sampler
+from brain_diffusion_jax.diffusion import sweep
+
+
+def main(run: str, out: str) -> None:
+    calls, spread = [], sweep._spread
+    sweep._spread = lambda *arguments: calls.append(len(arguments[2])) or spread(*arguments)
+    conditions = [{"age": 30.0 + 5 * i, "sex": "FM"[i % 2], "slice": 3} for i in range(5)]
+    pictures = sampler(api.load(run), 8, {"sampler": "ddim", "num_steps": 2})(conditions, 2.0, 7)
+    np.save(out, pictures)
+    print(jax.local_device_count(), calls)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
