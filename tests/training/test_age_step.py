@@ -119,6 +119,16 @@ def test_augmentation_off_changes_nothing_and_stays_in_range():
         Augmentation(mirror=2.0)
 
 
+def test_shear_moves_the_top_against_the_bottom():
+    image = jnp.zeros((21, 21, 1)).at[:, 10].set(1.0)
+    sheared = augment(image, jax.random.key(0), Augmentation(0, 0, 0, 0, 0, 0, 0.0, shear=0.4))
+    columns = (sheared[..., 0] * jnp.arange(21)).sum(1) / sheared[..., 0].sum(1)
+    slopes = jnp.diff(columns)
+    assert jnp.ptp(slopes) < 0.05
+    assert abs(slopes.mean()) > 0.01
+    np.testing.assert_allclose(columns[10], 10.0, atol=1e-3)
+
+
 DEVICES = """
 import jax, numpy as np, optax
 from tests.training.test_age_step import TARGET, batch_of, network_with
