@@ -47,4 +47,5 @@ def get_config():
     c.gan.learning_rate = 3e-4
     c.gan.ema_decay = 0.998
     c.sample.guidance_scale = 2.0
+    c.sample.num_steps = 50
     return c

@@ -150,7 +150,8 @@ def run(arguments: argparse.Namespace) -> int:
     sweep_table.write(Path(arguments.out) / "sweep.csv", table)
     grid = _grid(Path(arguments.out), cells, folders, wanted)
     if arguments.json:
-        print(json.dumps({"out": arguments.out, "cells": table, "grid": str(grid)}))
+        rows = {"cells": table[: len(cells)], "real": table[len(cells) :]}
+        print(json.dumps({"out": arguments.out, **rows, "grid": str(grid)}))
     else:
         print(sweep_table.text(table))
         print(f"{len(cells)} cells of {len(wanted)} pictures in {arguments.out} (sweep.csv, grid.png)")

@@ -98,15 +98,17 @@ def rows(
 ) -> list[Row]:
     """One row a cell: its settings, network calls, mean intensity, and what was asked to judge it.
 
-    real: of `people`, or None. reference: one of the cells, or None.
+    real: of `people`, or None; has a row at the end. reference: one of the cells, or None.
     """
     from brain_diffusion_jax.data.sample_folder import read_pictures
     from brain_diffusion_jax.diffusion import plan
 
     contract = next(iter(folders.values())).contract
     judge: Callable[..., Row]
+    last: list[Row] = []
     if real is not None:
-        judge = _beside_people(arguments, contract, real, reference and folders[reference].path)
+        judge, floor = _beside_people(arguments, contract, real, reference and folders[reference].path)
+        last = [{"sampler": "real people", "pictures": len(real), **floor}]
     else:
         judge = _ages(arguments.age_model) if arguments.age_model else lambda pictures, manifest: {}
     found = []
@@ -127,11 +129,13 @@ def rows(
             "std": round(float(pictures.std()), 5),
         }
         found.append(row | judge(pictures, manifest))
-    return found
+    return found + last
 
 
-def _beside_people(arguments: argparse.Namespace, contract: Any, real: Any, reference: Path | None) -> Callable:
-    """(pictures, manifest) -> columns of `evaluation.matched_sets`, each with its interval."""
+def _beside_people(
+    arguments: argparse.Namespace, contract: Any, real: Any, reference: Path | None
+) -> tuple[Callable[..., Row], Row]:
+    """(pictures, manifest) -> columns of `evaluation.matched_sets`, each with its interval; those of `real` itself."""
     from brain_diffusion_jax import config
     from brain_diffusion_jax.cli.study import regressors
     from brain_diffusion_jax.data.sample_folder import read_pictures
@@ -152,11 +156,16 @@ def _beside_people(arguments: argparse.Namespace, contract: Any, real: Any, refe
         if compared is not None and limits is not None:
             row["meets"] = matched_sets.meets(numbers, limits, decisive)
             numbers |= judge.differences(found, compared)
-        for name, item in numbers.items():
-            row |= {name: item["value"], f"{name} low": item["low"], f"{name} high": item["high"]}
-        return row
+        return row | _flat(numbers)
 
-    return columns
+    return columns, _flat(judge.real_numbers())
+
+
+def _flat(numbers: dict[str, dict[str, Any]]) -> Row:
+    row: Row = {}
+    for name, item in numbers.items():
+        row |= {name: item["value"], f"{name} low": item["low"], f"{name} high": item["high"]}
+    return row
 
 
 def _ages(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:
@@ -204,7 +213,7 @@ def text(found: Sequence[Row]) -> str:
     names = [c for c in dict.fromkeys(k for row in found for k in row) if c != "cell"]
     compared = any(f"{name} low" in names for name in names)
     if compared:
-        varied = [n for n in names[: names.index("mean")] if len({row.get(n) for row in found}) > 1]
+        varied = [n for n in names[: names.index("mean")] if len({row.get(n) for row in found if "cell" in row}) > 1]
         numbers = [n for n in names[names.index("std") + 1 :] if n.startswith(_SHOWN)]
         names = varied + [n for n in numbers if not n.endswith((" low", " high"))]
     lines = [names, *([_word(row, name) for name in names] for row in found)]
@@ -213,8 +222,8 @@ def text(found: Sequence[Row]) -> str:
 
 
 def _word(row: Row, name: str) -> str:
-    value = row.get(name, "")
-    if f"{name} low" not in row or value is None:
-        return str(value)
+    value = row.get(name)
+    if value is None or f"{name} low" not in row:
+        return "" if value is None else str(value)
     low, high = row[f"{name} low"], row[f"{name} high"]
     return f"{value:.3g}" if low is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"

@@ -44,7 +44,10 @@ def test_a_table_beside_held_out_people(folders, people, tmp_path, capsys):
     settings += ["--only", "slice=2,4", "--spacings", "trailing,optimised"]
     out = tmp_path / "out"
     assert main([*words(folders, out), *settings, "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["cells"]
+    printed = json.loads(capsys.readouterr().out)
+    rows, (real,) = printed["cells"], printed["real"]
+    assert real["pictures"] == 8
+    assert real["age mae"] > 0
     settings_of = [(r["sampler"], r["spacing"], r["num_steps"], r["network_calls"]) for r in rows]
     assert sorted(settings_of) == [
         ("ddim", "optimised", 3, 3),
@@ -64,7 +67,7 @@ def test_a_table_beside_held_out_people(folders, people, tmp_path, capsys):
         assert row["meets"] == limits
         assert row[f"{fd} more"] == pytest.approx(row[fd] - reference[fd], abs=1e-9)
     with (out / "sweep.csv").open() as stream:
-        assert len(list(csv.DictReader(stream))) == len(rows)
+        assert len(list(csv.DictReader(stream))) == len(rows) + 1
     with (out / rows[0]["cell"] / "manifest.csv").open() as stream:
         manifest = list(csv.DictReader(stream))
     assert {row["slice"] for row in manifest} == {"2.0", "4.0"}
