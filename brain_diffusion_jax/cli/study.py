@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", help="pytorch-fid's weights file, for FD[inception-...]")
     parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
     parser.add_argument("--utility", type=int, default=0, metavar="SEEDS", help="train-on-synthetic test-on-real")
-    parser.add_argument("--utility-steps", type=int, default=400, help="training steps of each of its regressors")
+    parser.add_argument("--utility-steps", type=int, default=400, help="its training steps; 0: a linear pixel probe")
     parser.add_argument("--out", help="folder to write (default: RUN/study)")
     parser.add_argument("--compare", nargs="+", metavar="RUN", help="put finished studies side by side")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
@@ -131,7 +131,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
 
 
 def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_steps: int) -> list[dict[str, Any]]:
-    """Train-on-synthetic test-on-real with a small network, from the pictures the study left in `out`."""
+    """Train-on-synthetic test-on-real, by a small network or the pixel probe, from the pictures left in `out`."""
     import json
 
     from tqdm import tqdm
@@ -143,7 +143,7 @@ def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_s
 
     if "train" not in real:
         raise InputError("--utility", "training pictures", "none", "shards with a training split")
-    path = out / "utility.json"
+    path = out / f"utility_{seeds}x{num_steps}.json"
     if path.exists():
         return json.loads(path.read_text())
     chosen, _ = study.choose_pictures(real, settings)
@@ -153,10 +153,12 @@ def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_s
         )
         for scale in settings.guidance_scales
     }
-    trainer = utility.network_trainer(
-        lambda mean, spread: make_age_network(backbone="small_cnn", target_mean=mean, target_scale=spread),
-        num_steps=num_steps,
-    )
+    trainer: utility.TrainFn = utility.pixel_trainer
+    if num_steps:
+        trainer = utility.network_trainer(
+            lambda mean, spread: make_age_network(backbone="small_cnn", target_mean=mean, target_scale=spread),
+            num_steps=num_steps,
+        )
     with tqdm(total=seeds * (2 + 2 * len(synthetic)), desc="utility", disable=None) as bar:
         found = utility.utility(
             trainer,

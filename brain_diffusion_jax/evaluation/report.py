@@ -284,11 +284,13 @@ def privacy_section(result: StudyResult, pairs: Sequence[dict[str, str]]) -> dic
             "pictures lie nearer to everybody, so a high chance alone is no proof of copying. Likeness is the "
             "correlation of fine structure (sulci), about 0.95 between two scans of one person. Flagged as a copy: "
             "nearer than half the 5 % quantile of held-out people, or a likeness above 0.85 and beyond their tail. A "
-            "flagged held-out picture means that the person is in the training set too: see `audit`.",
+            "flagged held-out picture means that the person is in the training set too: see `audit`. The share flagged "
+            "has Wilson's interval, a greatest likeness is a maximum and ends its own interval, the others are over "
+            "people. Nearest / next: distance to the nearest over that to the next training picture, small for copies.",
             "This page shows pictures of real people: keep it with the data.",
         ],
         [(figures.neighbour_distances(result), "Distances to the nearest training picture.")],
-        [table(result.generated, report_tables.PRIVACY)],
+        [table(result.generated, report_tables.COPIES), table(result.generated, report_tables.NEAREST)],
     )
     section["pairs"] = list(pairs)
     return section
@@ -327,7 +329,8 @@ def comparison_section(results: Mapping[str, StudyResult]) -> dict[str, Any]:
             table(rows, fd),
             table(rows, report_tables.AGE),
             table(rows, report_tables.DARK),
-            table(rows, report_tables.PRIVACY),
+            table(rows, report_tables.COPIES),
+            table(rows, report_tables.NEAREST),
         ],
     )
 

@@ -56,19 +56,12 @@ TISSUE = tuple(
     for part in ("dark tissue", "grey tissue", "bright tissue", "symmetry")
     for kind in ("mean", "spearman")
 )
-PRIVACY = (
-    "privacy copies",
-    "privacy held_out_copies",
-    "privacy copy_share",
-    "privacy share_closer",
-    "privacy auc",
-    "privacy features_auc",
-    "privacy median_distance",
-    "privacy held_out_median",
-    "privacy ratio",
-    "privacy held_out_ratio",
-    "privacy greatest_likeness",
-    "privacy held_out_likeness",
+COPIES = tuple(
+    f"privacy {m}"
+    for m in ("copies", "held_out_copies", "copy_share", "greatest_likeness", "held_out_likeness", "share_closer")
+)
+NEAREST = tuple(
+    f"privacy {m}" for m in ("auc", "features_auc", "median_distance", "held_out_median", "ratio", "held_out_ratio")
 )
 MANIFOLD = ("precision", "recall", "density", "coverage")
 
