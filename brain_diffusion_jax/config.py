@@ -167,7 +167,7 @@ def base_config() -> ConfigDict:
         )
     )
     c.sample = ConfigDict(
-        # 20 network calls were not worse than 1000 of DDPM: docs/results.md, "Samplers against steps".
+        # 20 network calls were no worse than 1000 of DDPM on OASIS: docs/results.md, "Samplers against steps".
         dict(sampler="ddim", num_steps=20, eta=0.0, spacing="trailing", guidance_scale=3.0, batch_size=32)
     )
     # The age regressor, and how `train-age` trains it; see models.deep_brain_net and cli.train_age.
