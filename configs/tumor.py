@@ -5,8 +5,9 @@
   brain-diffusion train configs/tumor.py data.shards=shards/tumor --run runs/tumor
   brain-diffusion gate runs/tumor --classifier runs/tumor-class --shards shards/tumor --out runs/tumor/gate
 
-Arms with the same betas: conditioning.mode=none model.context_dim=None (unconditional); pictures.crop=True
-pictures.tilt=True at `prepare` (preprocessed). The classes and their spelling are those of the source.
+Arms with the same betas: conditioning.mode=none model.context_dim=None data.class_balance= (unconditional, classes as
+often as in the data); pictures.crop=True pictures.tilt=True at `prepare` (preprocessed). The baseline is train-gan with
+this file. The classes and their spelling are those of the source. Results and every command: docs/results.md.
 """
 
 from brain_diffusion_jax.config import base_config
@@ -40,12 +41,13 @@ def get_config():
     c.train.validate_every = c.train.checkpoint_every = c.train.sample_every = 500
     c.optimizer.learning_rate = 8e-4
     c.optimizer.warmup_steps = 100
-    # The baseline gets about as much computing: six thousand critic steps.
+    # The baseline gets about as much computing as the diffusion model.
     c.gan.channels = (64, 32, 16)
-    c.gan.batch_size = 32
-    c.gan.num_steps = 6000
-    c.gan.learning_rate = 3e-4
-    c.gan.ema_decay = 0.998
+    c.gan.batch_size = 16
+    c.gan.critic_steps = 3
+    c.gan.num_steps = 3000
+    c.gan.learning_rate = 5e-4
+    c.gan.ema_decay = 0.995
     c.sample.guidance_scale = 2.0
     c.sample.num_steps = 50
     return c

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from brain_diffusion_jax.models.conditioning import CovariateTokens
+from brain_diffusion_jax.models.layers import GroupNorm, conv, pad_to_multiple, space_to_depth, upsample_nearest
 
 Values = Float[Array, "b n"]
 Present = Bool[Array, "b n"]
@@ -52,25 +53,29 @@ class Generator(nn.Module):
         x = nn.Dense(rows * cols * self.channels[0], name="project")(z)
         x = x.reshape(-1, rows, cols, self.channels[0])
         for level, width in enumerate(self.channels):
-            x = nn.relu(nn.GroupNorm(num_groups=8, name=f"norm{level}")(x))
+            x = nn.relu(GroupNorm(8, name=f"norm{level}")(x))
             # Nearest-neighbour upsampling and a convolution: no checkerboard of transposed kernels.
-            x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-            x = nn.Conv(width, (3, 3), name=f"conv{level}")(x)
-        x = nn.relu(nn.GroupNorm(num_groups=8, name="norm_out")(x))
-        x = jnp.tanh(nn.Conv(1, (3, 3), name="conv_out")(x))
+            x = conv(width, 2, f"conv{level}")(upsample_nearest(x))
+        x = nn.relu(GroupNorm(8, name="norm_out")(x))
+        x = jnp.tanh(conv(1, 2, "conv_out")(x))
         return x[:, : self.image_size[0], : self.image_size[1]]
 
 
 class Critic(nn.Module):
-    """[b, rows, cols, 1] -> score [b], higher for real."""
+    """[b, rows, cols, 1] -> score [b], higher for real; any size (edges repeated to the next multiple of 2^levels).
+
+    Halving is by 2x2 pixels as channels and a 3x3 convolution: a strided one of 6x6 (the original's is 5x5),
+    whose second derivatives, which the gradient penalty needs, are plain convolutions.
+    """
 
     channels: tuple[int, ...] = (32, 64, 128)
     cardinalities: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b rows cols 1"], values: Values, present: Present) -> Float[Array, " b"]:
+        x, _ = pad_to_multiple(x, 2 ** len(self.channels))
         for level, width in enumerate(self.channels):
-            x = nn.leaky_relu(nn.Conv(width, (5, 5), strides=2, name=f"conv{level}")(x), 0.2)
+            x = nn.leaky_relu(conv(width, 2, f"conv{level}")(space_to_depth(x, 2)), 0.2)
         features = x.reshape(x.shape[0], -1)
         score = nn.Dense(1, name="score")(features)[:, 0]
         if self.cardinalities:
