@@ -302,6 +302,14 @@ def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
 _OPEN = ("cohort.columns", "cohort.sex_codes", "cohort.keep")
 
 
+def _default(path: str) -> Any:
+    """The default of section.key."""
+    node: Any = base_config()
+    for part in path.split("."):
+        node = node[part]
+    return node
+
+
 def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object = "command line") -> ConfigDict:
     """Set `section.key=value` in place; a typo lists the nearest keys, a wrong type says both types."""
     for item in overrides:
@@ -323,7 +331,9 @@ def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object 
             raise InputError(where, path, "an unknown key", nearest(path, _paths(config)))
         old, new = node[key], _parse(text)
         if isinstance(old, str) and not (path.endswith("grid") and isinstance(new, tuple)):
-            new = text  # a word such as "1" or "none" stays a word
+            new = text  # a word such as "1" or "none" stays a word...
+            if text == "None" and _default(path) is None:  # ...but what may be unset can be unset again
+                new = None
         value = _convert(old, new, where, path)
         with node.ignore_type():
             node[key] = value

@@ -44,6 +44,15 @@ def test_overrides_are_typed() -> None:
     assert config.cohort.keep.cdr == 0
 
 
+def test_what_a_config_file_set_can_be_unset() -> None:
+    config = configs.base_config()
+    with config.unlocked(), config.data.ignore_type():
+        config.data.class_balance = "class"
+    configs.apply_overrides(config, ["data.class_balance=None", "conditioning.mode=none"])
+    assert config.data.class_balance is None
+    assert config.conditioning.mode == "none"
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
