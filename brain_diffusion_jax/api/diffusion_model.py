@@ -45,6 +45,10 @@ class DiffusionModel(Model):
 
     kind = "diffusion"
 
+    def with_params(self, params: Params) -> DiffusionModel:
+        """This model with other weights of the same network, such as those of `power_ema.reconstruct`."""
+        return DiffusionModel(self.path, self.config, self.contract, params)
+
     @functools.cached_property
     def schema(self) -> Schema:
         """What conditions mean."""

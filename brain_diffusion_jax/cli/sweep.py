@@ -12,11 +12,14 @@ Several devices share the pictures of a batch.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax.cli import conditions, sweep_table
 from brain_diffusion_jax.cli.sample import add_output_arguments, load_diffusion
+
+_EMA = "ema="
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calls", help="instead of --steps: as many steps as fit in so many network calls")
     parser.add_argument("--spacings", help='"optimised" is found for this model (default: the config\'s)')
     parser.add_argument("--guidance-rules", default="cfg", help="default cfg")
+    parser.add_argument(
+        "--ema-lengths",
+        metavar="L1,L2",
+        help="averages of the weights: relative widths such as 0.05 (from snapshots, train.power_ema), stored, none",
+    )
     parser.add_argument(
         "--axis",
         action="append",
@@ -72,6 +80,8 @@ def axes_from(arguments: argparse.Namespace, config: Any) -> dict[str, list[Any]
         "guidance_scale": _numbers(arguments.scales, "--scales"),
         "seed": _numbers(arguments.seeds, "--seeds", int),
     }
+    if arguments.ema_lengths:
+        axes["model"] = [f"{_EMA}{word}" for word in _words(arguments.ema_lengths)]
     for item in arguments.axis:
         name, separator, text = item.partition("=")
         if not separator or not text or name in axes:
@@ -100,6 +110,22 @@ def run_plugin(path: str) -> None:
     if not Path(path).is_file():
         raise InputError(path, "--plugin", "no such file", "a Python file")
     runpy.run_path(path)
+
+
+def averaged(model: Any, names: Iterable[str], checkpoint: int | None) -> dict[str, Any]:
+    """The model by `Cell.model`: itself for "", otherwise with the average of the weights that the name asks for."""
+    from brain_diffusion_jax import api
+    from brain_diffusion_jax.training import power_ema
+
+    found = {}
+    for name in dict.fromkeys(names):
+        length = name.removeprefix(_EMA)
+        if length in ("", "stored", "none"):
+            found[name] = model if not length else api.load(model.path, step=checkpoint, ema=length == "stored")
+        else:
+            (width,) = _numbers(length, "--ema-lengths")
+            found[name] = model.with_params(power_ema.reconstruct(model.path, width, checkpoint))
+    return found
 
 
 def cells_from(arguments: argparse.Namespace, model: Any) -> tuple[Any, ...]:
@@ -144,8 +170,9 @@ def run(arguments: argparse.Namespace) -> int:
     cells = tuple(dict.fromkeys([*cells, reference] if reference else cells))
     for cell in cells:
         levels.check_num_steps(model.process.table, cell.num_steps)
+    models = averaged(model, (cell.model for cell in cells), arguments.checkpoint)
     folders = _folders(arguments, model, wanted, cells)
-    _compute(arguments, model, wanted, cells, folders)
+    _compute(arguments, models, wanted, cells, folders)
     table = sweep_table.rows(cells, folders, model.process.table, real, reference, arguments)
     sweep_table.write(Path(arguments.out) / "sweep.csv", table)
     grid = _grid(Path(arguments.out), cells, folders, wanted)
@@ -175,7 +202,9 @@ def _folders(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
     }
 
 
-def _compute(arguments: argparse.Namespace, model: Any, wanted: list[dict], cells: tuple, folders: dict) -> None:
+def _compute(
+    arguments: argparse.Namespace, models: dict[str, Any], wanted: list[dict], cells: tuple, folders: dict
+) -> None:
     from tqdm import tqdm
 
     from brain_diffusion_jax.diffusion import plan
@@ -187,6 +216,7 @@ def _compute(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
     with tqdm(total=total, initial=len(wanted) * len(finished), unit="picture", disable=None) as bar:
         for group in plan.programs(cells, finished):
             bar.set_description(f"{group[0].sampler} {group[0].num_steps}")
+            model = models[group[0].model]
             start = min(folders[cell].done for cell in group)
             for first, pictures in model.sample_cells(wanted, group, start=start, **settings):
                 for cell, found in zip(group, pictures, strict=True):

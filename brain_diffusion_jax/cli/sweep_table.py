@@ -123,6 +123,7 @@ def rows(
             "guidance": cell.guidance,
             "guidance_scale": cell.guidance_scale,
             "seed": cell.seed,
+            **({"model": cell.model} if cell.model else {}),
             **dict((*cell.sampler_knobs, *cell.guidance_knobs)),
             "pictures": len(pictures),
             "mean": round(float(pictures.mean()), 5),
