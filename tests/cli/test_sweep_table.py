@@ -110,5 +110,5 @@ def test_people_need_a_reader_and_a_reference_needs_people(folders, tmp_path, ca
 
 def test_a_sweep_that_does_not_fit_says_the_chunk_that_would(folders, tmp_path, capsys):
     start = ["sweep", str(folders / "run"), "--set", "age=20,30,40,50", "--scales", "1,3"]
-    assert main([*start, "--out", str(tmp_path / "new"), "--memory-gib", "0.001"]) == 2
+    assert main([*start, "--out", str(tmp_path / "new"), "--memory-gib", "0.0001"]) == 2
     assert "memory: found" in capsys.readouterr().err
