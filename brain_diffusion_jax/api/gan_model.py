@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
 from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions
 from brain_diffusion_jax.array_types import Params
@@ -27,12 +25,18 @@ class GanModel(Model):
 
     kind = "gan"
 
-    def __init__(self, path: Path, config: ConfigDict, contract: Contract | None, params: Params) -> None:
-        if contract is None:
-            raise InputError(path, "contract.json", "none", "the contract that says what the pictures are")
-        super().__init__(path, config, contract, params)
-        self.image_size = tuple(contract.image_size)
-        self.schema: Schema = contract.schema
+    needs_contract = True
+    contract: Contract
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """Rows and columns of its pictures."""
+        return tuple(self.contract.image_size)
+
+    @property
+    def schema(self) -> Schema:
+        """What conditions mean."""
+        return self.contract.schema
 
     @property
     def conditional(self) -> bool:

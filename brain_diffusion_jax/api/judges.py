@@ -78,13 +78,14 @@ class ClassModel(_Judge):
 
     kind = "class"
 
+    needs_contract = True
+    contract: Contract
+
     def __init__(self, path: Path, config: ConfigDict, contract: Contract | None, params: Params) -> None:
-        if contract is None:
-            raise InputError(path, "contract.json", "none", "the contract that says what the classes are")
         super().__init__(path, config, contract, params)
-        self.image_size = tuple(contract.image_size)
-        target = class_step.find_target(contract.schema, config.class_model.target)
-        self.column, self.words, self.covariate = target.column, target.words, contract.schema.names[target.column]
+        self.image_size = tuple(self.contract.image_size)
+        target = class_step.find_target(self.contract.schema, config.class_model.target)
+        self.column, self.words, self.covariate = target.column, target.words, self.contract.schema.names[target.column]
 
     @functools.cached_property
     def module(self) -> Any:
@@ -94,8 +95,8 @@ class ClassModel(_Judge):
     @property
     def name(self) -> str:
         """For tables: what judged."""
-        data = f", data {self.contract.fingerprint[7:15]}" if self.contract else ""
-        return f"{self.config.class_model.backbone} classifier {self.path.name}{data}"
+        data = self.contract.fingerprint[7:15]
+        return f"{self.config.class_model.backbone} classifier {self.path.name}, data {data}"
 
     def probabilities(self, images: Any, batch_size: int = 256) -> Float[np.ndarray, "n classes"]:
         """images: [n, rows, cols, 1 or 3] in [0, 1]."""

@@ -27,8 +27,11 @@ class Model:
     """path, config, contract (None: foreign weights without one) and params of a run folder."""
 
     kind = ""
+    needs_contract = False
 
     def __init__(self, path: Path, config: ConfigDict, contract: Contract | None, params: Params) -> None:
+        if self.needs_contract and contract is None:
+            raise InputError(path, "contract.json", "none", f"the contract of a run of kind {self.kind!r}")
         self.path, self.config, self.contract, self.params = path, config, contract, params
 
     def __repr__(self) -> str:

@@ -114,8 +114,7 @@ def sampling_settings(arguments: argparse.Namespace, config) -> dict:
 
 def _conditions(arguments: argparse.Namespace, model: Any) -> list[dict[str, Any]]:
     """Those of the command line, or of the real pictures of --people (none for a model that takes none)."""
-    from brain_diffusion_jax.cli.study import read_real
-    from brain_diffusion_jax.contract import Contract, require_same
+    from brain_diffusion_jax.cli.real_people import people_of
     from brain_diffusion_jax.errors import InputError
 
     if not arguments.people:
@@ -124,18 +123,8 @@ def _conditions(arguments: argparse.Namespace, model: Any) -> list[dict[str, Any
         return conditions.from_arguments(arguments, model.schema)
     if arguments.set or arguments.conditions:
         raise InputError("command line", "--people", "beside --set or --conditions", "one of them")
-    shards = arguments.data or model.config.data.shards
-    if not shards:
-        raise InputError("command line", "--data", "nothing", "the folder of shards with the real pictures")
-    contract = Contract.load(shards)
-    if model.contract is not None:
-        require_same(model.contract, contract, f"{model.path} against {shards}")
-    splits = read_real(shards, contract)
-    if arguments.people not in splits:
-        raise InputError(shards, "--people", arguments.people, f"one of {', '.join(splits)}")
-    found = splits[arguments.people].conditions if model.conditional else [{}] * len(splits[arguments.people])
-    tidy = [{k: v if isinstance(v, str) else round(float(v), 4) for k, v in c.items()} for c in found]
-    return [c for c in tidy for _ in range(arguments.each)]
+    found = people_of(model, arguments.data, arguments.people).conditions
+    return [c if model.conditional else {} for c in found for _ in range(arguments.each)]
 
 
 def run(arguments: argparse.Namespace) -> int:

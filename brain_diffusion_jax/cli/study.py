@@ -72,10 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     import jax
 
+    from brain_diffusion_jax.cli.real_people import open_real
     from brain_diffusion_jax.cli.sample import load_generator, refuse_diffusion_settings
     from brain_diffusion_jax.config import apply_overrides
-    from brain_diffusion_jax.contract import Contract, require_same
-    from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation import study
 
     model = load_generator(arguments.run, step=arguments.checkpoint)
@@ -83,13 +82,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     if not diffusion:
         refuse_diffusion_settings(arguments, model)
     config = apply_overrides(model.config, arguments.overrides)
-    shards = arguments.data or config.data.shards
-    if not shards:
-        raise InputError("command line", "--data", "nothing", "the folder of shards with the real people")
-    contract = Contract.load(shards)
-    if model.contract is not None:
-        require_same(model.contract, contract, f"{arguments.run} against {shards}")
-    real = read_real(shards, contract)
+    shards, contract, real = open_real(model, arguments.data)
     extractors, age_fn, second = regressors(arguments, contract)
     extractors = [*class_extractors(arguments, contract), *extractors, *inception_extractors(arguments)]
     sampling = {
@@ -177,19 +170,6 @@ def _barrier(name: str) -> None:
     from jax.experimental import multihost_utils
 
     multihost_utils.sync_global_devices(f"study {name}")
-
-
-def read_real(shards: str, contract: Any) -> dict[str, Any]:
-    """Every split of the shards as a PictureSet; an empty split is left out."""
-    from brain_diffusion_jax.data.loader import read_all
-    from brain_diffusion_jax.data.shard_reader import load_manifest
-    from brain_diffusion_jax.evaluation import picture_sets
-
-    sets = {}
-    for split, files in load_manifest(shards)["splits"].items():
-        if sum(int(item["records"]) for item in files):
-            sets[split] = picture_sets.from_records(read_all(shards, split), contract.schema)
-    return sets
 
 
 def settings_from(arguments: argparse.Namespace, config: Any, model: Any, sampling: dict[str, Any]) -> Any:

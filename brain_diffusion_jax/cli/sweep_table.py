@@ -32,34 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def people(arguments: argparse.Namespace, model: Any) -> Any:
-    """The PictureSet of --people, or None; its conditions as a person would write them (float32 rounded off)."""
+    """The PictureSet of --people, or None."""
     if not arguments.people:
         for name in ("only", "reference"):
             if getattr(arguments, name):
                 raise InputError("command line", f"--{name}", "without --people", "--people SPLIT")
         return None
-    from brain_diffusion_jax.cli.study import read_real
-    from brain_diffusion_jax.contract import Contract, require_same
-    from brain_diffusion_jax.evaluation.picture_sets import PictureSet, check
+    from brain_diffusion_jax.cli.real_people import people_of
+    from brain_diffusion_jax.evaluation.picture_sets import check
 
     if arguments.set or arguments.conditions or arguments.each != 1:
         raise InputError("command line", "--people", "beside --set, --conditions or --each", "one of them")
     if not arguments.age_model:
         raise InputError("command line", "--people", "no --age-model", "a regressor that reads the pictures")
-    shards = arguments.data or model.config.data.shards
-    if not shards:
-        raise InputError("command line", "--data", "nothing", "the folder of shards with the people")
-    contract = Contract.load(shards)
-    if model.contract is not None:
-        require_same(model.contract, contract, f"{arguments.run} against {shards}")
-    splits = read_real(shards, contract)
-    if arguments.people not in splits:
-        raise InputError(shards, "--people", arguments.people, f"one of {', '.join(splits)}")
-    found = splits[arguments.people]
-    tidy = [{k: v if isinstance(v, str) else round(float(v), 4) for k, v in c.items()} for c in found.conditions]
-    found = PictureSet(found.images, tidy, found.people)
+    found = people_of(model, arguments.data, arguments.people)
     if not found.has("age"):
-        raise InputError(shards, "age", "not known of every picture", "people whose age is known")
+        where = f"--people {arguments.people}"
+        raise InputError(where, "age", "not known of every picture", "people whose age is known")
     chosen = found[_rows(arguments.only, found, model.schema)]
     return check(chosen, f"--only {' '.join(arguments.only)}")
 

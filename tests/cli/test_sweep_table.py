@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from brain_diffusion_jax.cli import study
+from brain_diffusion_jax.cli import real_people
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.evaluation.picture_sets import PictureSet
@@ -30,7 +30,7 @@ def people(monkeypatch):
     images = rng.integers(0, 255, (12, *tiny_runs.SIZE)).astype(np.uint8)
     conditions = [{"age": 20.0000001 + 5 * i, "sex": "FM"[i % 2], "slice": 2.0 + i % 3} for i in range(12)]
     found = PictureSet(images, conditions, [f"p{i // 2}" for i in range(12)])
-    monkeypatch.setattr(study, "read_real", lambda shards, contract: {"test": found})
+    monkeypatch.setattr(real_people, "read_real", lambda shards, contract: {"test": found})
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 import tiny_runs
 from PIL import Image
 
-from brain_diffusion_jax.cli import study as command
+from brain_diffusion_jax.cli import real_people
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.evaluation.picture_sets import PictureSet
@@ -41,7 +41,7 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def real(monkeypatch):
     sets = {"train": people(20, 1), "test": people(9, 2)}
-    monkeypatch.setattr(command, "read_real", lambda shards, contract: sets)
+    monkeypatch.setattr(real_people, "read_real", lambda shards, contract: sets)
     return sets
 
 
@@ -93,7 +93,7 @@ def test_study_of_a_gan_of_classes(tmp_path, monkeypatch, capsys):
         s: PictureSet(p.images, kinds[: len(p)], p.people)
         for s, p in (("train", people(20, 1)), ("test", people(9, 2)))
     }
-    monkeypatch.setattr(command, "read_real", lambda shards, contract: sets)
+    monkeypatch.setattr(real_people, "read_real", lambda shards, contract: sets)
     words = ["study", str(run), "--data", str(tmp_path / "shards"), "--classifier", str(judge)]
     assert main([*words, "--out", str(tmp_path / "study"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -1,0 +1,45 @@
+"""The real pictures that a command sets beside those of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def open_real(model: Any, data: str | None) -> tuple[str, Any, dict[str, Any]]:
+    """(shards, their contract, PictureSet of every split) of --data, else of the run; refuses another contract."""
+    from brain_diffusion_jax.contract import Contract, require_same
+    from brain_diffusion_jax.errors import InputError
+
+    shards = data or model.config.data.shards
+    if not shards:
+        raise InputError("command line", "--data", "nothing", "the folder of shards with the real people")
+    contract = Contract.load(shards)
+    if model.contract is not None:
+        require_same(model.contract, contract, f"{model.path} against {shards}")
+    return shards, contract, read_real(shards, contract)
+
+
+def read_real(shards: str, contract: Any) -> dict[str, Any]:
+    """Every split of the shards as a PictureSet; an empty split is left out."""
+    from brain_diffusion_jax.data.loader import read_all
+    from brain_diffusion_jax.data.shard_reader import load_manifest
+    from brain_diffusion_jax.evaluation import picture_sets
+
+    sets = {}
+    for split, files in load_manifest(shards)["splits"].items():
+        if sum(int(item["records"]) for item in files):
+            sets[split] = picture_sets.from_records(read_all(shards, split), contract.schema)
+    return sets
+
+
+def people_of(model: Any, data: str | None, split: str) -> Any:
+    """The PictureSet of --people, its conditions as a person would write them (float32 rounded off)."""
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+
+    shards, _, splits = open_real(model, data)
+    if split not in splits:
+        raise InputError(shards, "--people", split, f"one of {', '.join(splits)}")
+    found = splits[split]
+    tidy = [{k: v if isinstance(v, str) else round(float(v), 4) for k, v in c.items()} for c in found.conditions]
+    return PictureSet(found.images, tidy, found.people)
