@@ -65,6 +65,7 @@ def page(tmp_path):
     return report.write_report(result, tmp_path)
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian package chromium)")
 def test_report_in_chromium(page, tmp_path):
     probed = tmp_path / "probed.html"
