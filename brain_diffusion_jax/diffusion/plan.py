@@ -149,6 +149,12 @@ def run_cells(
     """
     if len({cell.program for cell in group}) != 1:
         raise InputError("sweep", "cells", [cell.label() for cell in group], "cells of one program")
+    plain = [cell.guidance == "cfg" and cell.guidance_scale == 1.0 for cell in group]
+    if any(plain) and not all(plain):  # a scale of 1 needs no null branch: two programs
+        apart = [[cell for cell, flag in zip(group, plain, strict=True) if flag is kind] for kind in (False, True)]
+        arguments = (denoise, schedule, condition, shape)
+        guided, off = (iter(run_cells(cells, *arguments, start=start, fixed=fixed, **settings)) for cells in apart)
+        return jnp.stack([next(off if flag else guided) for flag in plain])
     cell = group[0]
     batch = len(condition.values)
     path = levels.select(schedule, cell.num_steps, cell.spacing)
@@ -159,7 +165,6 @@ def run_cells(
     else:
         key = jnp.stack([noise_keys(seed, batch, start) for seed in seeds])
         x_init = jnp.stack([initial_noise(k, (batch, *shape), path) for k in key])
-    plain = cell.guidance == "cfg" and all(c.guidance_scale == 1.0 for c in group)
     compiled_in = dict(cell._compiled_in)
     swept = [
         {name: np.asarray([dict(getattr(c, place))[name] for c in group]) for name, _ in getattr(cell, place)}
@@ -172,7 +177,7 @@ def run_cells(
         x_init,
         condition,
         key,
-        None if plain and len(group) == 1 else [c.guidance_scale for c in group],
+        None if all(plain) else [c.guidance_scale for c in group],
         rule=guidance.get(cell.guidance),
         sampler_knobs={k: v for k, v in swept[0].items() if k not in compiled_in},
         knobs=swept[1],

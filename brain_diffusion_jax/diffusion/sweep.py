@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Key, Level
@@ -52,21 +52,34 @@ def check_scales(scales: Any) -> Float[np.ndarray, s * n]:
     return values
 
 
-@partial(jax.jit, static_argnames=("rest", "rule", "share_first"))
-def _sweep(traced, rest, rule, share_first, levels, x_init, condition, keys, swept):
-    denoise, sampler, fixed = join_arrays(traced, rest)
+@partial(jax.jit, static_argnames=("rest", "rule", "share_first", "mesh"))
+def _sweep(traced, rest, rule, share_first, mesh, levels, x_init, condition, keys, swept):
     own_noise = keys.ndim == 2
 
-    def one(cell, x_init, keys):
-        scale, rule_knobs, sampler_knobs = cell
-        guided = denoise if scale is None else rule(denoise, scale, **fixed, **rule_knobs)
-        method = dataclasses.replace(sampler, **sampler_knobs) if sampler_knobs else sampler
-        return run(method, guided, x_init, levels, condition, keys, unroll_first=share_first)
+    def cells(traced, levels, x_init, condition, keys, swept):
+        denoise, sampler, fixed = join_arrays(traced, rest)
 
-    if not jax.tree.leaves(swept) and not own_noise:
-        return one(swept, x_init, keys)[None]
-    noise_axis = 0 if own_noise else None
-    return jax.vmap(one, (0, noise_axis, noise_axis))(swept, x_init, keys)
+        def one(cell, x_init, keys):
+            scale, rule_knobs, sampler_knobs = cell
+            guided = denoise if scale is None else rule(denoise, scale, **fixed, **rule_knobs)
+            method = dataclasses.replace(sampler, **sampler_knobs) if sampler_knobs else sampler
+            return run(method, guided, x_init, levels, condition, keys, unroll_first=share_first)
+
+        if not jax.tree.leaves(swept) and not own_noise:
+            return one(swept, x_init, keys)[None]
+        noise_axis = 0 if own_noise else None
+        return jax.vmap(one, (0, noise_axis, noise_axis))(swept, x_init, keys)
+
+    if mesh is not None:
+        # By hand: left to the partitioner, the vmap over cells merges with the sharded axis and gathers every layer.
+        noise, rows, whole = _along(1 if own_noise else 0), _along(0), PartitionSpec()
+        specs = (whole, whole, noise, rows, noise, whole)
+        cells = jax.shard_map(cells, mesh=mesh, in_specs=specs, out_specs=_along(1), check_vma=False)
+    return cells(traced, levels, x_init, condition, keys, swept)
+
+
+def _along(axis: int) -> PartitionSpec:
+    return PartitionSpec(*(None,) * axis, "data")
 
 
 def memory_needed(*args: Any, **settings: Any) -> int:
@@ -78,7 +91,20 @@ def memory_needed(*args: Any, **settings: Any) -> int:
 
 
 def _arguments(
-    denoise, sampler, levels, x_init, condition, keys, scales, *, rule, knobs, sampler_knobs, fixed, share_first
+    denoise,
+    sampler,
+    levels,
+    x_init,
+    condition,
+    keys,
+    scales,
+    *,
+    rule,
+    knobs,
+    sampler_knobs,
+    fixed,
+    share_first=False,
+    mesh=None,
 ):
     traced, rest = split_arrays((denoise, sampler, dict(fixed)))
     levels = jax.tree.map(lambda v: jnp.asarray(v, x_init.dtype), levels)
@@ -86,7 +112,7 @@ def _arguments(
     if condition is not None:
         condition = Condition(jnp.asarray(condition.values), jnp.asarray(condition.present))
     arrays = dict(levels=levels, x_init=x_init, condition=condition, keys=keys, swept=swept)
-    return (traced,), dict(rest=rest, rule=rule, share_first=share_first, **arrays)
+    return (traced,), dict(rest=rest, rule=rule, share_first=share_first, mesh=mesh, **arrays)
 
 
 def _rows(tree: PyTree, rows: np.ndarray, axis: int) -> PyTree:
@@ -143,6 +169,7 @@ def sweep(
         sampler_knobs={name: axes[name] for name in sampler_knobs or {}},
         fixed=fixed or {},
         share_first=share_first and key.ndim < 2,
+        mesh=Mesh(np.asarray(devices), ("data",)) if devices else None,
     )
     size = min(chunk or n, n)
     if size < 1:
@@ -157,21 +184,12 @@ def sweep(
         whole = size == n
         part = (x_init, keys) if whole else _rows((x_init, keys), rows, noise_axis)
         chosen = condition if condition is None or whole else _rows(condition, rows, 0)
-        if devices:
-            part, chosen = _spread(part, chosen, devices, noise_axis)
         arguments = (denoise, sampler, levels, part[0], chosen, part[1], values)
         if memory_limit is not None and first == 0:
             _check_memory(memory_needed(*arguments, **settings), memory_limit, size)
         traced, static = _arguments(*arguments, **settings)
         parts.append(_sweep(*traced, **static)[:, : n - first])
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
-
-
-def _spread(part: PyTree, condition: Condition | None, devices: Sequence[Any], axis: int) -> tuple[PyTree, Any]:
-    mesh = Mesh(np.asarray(devices), ("data",))
-    along = NamedSharding(mesh, PartitionSpec(*(None,) * axis, "data"))
-    first = NamedSharding(mesh, PartitionSpec("data"))
-    return jax.device_put(part, along), condition if condition is None else jax.device_put(condition, first)
 
 
 def _check_memory(needed: int, limit: int, chunk: int) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 
 import exact_models
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from brain_diffusion_jax.array_types import Condition
-from brain_diffusion_jax.diffusion import levels, samplers
+from brain_diffusion_jax.diffusion import guidance, levels, samplers
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.diffusion.samplers import base
-from brain_diffusion_jax.diffusion.sweep import sweep
+from brain_diffusion_jax.diffusion.sweep import _arguments, _sweep, sweep
 from brain_diffusion_jax.errors import InputError
 
 PROCESS = Process(schedule="cosine", prediction="x0", clip_x0=False)
@@ -25,6 +27,34 @@ def network(params, x, t, condition):
     TRACES.append(x.shape)
     level = PROCESS.level(jnp.asarray(t, jnp.int32))
     return exact_models.gaussian(x, level, condition, mean=params["mean"]).x0
+
+
+def gathers(devices) -> int:
+    """Collectives in the compiled sweep of a network of one convolution, several scales at once."""
+
+    def convolved(params, x, t, condition):
+        shift = jnp.where(condition.present, condition.values, 0.0)[:, :, None, None]
+        return (
+            jax.lax.conv_general_dilated(x, params, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) + shift
+        )
+
+    condition = Condition(np.zeros((16, 1), np.float32), np.ones((16, 1), bool))
+    traced, static = _arguments(
+        PROCESS.denoise_fn(Partial(convolved, jnp.ones((3, 3, 1, 1)))),
+        samplers.get("ddim"),
+        levels.select(PROCESS.table, 2),
+        jnp.ones((16, 8, 8, 1)),
+        condition,
+        base.sample_keys(jax.random.key(0), 16),
+        jnp.asarray([1.0, 3.0]),
+        rule=guidance.classifier_free,
+        knobs={},
+        sampler_knobs={},
+        fixed={},
+        mesh=Mesh(np.asarray(devices), ("data",)),
+    )
+    text = _sweep.lower(*traced, **static).compile().as_text()
+    return len(re.findall(r"all-gather|all-to-all|all-reduce|collective-permute", text))
 
 
 def main() -> None:
@@ -54,6 +84,7 @@ def main() -> None:
     for seed in (1, 2):
         make(16, seed, [seed + 1.0, 7.0], devices=devices)
     found["traces"] = len(TRACES) - before
+    found["collectives"] = gathers(devices)
     try:
         make(16, 0, [1.0, 2.0], devices=devices, memory_limit=100)
     except InputError as error:

@@ -181,6 +181,19 @@ def test_cells_run_together_as_they_run_alone_with_common_noise():
     assert np.abs(together[seeds.index(0)] - together[seeds.index(4)]).max() > 0.05
 
 
+def test_cells_without_guidance_do_not_ask_for_the_null():
+    rows = []
+
+    def watched(x, t, condition):
+        jax.debug.callback(lambda x: rows.append(len(x)), x)
+        return exact_models.gaussian(x, PROCESS.level(jnp.asarray(t, jnp.int32)), condition).x0
+
+    group = plan.cells({"num_steps": [3], "guidance_scale": [3.0, 1.0, 2.0]})
+    plan.run_cells(group, PROCESS.denoise_fn(watched), PROCESS.table, CONDITION, SHAPE).block_until_ready()
+    jax.effects_barrier()
+    assert sum(rows) == 3 * 5 * (2 + 1 + 2)
+
+
 @pytest.mark.parametrize(
     ("axes", "words"),
     [

@@ -23,4 +23,5 @@ def test_eight_devices_give_the_pictures_of_one():
     assert len(found["differences"]) == 5
     assert max(found["differences"].values()) < 1e-5, found
     assert found["traces"] == 0  # other scales, seeds and conditions are no other program
+    assert found["collectives"] == 0  # every device samples its own conditions
     assert "MiB for chunk=16" in found["memory"]
