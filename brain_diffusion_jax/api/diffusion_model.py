@@ -70,7 +70,8 @@ class DiffusionModel(Model):
         return factory.diffusion_network(self.config.model, self.config.conditioning, self.schema)
 
     @functools.cached_property
-    def _denoise(self) -> DenoiseFn:
+    def denoise(self) -> DenoiseFn:
+        """(x, level, condition) -> Prediction, for the samplers; its weights are traced, not compiled in."""
         return self.process.denoise_fn(jax.tree_util.Partial(_Apply(self.module), self.params))
 
     @functools.cached_property
@@ -134,7 +135,7 @@ class DiffusionModel(Model):
         for first in range(start, len(conditions), size):
             index = np.minimum(np.arange(first, first + size), len(conditions) - 1)  # the last batch is padded
             batch = Condition(encoded.values[index], encoded.present[index])
-            x = plan.run_cells(cells, self._denoise, self.process.table, batch, shape, start=first, **settings)
+            x = plan.run_cells(cells, self.denoise, self.process.table, batch, shape, start=first, **settings)
             yield first, np.asarray(self.process.to_unit(x))[:, : len(conditions) - first]
 
     def cells(
@@ -217,5 +218,5 @@ class DiffusionModel(Model):
             return sample_stack(samplers.get("ddim"), guided, path, condition, key, shape, **couplings)
 
         encoded = Condition(*map(jnp.asarray, self.schema.encode(conditions)))
-        x = program(self._denoise, encoded, jnp.float32(guidance_scale), jax.random.key(seed), rule)
+        x = program(self.denoise, encoded, jnp.float32(guidance_scale), jax.random.key(seed), rule)
         return np.asarray(self.process.to_unit(x))

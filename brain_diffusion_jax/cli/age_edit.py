@@ -83,7 +83,7 @@ def edit(model: Any, picture: Any, truth: dict[str, Any], wanted: list[dict[str,
     targets = [truth, *wanted]
     source, target = model.schema.encode([truth] * len(targets)), model.schema.encode(targets)
     path = levels.select(process.table, settings["num_steps"], "trailing")
-    bare = model._denoise.inner if isinstance(model._denoise, Clipped) else model._denoise
+    bare = model.denoise.inner if isinstance(model.denoise, Clipped) else model.denoise
 
     @jax.jit
     def program(bare, x0, source, target):

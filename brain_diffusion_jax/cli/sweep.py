@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.cli import conditions, sweep_table
+from brain_diffusion_jax.cli import conditions, sweep_guides, sweep_table
 from brain_diffusion_jax.cli.sample import add_output_arguments, load_diffusion
 
 _EMA = "ema="
@@ -26,13 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="run folder of a diffusion model")
     conditions.add_arguments(parser)
     add_output_arguments(parser)
-    parser.add_argument("--scales", default="1,3,5,7", help="guidance scales (default 1,3,5,7; 1 is off)")
+    parser.add_argument(
+        "--scales",
+        default="1,3,5,7",
+        help="guidance scales (default 1,3,5,7; 1 is off); 3:1:1 is one a covariate, of per_covariate",
+    )
     parser.add_argument("--seeds", default="0", help="seeds (default 0)")
     parser.add_argument("--samplers", help='several with commas, or "all" (default: the config\'s)')
     parser.add_argument("--steps", help="sampling steps, several with commas (default: the config's)")
     parser.add_argument("--calls", help="instead of --steps: as many steps as fit in so many network calls")
     parser.add_argument("--spacings", help='"optimised" is found for this model (default: the config\'s)')
     parser.add_argument("--guidance-rules", default="cfg", help="default cfg")
+    sweep_guides.add_arguments(parser)
     parser.add_argument(
         "--ema-lengths",
         metavar="L1,L2",
@@ -77,7 +82,7 @@ def axes_from(arguments: argparse.Namespace, config: Any) -> dict[str, list[Any]
         "num_steps": _numbers(arguments.steps, "--steps", int) if arguments.steps else [config.num_steps],
         "spacing": _words(arguments.spacings or config.spacing),
         "guidance": _words(arguments.guidance_rules),
-        "guidance_scale": _numbers(arguments.scales, "--scales"),
+        "guidance_scale": sweep_guides.scales_from(arguments.scales),
         "seed": _numbers(arguments.seeds, "--seeds", int),
     }
     if arguments.ema_lengths:
@@ -112,20 +117,12 @@ def run_plugin(path: str) -> None:
     runpy.run_path(path)
 
 
-def averaged(model: Any, names: Iterable[str], checkpoint: int | None) -> dict[str, Any]:
+def _models(model: Any, names: Iterable[str], checkpoint: int | None) -> dict[str, Any]:
     """The model by `Cell.model`: itself for "", otherwise with the average of the weights that the name asks for."""
-    from brain_diffusion_jax import api
-    from brain_diffusion_jax.training import power_ema
-
-    found = {}
-    for name in dict.fromkeys(names):
-        length = name.removeprefix(_EMA)
-        if length in ("", "stored", "none"):
-            found[name] = model if not length else api.load(model.path, step=checkpoint, ema=length == "stored")
-        else:
-            (width,) = _numbers(length, "--ema-lengths")
-            found[name] = model.with_params(power_ema.reconstruct(model.path, width, checkpoint))
-    return found
+    lengths = {name: name.removeprefix(_EMA) for name in names}
+    return {
+        name: sweep_guides.averaged(model, length, checkpoint) if length else model for name, length in lengths.items()
+    }
 
 
 def cells_from(arguments: argparse.Namespace, model: Any) -> tuple[Any, ...]:
@@ -150,7 +147,7 @@ def register_optimised(model: Any, wanted: list[dict], most: int = 16) -> None:
     rows = np.unique(np.linspace(0, len(wanted) - 1, min(most, len(wanted))).astype(int))
     condition = Condition(*model.schema.encode([wanted[i] for i in rows]))
     x = initial_noise(plan.noise_keys(2**31 - 3, len(rows)), (len(rows), *model._shape(None)))
-    levels.register("optimised", spacing_search.Optimised(model._denoise, x, condition), replace=True)
+    levels.register("optimised", spacing_search.Optimised(model.denoise, x, condition), replace=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -170,9 +167,11 @@ def run(arguments: argparse.Namespace) -> int:
     cells = tuple(dict.fromkeys([*cells, reference] if reference else cells))
     for cell in cells:
         levels.check_num_steps(model.process.table, cell.num_steps)
-    models = averaged(model, (cell.model for cell in cells), arguments.checkpoint)
+    sweep_guides.check(arguments, cells, model)
+    fixed = sweep_guides.fixed_of(arguments, model)
+    models = _models(model, (cell.model for cell in cells), arguments.checkpoint)
     folders = _folders(arguments, model, wanted, cells)
-    _compute(arguments, models, wanted, cells, folders)
+    _compute(arguments, models, fixed, wanted, cells, folders)
     table = sweep_table.rows(cells, folders, model.process.table, real, reference, arguments)
     sweep_table.write(Path(arguments.out) / "sweep.csv", table)
     grid = _grid(Path(arguments.out), cells, folders, wanted)
@@ -196,6 +195,7 @@ def _folders(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
     if out.exists() and any(out.iterdir()) and not arguments.resume:
         raise InputError(out, "output folder", "files of an earlier call", "a new folder, or --resume")
     shared = {"run": str(model.path), "checkpoint": arguments.checkpoint, "conditions": wanted}
+    shared |= sweep_guides.settings_of(arguments)
     return {
         cell: SampleFolder(out / cell.key(), {**shared, "cell": asdict(cell)}, model.contract, resume=arguments.resume)
         for cell in cells
@@ -203,7 +203,12 @@ def _folders(arguments: argparse.Namespace, model: Any, wanted: list[dict], cell
 
 
 def _compute(
-    arguments: argparse.Namespace, models: dict[str, Any], wanted: list[dict], cells: tuple, folders: dict
+    arguments: argparse.Namespace,
+    models: dict[str, Any],
+    fixed: dict[str, dict],
+    wanted: list[dict],
+    cells: tuple,
+    folders: dict,
 ) -> None:
     from tqdm import tqdm
 
@@ -218,11 +223,12 @@ def _compute(
             bar.set_description(f"{group[0].sampler} {group[0].num_steps}")
             model = models[group[0].model]
             start = min(folders[cell].done for cell in group)
-            for first, pictures in model.sample_cells(wanted, group, start=start, **settings):
+            rest = {**settings, "fixed": fixed.get(group[0].guidance)}
+            for first, pictures in model.sample_cells(wanted, group, start=start, **rest):
                 for cell, found in zip(group, pictures, strict=True):
                     skip = max(0, folders[cell].done - first)
                     chosen = wanted[first + skip : first + len(found)]
-                    scale = cell.guidance_scale
+                    scale = sweep_guides.scale_text(cell.guidance_scale)
                     where = {"seed": cell.seed, "guidance_scale": scale, "columns": model.schema.names, "nifti": False}
                     folders[cell].write(first + skip, found[skip:], chosen, **where)
                 bar.update(len(group) * pictures.shape[1])

@@ -89,6 +89,7 @@ def rows(
 
     real: of `people`, or None; has a row at the end. reference: one of the cells, or None.
     """
+    from brain_diffusion_jax.cli.sweep_guides import scale_text
     from brain_diffusion_jax.data.sample_folder import read_pictures
     from brain_diffusion_jax.diffusion import plan
 
@@ -110,7 +111,7 @@ def rows(
             "network_calls": plan.network_calls(cell, schedule),
             "spacing": cell.spacing,
             "guidance": cell.guidance,
-            "guidance_scale": cell.guidance_scale,
+            "guidance_scale": scale_text(cell.guidance_scale),
             "seed": cell.seed,
             **({"model": cell.model} if cell.model else {}),
             **dict((*cell.sampler_knobs, *cell.guidance_knobs)),

@@ -105,13 +105,13 @@ class SampleFolder:
         conditions: Sequence[Mapping[str, Any]],
         *,
         seed: int,
-        guidance_scale: float | None,
+        guidance_scale: float | str | None,
         columns: Sequence[str],
         nifti: bool = True,
     ) -> None:
         """Write pictures first, first + 1 ..., then their manifest lines: a line stands for a whole picture.
 
-        guidance_scale: None of a model that has none.
+        guidance_scale: None of a model that has none, a word where there is one a covariate.
         """
         rows, scale = [], "" if guidance_scale is None else guidance_scale
         for index, (picture, condition) in enumerate(zip(pictures[..., 0], conditions, strict=True), first):

@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,15 @@ from brain_diffusion_jax.diffusion.samplers.base import Sampler, run, sample_key
 from brain_diffusion_jax.errors import InputError
 
 
-def split_arrays(tree: PyTree) -> tuple[list[Any], tuple[Any, tuple[Any, ...]]]:
+class Rest(NamedTuple):
+    """What is left of a pytree without its arrays. kinds: JAX takes structures of two dataclasses for equal (0.12)."""
+
+    structure: Any
+    kinds: tuple[Any, ...]
+    fixed: tuple[Any, ...]
+
+
+def split_arrays(tree: PyTree) -> tuple[list[Any], Rest]:
     """(arrays, rest) of a pytree that may hold functions; rest is hashable, for a static argument of jit.
 
     Python numbers count as rest: they are compiled in, so that an eta of 0.0 draws no noise.
@@ -28,13 +36,18 @@ def split_arrays(tree: PyTree) -> tuple[list[Any], tuple[Any, tuple[Any, ...]]]:
     leaves, structure = jax.tree.flatten(tree)
     traced = [leaf if isinstance(leaf, jax.Array | np.ndarray | np.number) else None for leaf in leaves]
     fixed = tuple(leaf if array is None else None for leaf, array in zip(leaves, traced, strict=True))
-    return traced, (structure, fixed)
+    return traced, Rest(structure, _kinds(structure), fixed)
 
 
-def join_arrays(traced: list[Any], rest: tuple[Any, tuple[Any, ...]]) -> PyTree:
+def _kinds(structure: Any) -> tuple[Any, ...]:
+    node = structure.node_data()
+    return (node and node[0], *map(_kinds, structure.children()))
+
+
+def join_arrays(traced: list[Any], rest: Rest) -> PyTree:
     """The inverse of `split_arrays`."""
-    structure, fixed = rest
-    return jax.tree.unflatten(structure, [b if a is None else a for a, b in zip(traced, fixed, strict=True)])
+    leaves = [b if a is None else a for a, b in zip(traced, rest.fixed, strict=True)]
+    return jax.tree.unflatten(rest.structure, leaves)
 
 
 def check_scales(scales: Any) -> Float[np.ndarray, s * n]:
