@@ -25,11 +25,12 @@ def slice_range(text: str | None, indices: list[int], count: int) -> list[int]:
 
 
 def real_differences(shards: str, indices: list[int], most: int = 40) -> dict[str, Any] | None:
-    """Adjacent-slice difference of real held-out heads at the same slices; None where the shards are not there."""
+    """Differences of neighbouring slices of real held-out heads, a pair; None where the shards are not there."""
     import numpy as np
 
     from brain_diffusion_jax.data import shard_reader
     from brain_diffusion_jax.data.intensity import to_unit
+    from brain_diffusion_jax.diffusion.stack import adjacent_differences
 
     if not shards or not Path(shards).is_dir():
         return None
@@ -40,15 +41,8 @@ def real_differences(shards: str, indices: list[int], most: int = 40) -> dict[st
     whole = [rows for rows in heads.values() if set(indices) <= set(rows)][:most]
     if len(indices) < 2 or not whole:
         return None
-    stacks = [to_unit(source["image"][[rows[k] for k in indices]]) for rows in whole]
-    return {"heads": len(whole), "mean": float(np.mean([difference(s) for s in stacks]))}
-
-
-def difference(stack: Any) -> float:
-    """Mean |difference| of neighbouring slices, unit intensity."""
-    import numpy as np
-
-    return float(np.abs(np.diff(np.asarray(stack, np.float32), axis=0)).mean())
+    found = [adjacent_differences(to_unit(source["image"][[rows[k] for k in indices]])) for rows in whole]
+    return {"heads": len(whole), "mean": float(np.mean(found)), "pairs": np.mean(found, axis=0).tolist()}
 
 
 def run(arguments: argparse.Namespace, model: Any) -> int:
@@ -60,6 +54,7 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
     from brain_diffusion_jax.cli.sample import sampling_settings
     from brain_diffusion_jax.data import nifti, picture_grid, slicing
     from brain_diffusion_jax.data.sample_folder import in_source_unit
+    from brain_diffusion_jax.diffusion.stack import adjacent_differences
 
     contract = model.contract
     if contract is None or not contract.grid:
@@ -94,10 +89,15 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
         nifti.save_volume(out / f"{number:04d}.nii.gz", volume, np.array(contract.grid["affine"]))
         shown = pictures[:: max(1, len(chosen) // 16)]
         picture_grid.save_png(out / f"{number:04d}.png", picture_grid.tile(shown, 8))
-        row = {"file": f"{number:04d}.nii.gz", "seed": seed, **condition, "neighbours": difference(pictures)}
+        row = {
+            "file": f"{number:04d}.nii.gz",
+            "seed": seed,
+            **condition,
+            "neighbours": float(adjacent_differences(pictures).mean()),
+        }
         places = [chosen.index(k) for k in indices if k in chosen]
         if len(places) == len(indices) > 1:
-            row["at_trained_slices"] = difference(pictures[places])
+            row["at_trained_slices"] = adjacent_differences(pictures[places]).tolist()
         rows.append(row)
     summary = {"out": str(out), "slices": [chosen[0], chosen[-1]], "volumes": rows, "real": real}
     (out / "volumes.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -107,8 +107,8 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
     print(f"{len(rows)} volumes of {len(chosen)} slices in {out} (volumes.json)")
     found = [r["at_trained_slices"] for r in rows if "at_trained_slices" in r]
     if found and real:
-        print(
-            f"difference of neighbouring slices {indices}: {np.mean(found):.4f}; "
-            f"{real['heads']} real heads {real['mean']:.4f} (unit intensity)"
-        )
+        print(f"difference of neighbouring slices (unit intensity), {real['heads']} real heads:")
+        pairs = zip(indices[:-1], indices[1:], np.mean(found, axis=0), real["pairs"], strict=True)
+        for lower, upper, mine, theirs in (*pairs, ("all", "", np.mean(found), real["mean"])):
+            print(f"  {f'{lower} {upper}':9} {mine:.4f}  real {theirs:.4f}")
     return 0
