@@ -208,15 +208,17 @@ class DiffusionModel(Model):
         """
         conditions = [{**condition, covariate: int(k)} for k in slices]
         cell = self.cells([guidance_scale], num_steps=num_steps, seed=seed, spacing=spacing)[0]
-        path = levels.select(self.process.table, num_steps, cell.spacing)
-        shape = self._shape(None)
-        rule = "off" if guidance_scale == 1.0 else "cfg"
-
-        @functools.partial(jax.jit, static_argnames="rule")
-        def program(denoise: Any, condition: Condition, scale: Any, key: Any, rule: str) -> Any:
-            guided = denoise if rule == "off" else classifier_free(denoise, scale)
-            return sample_stack(samplers.get("ddim"), guided, path, condition, key, shape, **couplings)
-
+        path = jax.tree.map(jnp.asarray, levels.select(self.process.table, num_steps, cell.spacing))
         encoded = Condition(*map(jnp.asarray, self.schema.encode(conditions)))
-        x = program(self.denoise, encoded, jnp.float32(guidance_scale), jax.random.key(seed), rule)
+        scale = None if guidance_scale == 1.0 else jnp.float32(guidance_scale)
+        fixed = self._shape(None), tuple(sorted(couplings.items()))
+        x = _sample_stack(self.denoise, path, encoded, scale, jax.random.key(seed), *fixed)
         return np.asarray(self.process.to_unit(x))
+
+
+@functools.partial(jax.jit, static_argnames=("shape", "couplings"))
+def _sample_stack(
+    denoise: Any, path: Any, condition: Condition, scale: Any, key: Any, shape: Any, couplings: Any
+) -> Any:
+    guided = denoise if scale is None else classifier_free(denoise, scale)
+    return sample_stack(samplers.get("ddim"), guided, path, condition, key, shape, **dict(couplings))

@@ -11,6 +11,7 @@ import pytest
 import tiny_runs
 from PIL import Image
 
+from brain_diffusion_jax.api import diffusion_model
 from brain_diffusion_jax.cli import sample_stack
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
@@ -184,8 +185,10 @@ def test_real_heads_beside_a_stack(monkeypatch, tmp_path):
 
 def test_a_stack_is_a_volume_on_the_grid(run_folder, tmp_path, capsys):
     out = tmp_path / "stack"
-    words = ["sample", run_folder, "--stack", "--set", "age=20", "--out", str(out), "--json"]
+    words = ["sample", run_folder, "--stack", "--set", "age=20,60", "--out", str(out), "--json"]
+    before = diffusion_model._sample_stack._cache_size()
     assert main([*words, "--slices", "1:5"]) == 0
+    assert diffusion_model._sample_stack._cache_size() == before + 1  # one program for both volumes
     summary = json.loads(capsys.readouterr().out)
     assert summary["slices"] == [1, 5]
     assert min(summary["volumes"][0]["at_trained_slices"]) > 0
