@@ -5,11 +5,11 @@
   brain-diffusion train configs/tumor.py data.shards=shards/tumor --run runs/tumor
   brain-diffusion gate runs/tumor --classifier runs/tumor-class --shards shards/tumor --out runs/tumor/gate
 
-As it stands it is trained in 20 minutes of a CPU core, for comparing arms; data.batch_size=32 train.num_steps=4000 halves
-the distance to real pictures in an hour. Arms with the same betas: conditioning.mode=none model.context_dim=None
-data.class_balance= (unconditional, classes as often as in the data); pictures.crop=True pictures.tilt=True at `prepare`
-(preprocessed). The baseline is train-gan with this file. The classes and their spelling are those of the source. Results
-and every command: docs/results.md.
+As it stands it is trained in 20 minutes of a CPU core, for comparing arms; data.batch_size=32 train.num_steps=4000
+halves the distance to real pictures in an hour. Arms with the same betas: conditioning.mode=none
+model.context_dim=None data.class_balance= (unconditional, classes as often as in the data); pictures.crop=True
+pictures.tilt=True at `prepare` (preprocessed). The baseline is train-gan with this file. The classes and their
+spelling are those of the source. Results and every command: docs/results.md.
 """
 
 from brain_diffusion_jax.config import base_config

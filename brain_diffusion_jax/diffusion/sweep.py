@@ -161,8 +161,8 @@ def sweep(
     e.g. {"rescale": [s]}, {"eta": [s]}. fixed: knobs of the rule that all cells share.
     key: one key; [batch] keys; or [s, batch] keys with x_init [s, batch, ...], for cells with different seeds.
     chunk: conditions a call (all cells of them); memory_limit: bytes, refused with a chunk that would fit.
-    devices: shard conditions over them. share_first: one network call for all cells in the first step, where
-    their x is the same; costs a second compilation of the network.
+    devices: shard conditions over them, at most one for each condition. share_first: one network call for all
+    cells in the first step, where their x is the same; costs a second compilation of the network.
     """
     x_init = jnp.asarray(x_init)
     values = None if scales is None else jnp.asarray(check_scales(scales))
@@ -176,6 +176,12 @@ def sweep(
     noise_axis = 1 if key.ndim == 2 else 0
     n = x_init.shape[noise_axis]
     keys = key if key.ndim == 2 else sample_keys(key, n)
+    size = min(chunk or n, n)
+    if size < 1:
+        raise InputError("sweep", "chunk", chunk, "at least 1")
+    if devices:
+        devices = devices[:size]
+        size = -(-size // len(devices)) * len(devices)
     settings = dict(
         rule=rule,
         knobs={name: axes[name] for name in knobs or {}},
@@ -184,11 +190,6 @@ def sweep(
         share_first=share_first and key.ndim < 2,
         mesh=Mesh(np.asarray(devices), ("data",)) if devices else None,
     )
-    size = min(chunk or n, n)
-    if size < 1:
-        raise InputError("sweep", "chunk", chunk, "at least 1")
-    if devices:
-        size = -(-size // len(devices)) * len(devices)
     parts = []
     for first in range(0, n, size):
         rows = np.minimum(
