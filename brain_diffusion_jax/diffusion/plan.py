@@ -140,17 +140,20 @@ def run_cells(
     *,
     start: int = 0,
     fixed: Mapping[str, Any] | None = None,
+    plain_apart: bool = False,
     **settings: Any,
 ) -> Float[Array, "s batch *spatial channels"]:
     """Samples of cells that share a program. shape: [*spatial, channels] of one sample.
 
     start: position of the first condition, so that parts of a long list get their own noise. fixed: knobs
-    of the rule that are no numbers (weak, judge). settings: chunk, memory_limit, devices, share_first of `sweep`.
+    of the rule that are no numbers (weak, judge). plain_apart: cells of cfg at scale 1 run without the null branch,
+    in a program of their own: less work for one more compilation. settings: chunk, memory_limit, devices,
+    share_first of `sweep`.
     """
     if len({cell.program for cell in group}) != 1:
         raise InputError("sweep", "cells", [cell.label() for cell in group], "cells of one program")
     plain = [cell.guidance == "cfg" and cell.guidance_scale == 1.0 for cell in group]
-    if any(plain) and not all(plain):  # a scale of 1 needs no null branch: two programs
+    if plain_apart and any(plain) and not all(plain):
         apart = [[cell for cell, flag in zip(group, plain, strict=True) if flag is kind] for kind in (False, True)]
         arguments = (denoise, schedule, condition, shape)
         guided, off = (iter(run_cells(cells, *arguments, start=start, fixed=fixed, **settings)) for cells in apart)

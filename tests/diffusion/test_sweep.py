@@ -184,6 +184,8 @@ def test_cells_run_together_as_they_run_alone_with_common_noise():
     (group,) = plan.programs(found)
     together = plan.run_cells(group, denoiser(), PROCESS.table, CONDITION, SHAPE)
     assert together.shape == (4, 5, *SHAPE)
+    apart = plan.run_cells(group, denoiser(), PROCESS.table, CONDITION, SHAPE, plain_apart=True)
+    np.testing.assert_allclose(apart, together, atol=3e-5)
     for cell, got in zip(group, together):
         alone = plan.run_cell(cell, denoiser(), PROCESS.table, CONDITION, SHAPE)
         np.testing.assert_allclose(alone, got, atol=3e-5)
@@ -202,9 +204,12 @@ def test_cells_without_guidance_do_not_ask_for_the_null():
         return exact_models.gaussian(x, PROCESS.level(jnp.asarray(t, jnp.int32)), condition).x0
 
     group = plan.cells({"num_steps": [3], "guidance_scale": [3.0, 1.0, 2.0]})
-    plan.run_cells(group, PROCESS.denoise_fn(watched), PROCESS.table, CONDITION, SHAPE).block_until_ready()
-    jax.effects_barrier()
-    assert sum(rows) == 3 * 5 * (2 + 1 + 2)
+    for apart, calls in ((True, 2 + 1 + 2), (False, 2 + 2 + 2)):
+        rows.clear()
+        arguments = (PROCESS.denoise_fn(watched), PROCESS.table, CONDITION, SHAPE)
+        plan.run_cells(group, *arguments, plain_apart=apart).block_until_ready()
+        jax.effects_barrier()
+        assert sum(rows) == 3 * 5 * calls
 
 
 @pytest.mark.parametrize(

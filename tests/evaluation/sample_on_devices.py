@@ -13,8 +13,8 @@ from brain_diffusion_jax.diffusion import sweep
 
 
 def main(run: str, out: str) -> None:
-    calls, spread = [], sweep._spread
-    sweep._spread = lambda *arguments: calls.append(len(arguments[2])) or spread(*arguments)
+    calls, mesh = [], sweep.Mesh
+    sweep.Mesh = lambda devices, names: calls.append(devices.size) or mesh(devices, names)
     conditions = [{"age": 30.0 + 5 * i, "sex": "FM"[i % 2], "slice": 3} for i in range(5)]
     pictures = sampler(api.load(run), 8, {"sampler": "ddim", "num_steps": 2})(conditions, 2.0, 7)
     np.save(out, pictures)
