@@ -1,7 +1,7 @@
 """Our sweep against the published sampling loop, in one run: same network, converted weights, same steps and noise.
 
 The published loop (REFERENCE R1): MONAI's network, one picture at a time, a batch of 2 (null, conditional), a
-Python loop over steps. Ours: all scales and conditions, as `brain-diffusion sweep` runs them (plan.run_cells).
+Python loop over steps. Ours: all scales and conditions, as `brain-diffusion sweep` runs several batches.
 Both on this machine's CPU in float32, interleaved; the medians are compared. rounding: their own loop in float32
 against float64 for the same pictures, to hold the largest difference between theirs and ours against: guidance of 7
 multiplies rounding in a random network. Needs the extra `parity` (torch, monai).
@@ -33,7 +33,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="of our sweep")
     parser.add_argument("--pictures", type=int, default=4, help="of the published loop, after each of our sweeps")
     parser.add_argument("--chunk", type=int, default=0, help="conditions a call of ours; 0 is all")
-    parser.add_argument("--share-first", action="store_true", help="one network call for all scales in the first step")
+    parser.add_argument(
+        "--share-first",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="one network call for all scales in the first step",
+    )
     return parser.parse_args()
 
 

@@ -44,6 +44,8 @@ def test_a_sweep_is_its_samples_and_compiles_once(model):
     swept = model.sweep(CONDITIONS, [1.0, 3.0], num_steps=3)
     for scale, pictures in zip([1.0, 3.0], swept, strict=True):
         np.testing.assert_allclose(pictures, model.sample(CONDITIONS, guidance_scale=scale, num_steps=3), atol=1e-4)
+    in_batches = model.sweep(CONDITIONS, [1.0, 3.0], num_steps=3, batch_size=2)  # 1 apart, the first step shared
+    np.testing.assert_allclose(in_batches, swept, atol=1e-4)
     from brain_diffusion_jax.diffusion import sweep
 
     before = sweep._sweep._cache_size()

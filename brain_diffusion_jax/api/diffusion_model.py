@@ -122,8 +122,8 @@ class DiffusionModel(Model):
         """Yield (position of the first, float32 [cells, b, rows, cols, 1] in [0, 1]) batch by batch.
 
         cells: settings that share a program (`plan.programs`); they share the noise. settings: fixed,
-        plain_apart of `plan.run_cells` (on where there is more than one batch), memory_limit, devices of
-        `sweep.sweep`; this process's devices share a batch if not told otherwise.
+        plain_apart of `plan.run_cells` and share_first of `sweep.sweep` (both on where there is more than one
+        batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch if not told otherwise.
         Picture i depends on its cell, i and its condition alone, not on batch_size; start skips the first
         ones. One compiled program whatever scales, seeds, conditions; with plain_apart one more for scale 1.
         """
@@ -132,7 +132,8 @@ class DiffusionModel(Model):
         shape = self._shape(image_size)
         size = max(1, (batch_size or self.config.sample.batch_size) // len(cells))
         size = max(1, min(size, len(conditions) - start))
-        settings.setdefault("plain_apart", len(conditions) - start > size)  # worth it where a program runs again
+        again = len(cells) > 1 and len(conditions) - start > size  # less work a batch, for more to compile
+        settings = {"plain_apart": again, "share_first": again, **settings}
         settings.setdefault("devices", jax.local_devices() if jax.local_device_count() > 1 else None)
         for first in range(start, len(conditions), size):
             index = np.minimum(np.arange(first, first + size), len(conditions) - 1)  # the last batch is padded
