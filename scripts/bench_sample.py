@@ -32,7 +32,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3, help="of our sweep")
     parser.add_argument("--pictures", type=int, default=4, help="of the published loop, after each of our sweeps")
-    parser.add_argument("--chunk", type=int, default=0, help="conditions a call of ours; 0 is all")
+    parser.add_argument("--chunk", type=int, default=2, help="conditions a call of ours; 0 is all")
     parser.add_argument(
         "--share-first",
         action=argparse.BooleanOptionalAction,
