@@ -52,8 +52,12 @@ class Continuous:
             )
         return (number - self.low) / (self.high - self.low)
 
+    def in_unit(self, encoded: Any) -> Any:
+        """Encoded numbers, arrays too, in `unit`."""
+        return self.low + encoded * (self.high - self.low)
+
     def decode(self, encoded: float) -> float:
-        return float(self.low + encoded * (self.high - self.low))
+        return float(self.in_unit(encoded))
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "unit": self.unit, "low": self.low, "high": self.high}

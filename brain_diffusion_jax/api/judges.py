@@ -75,7 +75,7 @@ class _AgeLikelihood:
 
     def __call__(self, params: Params, x0: Any, condition: Any) -> Float[Array, " batch"]:
         def wanted(condition: Any) -> Any:
-            return self.age.low + condition.values[:, self.column] * (self.age.high - self.age.low)
+            return self.age.in_unit(condition.values[:, self.column])
 
         def predict(pictures: Any) -> Any:
             return self.module.apply(params, pictures).reshape(-1)

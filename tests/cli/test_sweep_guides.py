@@ -14,12 +14,19 @@ from brain_diffusion_jax import api
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data.sample_folder import read_pictures
+from brain_diffusion_jax.training.store import Store
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("guides")
-    tiny_runs.diffusion_run(root / "run")
+    run = tiny_runs.diffusion_run(root / "run")
+    store = Store(run)
+    weak = jax.tree.map(lambda a: np.float32(0.7 * a), api.load(run).params)
+    for step in (10, 20):
+        store.snapshot(step, {"0.05": weak, "0.1": weak})
+    store.wait()
+    store.close()
     tiny_runs.diffusion_run(root / "other")
     tiny_runs.age_run(root / "age")
     return root
@@ -44,6 +51,16 @@ def test_autoguidance_by_a_weaker_model(folders, tmp_path, weak):
     assert sweep(folders, tmp_path / "out", *words) == 0
     found = pictures(tmp_path / "out")
     np.testing.assert_allclose(found["1.0"], found["3.0"], atol=2 / 255)
+
+
+def test_autoguidance_leaves_the_weaker_model_behind(folders, tmp_path):
+    """Scale 0 is the weak model itself, here an average that is 0.7 times the weights; 3 goes beyond the model."""
+    words = ("--guidance-rules", "autoguidance", "--weak", "0.05", "--scales", "0,1,3")
+    assert sweep(folders, tmp_path / "out", *words) == 0
+    assert sweep(folders, tmp_path / "weak", "--ema-lengths", "0.05", "--scales", "1") == 0
+    found = pictures(tmp_path / "out")
+    np.testing.assert_allclose(found["0.0"], pictures(tmp_path / "weak")["1.0"], atol=2 / 255)
+    assert min(np.abs(found["1.0"] - found[w]).max() for w in ("0.0", "3.0")) > 2 / 255
 
 
 def test_a_regressor_guides_the_age(folders, tmp_path):
