@@ -101,6 +101,7 @@ def base_config() -> ConfigDict:
             dtype="float32",
             remat="none",
             scan_blocks=False,
+            fast_conv_gradient=True,
         )
     )
     # How conditions reach the network: tokens with learned nulls, or the raw token of R1.

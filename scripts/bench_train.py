@@ -100,6 +100,7 @@ def ours(network: dict, batch: int, size: tuple[int, int], dtype: str) -> Side:
         nonlocal state
         for _ in range(count):
             state, metrics = program(state, placed, key)
+            host.release_memory()  # as the training loop does
         jax.block_until_ready(metrics)
 
     run(1)

@@ -9,20 +9,31 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from brain_diffusion_jax.models.convolution import convolve, product
+
 Features = Float[Array, "batch *spatial channels"]
 Dtype = Any
 
 
 def conv(
-    features: int, dims: int, name: str, *, kernel: int = 3, stride: int = 1, zero: bool = False, dtype: Dtype = None
+    features: int,
+    dims: int,
+    name: str,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    zero: bool = False,
+    dtype: Dtype = None,
+    fast_gradient: bool = False,
 ) -> nn.Module:
     """A convolution over `dims` axes with (kernel - 1) / 2 zeros on both sides, as torch pads (not SAME).
 
-    zero: start with a kernel of zeros, so that the branch it ends is silent at first.
+    zero: start with a kernel of zeros, so that the branch it ends is silent at first. fast_gradient: see
+    `convolution.convolve`.
     """
     kernel_init = nn.initializers.zeros if zero else nn.initializers.lecun_normal()
     if kernel == stride == 1:
-        return PointwiseConv(features, dims, kernel_init, dtype, name=name)
+        return PointwiseConv(features, dims, kernel_init, dtype, fast_gradient, name=name)
     return nn.Conv(
         features,
         (kernel,) * dims,
@@ -30,6 +41,7 @@ def conv(
         padding=[((kernel - 1) // 2,) * 2] * dims,
         kernel_init=kernel_init,
         dtype=dtype,
+        conv_general_dilated=convolve if fast_gradient else None,
         name=name,
     )
 
@@ -44,13 +56,15 @@ class PointwiseConv(nn.Module):
     dims: int
     kernel_init: nn.initializers.Initializer
     dtype: Dtype = None
+    fast_gradient: bool = False
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
         kernel = self.param("kernel", self.kernel_init, (*(1,) * self.dims, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return x @ kernel.reshape(kernel.shape[-2:]) + bias
+        kernel = kernel.reshape(kernel.shape[-2:])
+        return (product(x, kernel) if self.fast_gradient else x @ kernel) + bias
 
 
 class GroupNorm(nn.Module):

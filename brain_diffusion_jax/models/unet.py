@@ -37,6 +37,7 @@ class UNet(nn.Module):
     residual and attention blocks in the backward pass; parameters have the same paths either way.
     scan_blocks: equal blocks (a level's after its first on the way down, and the layers of a transformer) are
     compiled once and scanned; their parameters are stacked, so such a network has other paths.
+    fast_conv_gradient: see `convolution.convolve`; False allows forward-mode differentiation (jax.jvp).
     """
 
     spatial_dims: int = 2
@@ -61,6 +62,7 @@ class UNet(nn.Module):
     dtype: Dtype = jnp.float32
     remat: str = "none"
     scan_blocks: bool = False
+    fast_conv_gradient: bool = True
 
     @property
     def time_dim(self) -> int:
@@ -85,6 +87,7 @@ class UNet(nn.Module):
             combined_linear=self.use_combined_linear,
             remat=self.remat == "blocks",
             scan=self.scan_blocks,
+            fast_gradient=self.fast_conv_gradient,
             dtype=self.dtype,
         )
 

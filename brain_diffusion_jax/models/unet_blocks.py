@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,7 +19,8 @@ Embedding = Float[Array, "batch time_dim"]
 class BlockOptions:
     """What all blocks of one UNet share. cross_attention: transformers that see a context, not plain attention.
 
-    scan: blocks of equal shapes run as one scanned block, with their parameters stacked.
+    scan: blocks of equal shapes run as one scanned block, with their parameters stacked. fast_gradient: see
+    `convolution.convolve`.
     """
 
     groups: int
@@ -33,6 +35,11 @@ class BlockOptions:
     remat: bool
     dtype: Dtype
     scan: bool = False
+    fast_gradient: bool = True
+
+    def conv(self, features: int, dims: int, name: str, **how: Any) -> nn.Module:
+        """`layers.conv` with these options."""
+        return conv(features, dims, name, dtype=self.dtype, fast_gradient=self.fast_gradient, **how)
 
 
 class ResBlock(nn.Module):
@@ -48,13 +55,13 @@ class ResBlock(nn.Module):
         change = {"none": lambda a: a, "up": upsample_nearest, "down": average_halves}[self.resample]
         y = change(nn.silu(GroupNorm(o.groups, o.eps, o.dtype, name="norm1")(x)))
         x = change(x)
-        y = conv(self.features, dims, "conv1", dtype=o.dtype)(y)
+        y = o.conv(self.features, dims, "conv1")(y)
         shift = nn.Dense(self.features, dtype=o.dtype, name="time_projection")(nn.silu(embedding))
         y = y + shift.reshape(shift.shape[0], *(1,) * dims, self.features)
         y = nn.silu(GroupNorm(o.groups, o.eps, o.dtype, name="norm2")(y))
-        y = conv(self.features, dims, "conv2", zero=True, dtype=o.dtype)(y)
+        y = o.conv(self.features, dims, "conv2", zero=True)(y)
         if x.shape[-1] != self.features:
-            x = conv(self.features, dims, "skip", kernel=1, dtype=o.dtype)(x)
+            x = o.conv(self.features, dims, "skip", kernel=1)(x)
         return x + y
 
 
@@ -151,7 +158,7 @@ class DownLevel(nn.Module):
             if o.resblock_updown:
                 x = res_block(self.features, o, "downsample", "down")(x, embedding)
             else:
-                x = conv(self.features, x.ndim - 2, "downsample", stride=2, dtype=o.dtype)(x)
+                x = o.conv(self.features, x.ndim - 2, "downsample", stride=2)(x)
             states.append(x)
         return x, states
 
@@ -194,5 +201,5 @@ class UpLevel(nn.Module):
             if o.resblock_updown:
                 x = res_block(self.features, o, "upsample", "up")(x, embedding)
             else:
-                x = conv(self.features, x.ndim - 2, "upsample", dtype=o.dtype)(upsample_nearest(x))
+                x = o.conv(self.features, x.ndim - 2, "upsample")(upsample_nearest(x))
         return x

@@ -17,7 +17,7 @@ from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.training.augmentation import Augmentation, augment
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, StepFn, build_step, sample_keys
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, StepFn, build_step, dropout_by_sample, sample_keys
 
 LOSSES = ("mse", "l1", "huber", "distribution")
 _HUBER_YEARS = 5.0
@@ -123,14 +123,15 @@ def make_loss(
             chosen = sample_keys(augment_key, batch["index"])
             images = jax.vmap(lambda x, k: augment(x, k, augmentation))(images, chosen)
         years = target.years(batch["values"])
-        raw, changed = network.apply(
-            {"params": _hold(params, how.frozen), **model_state},
-            images,
-            True,
-            method="raw",
-            mutable=list(model_state),
-            rngs={"dropout": jax.random.fold_in(dropout_key, batch["index"][0])},
-        )
+        with dropout_by_sample(batch["index"]):
+            raw, changed = network.apply(
+                {"params": _hold(params, how.frozen), **model_state},
+                images,
+                True,
+                method="raw",
+                mutable=list(model_state),
+                rngs={"dropout": dropout_key},
+            )
         weight = known = batch["present"][:, target.column].astype(jnp.float32)
         if weights is not None:
             bins = jnp.clip((years - target.low) // bin_years, 0, len(weights) - 1).astype(jnp.int32)

@@ -17,7 +17,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.training.age_step import to_unit
 from brain_diffusion_jax.training.augmentation import Augmentation, augment
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, dropout_by_sample, sample_keys
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,15 @@ def make_loss(
             )
         word = batch["values"][:, target.column].astype(jnp.int32)
         known = batch["present"][:, target.column].astype(jnp.float32)
-        logits, changed = network.apply(
-            {"params": params, **model_state},
-            images,
-            True,
-            method="raw",
-            mutable=list(model_state),
-            rngs={"dropout": jax.random.fold_in(dropout_key, batch["index"][0])},
-        )
+        with dropout_by_sample(batch["index"]):
+            logits, changed = network.apply(
+                {"params": params, **model_state},
+                images,
+                True,
+                method="raw",
+                mutable=list(model_state),
+                rngs={"dropout": dropout_key},
+            )
         wanted = optax.smooth_labels(jax.nn.one_hot(word, len(target.words)), label_smoothing)
         each = optax.softmax_cross_entropy(logits, wanted)
         count = jnp.maximum(known.sum(), 1.0)

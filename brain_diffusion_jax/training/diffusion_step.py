@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.diffusion import losses
 from brain_diffusion_jax.diffusion.process import Process
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, StepFn, build_step, sample_keys
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, StepFn, build_step, dropout_by_sample, sample_keys
 
 # Multiples of it modulo 1 are evenly spread for any count (Kronecker sequence of the golden ratio).
 GOLDEN = 0.6180339887498949
@@ -98,15 +98,16 @@ def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> L
         eps = _noise(noise_key, index, x0.shape[1:])
         x = process.add_noise(x0, eps, level)
         present = drop_conditions(drop_key, batch["present"], settings.drop_probability, settings.drop_each, index)
-        output: Any = module.apply(
-            {"params": network_params(params), **model_state},
-            x,
-            level.t,
-            batch["values"],
-            present,
-            train=True,
-            rngs={"dropout": jax.random.fold_in(dropout_key, index[0])},
-        )
+        with dropout_by_sample(index):
+            output: Any = module.apply(
+                {"params": network_params(params), **model_state},
+                x,
+                level.t,
+                batch["values"],
+                present,
+                train=True,
+                rngs={"dropout": dropout_key},
+            )
         target = process.target(x0, eps, level)
         error = losses.per_sample_loss(output, target, settings.loss)
         log_snr = process.log_snr(level)

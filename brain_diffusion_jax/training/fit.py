@@ -16,7 +16,7 @@ import numpy as np
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints, distributed, flops, hooks, loop, mesh, optimizer, stopping
+from brain_diffusion_jax.training import checkpoints, distributed, flops, hooks, host, loop, mesh, optimizer, stopping
 from brain_diffusion_jax.training.hooks import Judgement, MeasureFn
 from brain_diffusion_jax.training.metrics import MetricsWriter
 from brain_diffusion_jax.training.prefetch import Loader, Placed, Prefetch
@@ -154,13 +154,13 @@ class _Fitting:
         found = self.store.restore(self.layout.abstract(self.init, key))
         if found is None:
             return _Position(self.layout.create(self.init, key))
-        stored, host = found
-        if host.get("seed", self.seed) != self.seed:
-            raise InputError(self.run, "seed", self.seed, f"{host['seed']}, as the run was started with")
-        vars(self.judgement).update(vars(Judgement.from_json(host.get("judgement", {}))))
+        stored, beside = found
+        if beside.get("seed", self.seed) != self.seed:
+            raise InputError(self.run, "seed", self.seed, f"{beside['seed']}, as the run was started with")
+        vars(self.judgement).update(vars(Judgement.from_json(beside.get("judgement", {}))))
         step = int(stored.step)
-        place = _decode(host["loader"]) if host.get("loader") is not None else None
-        return _Position(self.layout.load(stored), step, host.get("batch", step), place)
+        place = _decode(beside["loader"]) if beside.get("loader") is not None else None
+        return _Position(self.layout.load(stored), step, beside.get("batch", step), place)
 
     def train(self, loader, validation, signals, draw_samples, show_progress, profile_steps) -> Outcome:
         s = self.settings
@@ -175,11 +175,16 @@ class _Fitting:
         bar = _bar(position.step, s.num_steps, show_progress)
         program = self.layout.compile(self.make_step)
         called = self._hooks(validation, draw_samples, writer, position.step, profile_steps)
+
+        def tick() -> None:
+            bar.update(1)
+            host.release_memory()
+
         reporting = loop.Reporting(
             s.log_every,
             lambda step, row: self._log(step, row, program, writer, bar),
             self._on_bad,
-            lambda: bar.update(1),
+            tick,
         )
         try:
             while True:
@@ -262,13 +267,13 @@ class _Fitting:
         return position
 
     def _save(self, progress: loop.Progress) -> None:
-        host = {
+        beside = {
             "seed": self.seed,
             "loader": _encode(progress.place),
             "batch": progress.batch,
             "judgement": self.judgement.to_json(),
         }
-        self.store.save(self.layout.stored(progress.state), host, self.judgement.last)
+        self.store.save(self.layout.stored(progress.state), beside, self.judgement.last)
 
     def _hooks(self, validation, draw_samples, writer, first: int, profile_steps: int) -> list[loop.Hook]:
         s = self.settings

@@ -11,12 +11,15 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import jax
 
 from brain_diffusion_jax.training import compile_cache
 
 MOST_CPU_DEVICES = 8  # each holds parameters and optimizer state
+MOST_MEMORY = 0.5  # of the machine, before freed memory goes back to it
 # XLA aborts when one CPU device waits longer for another: after Ctrl-Z, or on a starved machine.
 _PATIENCE = "xla_cpu_collective_call_terminate_timeout_seconds"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # <malloc.h> of glibc
@@ -70,13 +73,41 @@ def use_cores(count: int) -> bool:
 def keep_memory() -> bool:
     """Tell glibc to keep freed memory for the next step instead of unmapping it; False on other systems.
 
-    A training step on the CPU allocates the same temporary gigabytes every time; the peak stays the same.
+    A training step on the CPU allocates the same temporary gigabytes every time. Gaps between what lives longer
+    can double what is held: `release_memory` gives those back.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 64 * 2**20), (_M_ARENA_MAX, 1))
     taken = [mallopt(name, value) for name, value in settings]
     return all(taken)
+
+
+def release_memory(most: float = MOST_MEMORY) -> bool:
+    """Give freed memory back where this process holds more than `most` of the machine's; True if it did.
+
+    Between steps everything temporary goes, and is faulted in again; while a step runs, only what it left unused.
+    """
+    trim = _of_glibc("malloc_trim")
+    if trim is None or held_bytes() <= most * machine_bytes():
+        return False
+    return bool(trim(0))
+
+
+def held_bytes() -> int:
+    """Resident memory of this process; Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def machine_bytes() -> int:
+    """Memory that processes here may use: the machine's, or less in a container (control groups 1 and 2); Linux."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = Path(limit).read_text().strip() if Path(limit).exists() else "max"
+        found += [int(text)] if text.isdigit() else []
+    return min(found)
+
+
+def _of_glibc(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

@@ -8,8 +8,10 @@ alone. Then sharding, pmap and accumulation change nothing but the order of summ
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -115,6 +117,23 @@ def build_step(
         return new.replace(step=state.step + 1), metrics
 
     return step
+
+
+def dropout_by_sample(index: jax.Array) -> AbstractContextManager[None]:
+    """Within it nn.Dropout draws a mask for each sample from its place in the global batch, like everything else here.
+
+    Dropped arrays have samples along their first axis.
+    """
+
+    def draw(call: Callable[..., Any], arguments: tuple, named: dict, context: nn.module.InterceptorContext) -> Any:
+        drop = context.module
+        if not isinstance(drop, nn.Dropout) or context.method_name != "__call__" or named.get("deterministic"):
+            return call(*arguments, **named)
+        keys = sample_keys(drop.make_rng(drop.rng_collection), index)
+        (x,) = arguments
+        return jax.vmap(lambda one, key: call(one, rng=key, **named))(x, keys)
+
+    return nn.intercept_methods(draw)
 
 
 def sample_keys(key: Key, index: jax.Array) -> Key:

@@ -11,6 +11,7 @@ from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
+from brain_diffusion_jax.models.layers import conv
 from brain_diffusion_jax.training import age_step, diffusion_step
 from brain_diffusion_jax.training.fit import Task
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
@@ -33,7 +34,8 @@ class TinyDenoiser(nn.Module):
         told = jnp.concatenate([jnp.where(present, values, -1.0), t[:, None] / 1000.0], axis=-1)
         h = nn.Conv(self.width, (3, 3), name="into")(x)
         h = nn.silu(h + nn.Dense(self.width, name="told")(told)[:, None, None])
-        h = nn.silu(nn.Conv(self.width, (3, 3), name="middle")(h))
+        h = nn.silu(conv(self.width, 2, "middle", fast_gradient=True)(h))
+        h = nn.Dropout(0.1, name="drop")(h, deterministic=not train)
         return nn.Conv(1, (3, 3), name="out")(h)
 
 
@@ -69,7 +71,7 @@ def age_task(norm: bool = False) -> Task:
 
     def network(axis):
         trunk = (TinyTrunkWithNorm if norm else TinyTrunk)(axis_name=axis)
-        return AgeNetwork(trunk, dense=(16,), dropout=0.0, target_mean=50.0, target_scale=15.0)
+        return AgeNetwork(trunk, dense=(16,), dropout=0.2, target_mean=50.0, target_scale=15.0)
 
     return Task(
         "age",
