@@ -18,7 +18,18 @@ import tiny
 from brain_diffusion_jax.cli import info
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints, diffusion_step, estimate, fit, hooks, mesh, metrics, state, step
+from brain_diffusion_jax.training import (
+    checkpoints,
+    diffusion_step,
+    estimate,
+    fit,
+    hooks,
+    host,
+    mesh,
+    metrics,
+    state,
+    step,
+)
 from brain_diffusion_jax.training import optimizer as optimizers
 
 KEY = jax.random.key(0)
@@ -44,7 +55,10 @@ def rows(folder):
 
 
 def test_a_run_leaves_what_others_read(tmp_path, monkeypatch):
+    released = []
+    monkeypatch.setattr(host, "release_memory", lambda: released.append(True))
     outcome = run(tmp_path / "a", num_steps=8)
+    assert len(released) == 8  # after every step
     assert (outcome.step, outcome.reason, outcome.exit_code) == (8, "", 0)
     found = rows(tmp_path / "a")
     assert [r["step"] for r in found] == list(range(1, 9))

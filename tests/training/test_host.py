@@ -75,3 +75,28 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for how in ("keep", "plain")
     }
     assert faults["keep"] * 10 < faults["plain"], faults
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_kept_memory_goes_back_above_a_share_of_the_machine():
+    program = """
+import numpy as np
+from brain_diffusion_jax.training import host
+host.keep_memory()
+pieces = [np.ones(2**22, np.uint8) for _ in range(64)]  # 256 MiB, with gaps once every second piece is free
+del pieces[::2]
+before = host.held_bytes()
+assert not host.release_memory(most=1.0)
+assert host.held_bytes() > before - 2**20
+assert host.release_memory(most=before / 2 / host.machine_bytes())
+print((before - host.held_bytes()) / 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 100 < float(done.stdout) < 200
+
+
+def test_a_container_may_allow_less_than_the_machine_has(monkeypatch):
+    whole = host.machine_bytes()
+    monkeypatch.setattr(host.Path, "exists", lambda self: str(self) == "/sys/fs/cgroup/memory.max")
+    monkeypatch.setattr(host.Path, "read_text", lambda self: "1048576\n")
+    assert host.machine_bytes() == 2**20 < whole
