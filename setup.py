@@ -43,7 +43,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["chex", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
+        "test": ["chex", "hypothesis", "mypy", "pytest", "pytest-xdist", "pyyaml", "ruff"],
         "parity": ["keras>=3", "monai>=1.4", "torch==2.13.0"],
         "beam": ["apache-beam"],
         "cuda": ["jax[cuda13]"],

@@ -8,11 +8,12 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import tiny
 
-from brain_diffusion_jax.training import compile_cache, fit, store
+from brain_diffusion_jax.training import compile_cache, fit, metrics, store
 
 STEPS = 24
 
@@ -39,12 +40,27 @@ def train(run: Path, delay: float = 0.0) -> int:
     return outcome.exit_code
 
 
-def forked(run: Path, delay: float = 0.0) -> int:
+def train_and_die_in_a_save(run: Path) -> int:
+    """A training that kills itself as soon as it sees a checkpoint half written."""
+    begin = store.Store.save
+
+    def save(self, *arguments) -> int:
+        step = begin(self, *arguments)
+        while str(step) not in (names := os.listdir(self.folder)):
+            if any("tmp" in name for name in names):
+                os.kill(os.getpid(), signal.SIGKILL)
+        return step
+
+    store.Store.save = save
+    return train(run)
+
+
+def forked(run: Path, delay: float = 0.0, *, dies: bool = False) -> int:
     """Process id of a training in the background."""
     child = os.fork()
     if child == 0:
         try:
-            code = train(run, delay)
+            code = train_and_die_in_a_save(run) if dies else train(run, delay)
         except BaseException as error:
             print(f"child: {type(error).__name__}: {error}", file=sys.stderr)
             code = 99
@@ -52,35 +68,47 @@ def forked(run: Path, delay: float = 0.0) -> int:
     return child
 
 
+def wait(happened: Callable[[], bool], timeout: float = 300.0) -> None:
+    begin = time.monotonic()
+    while not happened() and time.monotonic() - begin < timeout:
+        time.sleep(0.01)
+
+
 def finished(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def main(folder: Path, kills: int) -> None:
-    begin = time.monotonic()
     codes = {"whole": finished(forked(folder / "whole"))}
-    seconds = time.monotonic() - begin
-    chance = random.Random(int(os.environ.get("BRAIN_DIFFUSION_KILL_SEED", "1")))
-    reached = []
-    for _ in range(kills):
-        child = forked(folder / "killed")
-        # Compiled by now, so starts are faster than the first; most kills fall between and into saves.
-        time.sleep(chance.uniform(0.3, 0.9) * seconds)
+    chance = random.Random(1)
+    reached: list[int] = []
+    start = 1.0
+    for kill in range(kills):
+        begin, rows = time.monotonic(), len(metrics.read_jsonl(folder / "killed"))
+        child = forked(folder / "killed", delay=0.15)
+        if kill % 3 == 2:  # while it starts: compiles, restores
+            time.sleep(chance.uniform(0.1, 0.9) * start)
+        else:  # between and into steps and saves
+            wait(lambda rows=rows: len(metrics.read_jsonl(folder / "killed")) > rows)
+            start = time.monotonic() - begin
+            time.sleep(chance.uniform(0.0, 0.25))
         os.kill(child, signal.SIGKILL)
         finished(child)
-        reached.append(store.saved_steps(folder / "killed")[-1:])
+        reached += store.saved_steps(folder / "killed")[-1:]
+    codes["killed in a save"] = finished(forked(folder / "killed", dies=True))
+    half_written = [path.name for path in (folder / "killed" / "checkpoints").glob("*tmp*")]
     codes["killed"] = finished(forked(folder / "killed"))
 
     child = forked(folder / "stopped", delay=0.05)
-    begin = time.monotonic()
-    while not (folder / "stopped" / "metrics.jsonl").exists() and time.monotonic() - begin < 300:
-        time.sleep(0.05)
+    wait(lambda: (folder / "stopped" / "metrics.jsonl").exists())
     time.sleep(0.3)
     os.kill(child, signal.SIGTERM)
     codes["stopped"] = finished(child)
     reached_by_term = store.saved_steps(folder / "stopped")
     codes["after the stop"] = finished(forked(folder / "stopped"))
-    json.dump({"codes": codes, "reached": reached, "stopped at": reached_by_term}, sys.stdout)
+    json.dump(
+        {"codes": codes, "reached": reached, "stopped at": reached_by_term, "half written": half_written}, sys.stdout
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import tiny
 from two_processes import HEARTBEAT_S
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import distributed, fit, metrics
+from brain_diffusion_jax.training import checkpoints, distributed, fit, metrics
 
 HERE = Path(__file__).parent
 
@@ -54,10 +55,10 @@ def start_both(run: Path, delay: float) -> list[subprocess.Popen]:
     ]
 
 
-def when_training(run: Path, timeout: float = 500.0) -> None:
+def when(happened: Callable[[], object], timeout: float = 500.0) -> None:
     begin = time.monotonic()
-    while len(metrics.read_jsonl(run)) < 2:
-        assert time.monotonic() - begin < timeout, "never began to train"
+    while not happened():
+        assert time.monotonic() - begin < timeout, "never came so far"
         time.sleep(0.1)
 
 
@@ -65,32 +66,42 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in metrics.read_jsonl(run)]
 
 
-def test_two_processes_stop_together_and_one_goes_on(tmp_path, start):
+def go_on_alone(run: Path) -> list[float]:
+    """The losses of a run that one process brings to its end, with the settings of two_processes."""
+    settings = tiny.train_settings(num_steps=12, validate_every=6, checkpoint_every=4)
+    common = dict(batch_size=tiny.BATCH, config={}, contract=tiny.CONTRACT, seed=5, show_progress=False)
+    fit.fit(tiny.diffusion_task(), run, tiny.Endless(), tiny.held_out(), settings, tiny.ADAM, **common)
+    return losses(run)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> list[float]:
+    return go_on_alone(tmp_path_factory.mktemp("one") / "run")
+
+
+def test_two_processes_stop_together_and_one_goes_on(tmp_path, start, uninterrupted):
     # A signal to either process stops both after the same step, with a checkpoint.
     run = tmp_path / "two"
     both = start(run, delay=0.3)
-    when_training(run)
+    when(lambda: len(losses(run)) > 1)
     both[1].send_signal(signal.SIGTERM)
     codes = [p.wait(240) for p in both]
     assert codes == [75, 75], (tmp_path / "two_0.err").read_text()[-2000:]
     assert 0 < len(losses(run)) < 12
-
-    common = dict(batch_size=tiny.BATCH, config={}, contract=tiny.CONTRACT, seed=5, show_progress=False)
-    settings = tiny.train_settings(num_steps=12, validate_every=6, checkpoint_every=6)
-    for folder in (run, tmp_path / "one"):
-        fit.fit(tiny.diffusion_task(), folder, tiny.Endless(), tiny.held_out(), settings, tiny.ADAM, **common)
-    assert losses(run) == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
-    assert len(losses(run)) == 12
+    assert go_on_alone(run) == pytest.approx(uninterrupted, abs=1e-5)
+    assert len(uninterrupted) == 12
 
 
-def test_a_dead_process_ends_the_other_within_the_heartbeat(tmp_path, start):
+def test_a_dead_process_ends_the_other_and_the_run_goes_on_from_its_checkpoint(tmp_path, start, uninterrupted):
     run = tmp_path / "dead"
     both = start(run, delay=0.3)
-    when_training(run)
+    when(lambda: checkpoints.saved_steps(run))
     both[1].kill()
     killed = time.monotonic()
     assert both[0].wait(10 * HEARTBEAT_S) != 0
     assert time.monotonic() - killed < 2 * HEARTBEAT_S + 10
+    assert 0 < checkpoints.saved_steps(run)[-1] < 12
+    assert go_on_alone(run) == pytest.approx(uninterrupted, abs=1e-5)
 
 
 def test_the_environment_tells_the_cluster():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,7 @@ import pytest
 from brain_diffusion_jax.training import checkpoints, metrics
 
 HERE = Path(__file__).parent
-# The full count of the acceptance test is 10: BRAIN_DIFFUSION_KILLS=10.
-KILLS = int(os.environ.get("BRAIN_DIFFUSION_KILLS", "3"))
+KILLS = 10
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,13 @@ def test_sigterm_saves_and_asks_to_be_started_again(runs):
 
 
 def test_a_kill_leaves_only_whole_checkpoints(runs):
-    folder, report, _ = runs
-    assert any(report["reached"]), "every kill came before the first save"
+    folder, report, errors = runs
+    assert report["codes"]["killed in a save"] == -signal.SIGKILL, errors
+    assert report["half written"]
+    assert not list((folder / "killed" / "checkpoints").glob("*tmp*"))
+    assert report["reached"], "every kill came before the first save"
+    assert report["reached"] == sorted(report["reached"])
+    assert report["reached"][-1] < 24, "the run was over before the last kill"
     steps = checkpoints.saved_steps(folder / "killed")
     assert steps[-1] == 24
     assert all((folder / "killed" / "checkpoints" / str(s) / "params").is_dir() for s in steps)

@@ -26,6 +26,7 @@ def jit_layout(data: int, fsdp: int) -> mesh.JitLayout:
 LAYOUTS = {
     "one": lambda: jit_layout(1, 1),
     "two": lambda: jit_layout(2, 1),
+    "data4": lambda: jit_layout(4, 1),
     "data8": lambda: jit_layout(8, 1),
     "fsdp8": lambda: jit_layout(1, 8),
     "4x2": lambda: jit_layout(4, 2),
@@ -79,7 +80,7 @@ def collectives(text: str) -> dict[str, int]:
 
 def trajectories() -> tuple[dict[str, list[float]], dict[str, Trainer]]:
     cases = {
-        "diffusion": (tiny.diffusion_task(), ["one", "data8", "fsdp8", "4x2", "pmap8", "one/4", "two/4"]),
+        "diffusion": (tiny.diffusion_task(), ["one", "data4", "data8", "fsdp8", "4x2", "pmap8", "one/4", "two/4"]),
         "age": (tiny.age_task(), ["one", "4x2", "pmap8", "two/4"]),
         "norm": (tiny.age_task(norm=True), ["one", "4x2", "pmap8"]),
     }
@@ -102,7 +103,7 @@ def trajectories() -> tuple[dict[str, list[float]], dict[str, Trainer]]:
 def restored(trainers: dict[str, Trainer]) -> dict[str, list[float]]:
     """Two steps in one layout, saved, two steps in another."""
     found = {}
-    pairs = [("fsdp8", "one"), ("fsdp8", "pmap8"), ("pmap8", "4x2"), ("one", "data8")]
+    pairs = [("fsdp8", "one"), ("fsdp8", "pmap8"), ("pmap8", "4x2"), ("one", "data4")]
     for before, after in pairs:
         old, new = trainers[f"diffusion {before}"], trainers[f"diffusion {after}"]
         start = jax.tree.map(np.asarray, trainers["diffusion one"].layout.create(old.init, KEY))

@@ -33,7 +33,7 @@ def main(run: Path, port: str, process: int, delay: float) -> int:
         run,
         Slow(tiny.BATCH, jax.process_index(), 2),
         tiny.held_out(),
-        tiny.train_settings(num_steps=12, fsdp=2, validate_every=6, checkpoint_every=6),
+        tiny.train_settings(num_steps=12, fsdp=2, validate_every=6, checkpoint_every=4),
         tiny.ADAM,
         batch_size=tiny.BATCH,
         config={},
