@@ -20,6 +20,9 @@ from brain_diffusion_jax.training.store import FOLDER, Keep, Store, saved_steps
 CONFIG = "config.json"
 NOT_NETWORK = "uncertainty"  # trained beside the network, no part of it; see losses in diffusion_step
 
+# Settings of a network that change how it is computed, and nothing that a checkpoint holds.
+HOW_COMPUTED = ("remat", "fast_conv_gradient")
+
 
 def write_json(path: Path, items: Any) -> None:
     """Write JSON beside and rename, so that a reader never sees half."""
@@ -58,10 +61,11 @@ def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contr
         if old.get("kind") != kind:
             raise InputError(run / CONFIG, "kind", old.get("kind"), f"{kind} (choose another run folder)")
         for section in ("model", "conditioning", "age_model", "diffusion"):
-            if section in old and section in config and old[section] != config[section]:
-                mine, new = old[section], config[section]
-                keys = [k for k in sorted({*mine, *new}) if mine.get(k) != new.get(k)]
-                found = ", ".join(f"{section}.{k}={new.get(k)!r} (run: {mine.get(k)!r})" for k in keys)
+            mine, new = old.get(section) or {}, config.get(section) or {}
+            # A setting that the run does not name is younger than the run.
+            keys = [k for k in sorted(mine) if k not in HOW_COMPUTED and new and mine[k] != new.get(k)]
+            if keys:
+                found = ", ".join(f"{section}.{k}={new.get(k)!r} (run: {mine[k]!r})" for k in keys)
                 raise InputError(run / CONFIG, section, found, "the config the run was started with, or another --run")
     elif run.exists() and any(p for p in run.iterdir() if p.name not in ("lock", "log.txt")):
         raise InputError(run, "run folder", "a folder that holds something else", "a new or an unfinished run folder")

@@ -121,6 +121,12 @@ def test_a_run_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(ContractMismatch, match="fingerprint"):
         checkpoints.open_run(run, "diffusion", CONFIG, Contract(tiny.SCHEMA, tiny.SIZE, fingerprint="other"))
     checkpoints.open_run(run, "diffusion", {**CONFIG, "train": {"num_steps": 20}}, tiny.CONTRACT)
+    # A setting that came after the run was started, or that says only how the network is computed.
+    younger = {**CONFIG["model"], "remat": "none", "scan_blocks": False}
+    checkpoints.open_run(run, "diffusion", {**CONFIG, "model": younger}, tiny.CONTRACT)
+    checkpoints.open_run(run, "diffusion", {**CONFIG, "model": {**younger, "remat": "blocks"}}, tiny.CONTRACT)
+    with pytest.raises(InputError, match=r"model\.scan_blocks=True \(run: False\)"):
+        checkpoints.open_run(run, "diffusion", {**CONFIG, "model": {**younger, "scan_blocks": True}}, tiny.CONTRACT)
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.txt").write_text("precious")
