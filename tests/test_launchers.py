@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-import small_cohort
+import small_training
 import yaml
 
-from brain_diffusion_jax.data import cohort, pipeline, shards, splits
 from brain_diffusion_jax.training import checkpoints, metrics
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -26,20 +25,7 @@ worst=0
 for task in "${tasks[@]}"; do wait "$task"; status=$?; (( status > worst )) && worst=$status; done
 exit $worst
 """
-NETWORK = [
-    "model.channels=(8,)",
-    "model.num_res_blocks=(1,)",
-    "model.attention_levels=(False,)",
-    "model.num_head_channels=(8,)",
-    "model.norm_num_groups=4",
-    "model.context_dim=8",
-    "conditioning.width=8",
-    "data.batch_size=4",
-    "train.sample_every=0",
-    "train.validation_samples=4",
-    "train.log_every=1",
-    "train.num_steps=2",
-]
+TWO_STEPS = [*small_training.OVERRIDES, "train.num_steps=2", "train.sample_every=0"]
 
 
 class Cluster:
@@ -89,13 +75,7 @@ def cluster(tmp_path):
 
 @pytest.fixture(scope="module")
 def shard_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("launchers")
-    people = cohort.read_cohort(cohort.CohortSpec(layout="bids", root=str(small_cohort.write_bids(folder / "bids", 8))))
-    spec = splits.SplitSpec(train=0.6, validation=0.2, test=0.2, seed=3)
-    shards.write_shards(
-        folder / "shards", people, pipeline.Preparation(**small_cohort.PREPARE), spec, small_cohort.SCHEMA
-    )
-    return folder / "shards"
+    return small_training.write_shards(tmp_path_factory.mktemp("launchers"))
 
 
 def free_port(candidates: Iterable[int] = (0,)) -> int:
@@ -116,9 +96,7 @@ def slurm(job: int = 0, **more: str) -> dict[str, str]:
 
 @pytest.fixture
 def config(tmp_path):
-    path = tmp_path / "config.py"
-    path.write_text("from brain_diffusion_jax.config import base_config as get_config\n")
-    return path
+    return small_training.write_config(tmp_path)
 
 
 @pytest.mark.slow  # two processes, and a UNet to compile
@@ -127,7 +105,7 @@ def test_slurm_trains_with_two_tasks(cluster, config, shard_folder, tmp_path):
     cluster.noting("scontrol")
     # JAX takes the coordinator's port from the job's number: 61440 + number modulo 4096.
     job = free_port(range(61441, 65536)) - 61440
-    command = ["bash", SCRIPTS / "train_slurm.sh", config, f"data.shards={shard_folder}", *NETWORK]
+    command = ["bash", SCRIPTS / "train_slurm.sh", config, f"data.shards={shard_folder}", *TWO_STEPS]
     done = cluster.run(*command, "--run", tmp_path / "run", **slurm(job))
     assert done.returncode == 0, done.stderr[-3000:]
     assert [row["step"] for row in metrics.read_jsonl(tmp_path / "run")] == [1, 2]
@@ -168,7 +146,7 @@ def test_a_jobset_trains_with_two_pods(cluster, config, shard_folder, tmp_path):
     for there, here in places.items():
         assert any(there in word for word in words)
         words = [word.replace(there, str(here)) for word in words]
-    words[3:3] = NETWORK
+    words[3:3] = TWO_STEPS
     # Two pods, on this machine; JobSet's DNS name does not lead here.
     here = {"PROCESS_COUNT": "2", "COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}"}
     env = {**cluster.env, **told, **here, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}

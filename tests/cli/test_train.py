@@ -7,50 +7,28 @@ import json
 import numpy as np
 import pytest
 import small_cohort
+import small_training
 from PIL import Image
 
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.cli import train as command
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.data import cohort, pipeline, shards, splits
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training import checkpoints, metrics
-
-NETWORK = [
-    "model.channels=(8,)",
-    "model.num_res_blocks=(1,)",
-    "model.attention_levels=(False,)",
-    "model.num_head_channels=(8,)",
-    "model.norm_num_groups=4",
-    "model.context_dim=8",
-    "conditioning.width=8",
-    "sample.num_steps=2",
-    "data.batch_size=4",
-    "train.validation_samples=4",
-    "train.log_every=1",
-]
 
 
 @pytest.fixture(scope="module")
 def shard_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("train")
-    bids = small_cohort.write_bids(folder / "bids", 8)
-    people = cohort.read_cohort(cohort.CohortSpec(layout="bids", root=str(bids)))
-    spec = splits.SplitSpec(train=0.6, validation=0.2, test=0.2, seed=3)
-    preparation = pipeline.Preparation(**small_cohort.PREPARE)
-    shards.write_shards(folder / "shards", people, preparation, spec, small_cohort.SCHEMA)
-    return folder / "shards"
+    return small_training.write_shards(tmp_path_factory.mktemp("train"))
 
 
 @pytest.fixture
 def base(tmp_path):
-    path = tmp_path / "config.py"
-    path.write_text("from brain_diffusion_jax.config import base_config as get_config\n")
-    return path
+    return small_training.write_config(tmp_path)
 
 
 def words(base, folder, *more):
-    return ["train", str(base), f"data.shards={folder}", "--quiet", *NETWORK, *more]
+    return ["train", str(base), f"data.shards={folder}", "--quiet", *small_training.OVERRIDES, *more]
 
 
 @pytest.mark.slow  # a real UNet compiles for a minute on a busy machine
@@ -87,7 +65,16 @@ def test_refusals(base, shard_folder, tmp_path, capsys):
 
 
 def test_a_plan_without_devices(base, capsys):
-    options = ["train", str(base), "--dry-run", "--mesh", "8x4", *NETWORK, "data.batch_size=64", "--json"]
+    options = [
+        "train",
+        str(base),
+        "--dry-run",
+        "--mesh",
+        "8x4",
+        *small_training.OVERRIDES,
+        "data.batch_size=64",
+        "--json",
+    ]
     assert main(options) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["mesh"] == "8 x 4"
