@@ -254,12 +254,13 @@ def _predictions(folder: Path, shards: str, step: int | None) -> dict[str, tuple
     from brain_diffusion_jax.data.shard_reader import load_manifest
     from brain_diffusion_jax.models import factory
     from brain_diffusion_jax.training import age_step, checkpoints
+    from brain_diffusion_jax.training.step import to_unit
 
     items = checkpoints.read_config(folder)
     section = configs.from_json({k: v for k, v in items.items() if k != "kind"}).age_model
     network, loaded = factory.age_network(section), variables(folder, step)
     target = age_step.find_target(Contract.load(shards).schema, section.target)
-    apply = jax.jit(lambda variables, image: network.apply(variables, age_step.to_unit(image)))
+    apply = jax.jit(lambda variables, image: network.apply(variables, to_unit(image)))
     result = {}
     for split in ("validation", "test"):
         if split not in load_manifest(shards)["splits"]:

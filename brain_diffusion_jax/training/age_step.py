@@ -17,7 +17,16 @@ from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.training.augmentation import Augmentation, augment
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, StepFn, build_step, dropout_by_sample, sample_keys
+from brain_diffusion_jax.training.step import (
+    Batch,
+    LossFn,
+    Metrics,
+    StepFn,
+    build_step,
+    dropout_by_sample,
+    sample_keys,
+    to_unit,
+)
 
 LOSSES = ("mse", "l1", "huber", "distribution")
 _HUBER_YEARS = 5.0
@@ -72,11 +81,6 @@ def age_weights(ages: np.ndarray, exponent: float, low: float, high: float, widt
     density = np.maximum(np.bincount(index, minlength=count), 1) / max(len(index), 1)
     weights = density**-exponent
     return (weights / weights[index].mean()).astype(np.float32)
-
-
-def to_unit(image: Array) -> Float[Array, "b rows cols c"]:
-    """Stored pixels (uint8, or float32 in [0, 1]) as float32 in [0, 1]."""
-    return image.astype(jnp.float32) / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
 
 
 def sample_loss(network: AgeNetwork, raw: Float[Array, "b k"], years: Float[Array, " b"], how: AgeLoss) -> Array:

@@ -15,7 +15,16 @@ from jaxtyping import Array, Bool, Float, Int
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.diffusion import losses
 from brain_diffusion_jax.diffusion.process import Process
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, StepFn, build_step, dropout_by_sample, sample_keys
+from brain_diffusion_jax.training.step import (
+    Batch,
+    LossFn,
+    Metrics,
+    StepFn,
+    build_step,
+    dropout_by_sample,
+    sample_keys,
+    to_unit,
+)
 
 # Multiples of it modulo 1 are evenly spread for any count (Kronecker sequence of the golden ratio).
 GOLDEN = 0.6180339887498949
@@ -52,11 +61,6 @@ def uncertainty(weight: Float[Array, " features"], log_snr: Float[Array, " batch
     frequencies, phases = rng.standard_normal(_FEATURES), rng.random(_FEATURES)
     angles = 2 * np.pi * (log_snr[:, None] / 4.0 * frequencies + phases)
     return jnp.cos(angles) @ weight * np.sqrt(2.0 / _FEATURES)
-
-
-def to_unit(image: Array) -> Float[Array, "batch *spatial channels"]:
-    """Stored pixels (uint8, or float32 in [0, 1]) as float32 in [0, 1]."""
-    return image.astype(jnp.float32) / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
 
 
 def spread_times(key: Key, index: Int[Array, " b"], batch_size: int, num_train_steps: int) -> Int[Array, " b"]:

@@ -19,8 +19,7 @@ from jaxtyping import Array
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import Gan
-from brain_diffusion_jax.training.age_step import to_unit
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys, to_unit
 
 # The collection beside the parameters that counts steps, so that the loss knows when to move the generator.
 CLOCK = "clock"
