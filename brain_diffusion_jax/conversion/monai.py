@@ -146,8 +146,8 @@ def _modern(state: State, where: object) -> State:
 
 def expected_shapes(network: UNet) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every parameter of a UNet by its path; nothing is computed."""
-    size = (1,) + (network.size_multiple,) * network.spatial_dims + (network.in_channels,)
-    context = None if network.context_dim is None else jnp.zeros((1, 1, network.context_dim))
+    size = (1,) + (network.config.size_multiple,) * network.config.spatial_dims + (network.config.in_channels,)
+    context = None if network.config.context_dim is None else jnp.zeros((1, 1, network.config.context_dim))
     labels = None if network.num_class_embeds is None else jnp.zeros((1,), jnp.int32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(size), jnp.zeros((1,)), context, labels)
     return {path: tuple(leaf.shape) for path, leaf in traverse_util.flatten_dict(shapes["params"]).items()}

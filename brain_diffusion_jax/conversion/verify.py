@@ -92,13 +92,13 @@ def monai_network(state: State, model: Mapping[str, Any]) -> Any:
 def _inputs(network: UNet, size: tuple[int, ...] | None, batch: int, seed: int) -> dict[str, np.ndarray]:
     """Random x (channels-last), t, and context and labels where the network takes them."""
     rng = np.random.default_rng(seed)
-    shape = size or (network.size_multiple * 4,) * network.spatial_dims
+    shape = size or (network.config.size_multiple * 4,) * network.config.spatial_dims
     inputs: dict[str, np.ndarray] = {
-        "x": rng.standard_normal((batch, *shape, network.in_channels)).astype(np.float32),
+        "x": rng.standard_normal((batch, *shape, network.config.in_channels)).astype(np.float32),
         "t": rng.integers(0, 1000, batch).astype(np.float32),
     }
-    if network.context_dim is not None:
-        inputs["context"] = rng.standard_normal((batch, 2, network.context_dim)).astype(np.float32)
+    if network.config.context_dim is not None:
+        inputs["context"] = rng.standard_normal((batch, 2, network.config.context_dim)).astype(np.float32)
     if network.num_class_embeds is not None:
         inputs["class_labels"] = rng.integers(0, network.num_class_embeds, batch)
     return inputs

@@ -78,7 +78,7 @@ class ConditionalUNet(nn.Module):
     ) -> Features:
         """x [b, *spatial, in], t [b], values and present [b, n] -> float32 [b, *spatial, out]."""
         if self.conditioner is None:
-            if self.unet.context_dim is not None:
+            if self.unet.config.cross_attention:
                 raise InputError(
                     "condition", "conditioning.mode", "external", "a schema: give the converter a --config"
                 )
@@ -88,5 +88,5 @@ class ConditionalUNet(nn.Module):
         if self.planes:
             numbers = tokens.reshape(x.shape[0], *(1,) * (x.ndim - 2), -1).astype(x.dtype)
             x = jnp.concatenate([x, jnp.broadcast_to(numbers, (*x.shape[:-1], numbers.shape[-1]))], axis=-1)
-        context = None if self.unet.context_dim is None else tokens
+        context = tokens if self.unet.config.cross_attention else None
         return self.unet(x, t, context, embedding=embedding, train=train)

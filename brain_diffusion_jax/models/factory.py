@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
-import jax.numpy as jnp
-
 from brain_diffusion_jax.covariates import Categorical, Schema
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.conditioning import ConditionalUNet, CovariateTokens, RawToken
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork, make_age_network
 from brain_diffusion_jax.models.embeddings import TimeMLP
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
 from brain_diffusion_jax.models.unet import UNet
+from brain_diffusion_jax.models.unet_config import unet_config
 
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
-_PER_LEVEL = ("num_res_blocks", "attention_levels", "num_head_channels")
 MODES = ("tokens", "raw", "scaled", "scalar", "external", "none")
 
 
@@ -26,42 +22,9 @@ def _refuse_unless(right: bool, field: str, found: object, expected: str) -> Non
         raise InputError("config", field, found, expected)
 
 
-def unet(config: Mapping[str, Any]) -> UNet:
-    """The UNet of a `model` section; one number for a per-level entry stands for every level.
-
-    Raises InputError for unknown keys and for what no network can be built from.
-    """
-    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in dict(config).items()}
-    known = {f.name for f in fields(UNet)} - {"parent", "name"}
-    for key in settings:
-        _refuse_unless(key in known, f"model.{key}", "an unknown key", nearest(key, known))
-    dtype = settings.pop("dtype", "float32")
-    _refuse_unless(dtype in _DTYPES, "model.dtype", dtype, f"one of {', '.join(_DTYPES)}")
-    depth = len(settings.get("channels", UNet.channels))
-    for key in _PER_LEVEL:
-        if not isinstance(settings.get(key, ()), tuple):
-            settings[key] = (settings[key],) * depth
-    network = UNet(**settings, dtype=_DTYPES[dtype])
-    _check(network)
-    return network
-
-
-def _check(n: UNet) -> None:
-    """Raise InputError where the settings contradict each other."""
-    for key in _PER_LEVEL:
-        value = getattr(n, key)
-        _refuse_unless(len(value) == len(n.channels), f"model.{key}", value, f"{len(n.channels)} entries, as channels")
-    _refuse_unless(n.spatial_dims in (2, 3), "model.spatial_dims", n.spatial_dims, "2 or 3")
-    _refuse_unless(n.patch_size >= 1, "model.patch_size", n.patch_size, "1 or more")
-    _refuse_unless(n.remat in ("none", "blocks"), "model.remat", n.remat, "none or blocks")
-    _refuse_unless(0.0 <= n.dropout_cattn < 1.0, "model.dropout_cattn", n.dropout_cattn, "0 up to below 1")
-    divides = all(c % n.norm_num_groups == 0 for c in n.channels)
-    _refuse_unless(divides, "model.norm_num_groups", n.norm_num_groups, f"a divisor of every one of {n.channels}")
-    # The middle attends with the last level's head channels whatever attention_levels says.
-    attends = (*zip(n.channels, n.num_head_channels, n.attention_levels), (n.channels[-1], n.num_head_channels[-1], 1))
-    for channels, head, attention in attends:
-        right = not attention or (0 < head <= channels and (n.context_dim is not None or channels % head == 0))
-        _refuse_unless(right, "model.num_head_channels", n.num_head_channels, f"a divisor of {channels} for that level")
+def unet(section: Mapping[str, Any]) -> UNet:
+    """The UNet of a `model` section."""
+    return UNet(unet_config(section))
 
 
 def _raw_scaling(schema: Schema, raw: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -110,7 +73,7 @@ def diffusion_network(
         null = float(section.get("raw_null", -1.0))
         return ScalarLabelUNet(tuple(settings["channels"]), int(settings.get("out_channels", 1)), null)
     told = conditioner(section, schema, settings.get("context_dim"))
-    network = unet(settings)
+    network = unet_config(settings)
     _refuse_unless(
         told is not None or network.context_dim is None or section["mode"] == "external",
         "model.context_dim",
@@ -122,7 +85,7 @@ def diffusion_network(
         summary = TimeMLP(network.time_dim)
     planes = bool(section.get("planes", False))
     _refuse_unless(not planes or isinstance(told, RawToken), "conditioning.planes", planes, "mode raw or scaled")
-    return ConditionalUNet(network, told, summary, planes)
+    return ConditionalUNet(UNet(network), told, summary, planes)
 
 
 def age_network(config: Mapping[str, Any]) -> AgeNetwork:

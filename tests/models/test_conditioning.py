@@ -134,5 +134,5 @@ def test_one_number_stands_for_every_level() -> None:
     network = factory.unet(
         {**MODEL, "channels": (4, 8), "num_res_blocks": 2, "num_head_channels": 4, "attention_levels": True}
     )
-    assert (network.num_res_blocks, network.num_head_channels) == ((2, 2), (4, 4))
-    assert network.attention_levels == (True, True)
+    assert (network.config.num_res_blocks, network.config.num_head_channels) == ((2, 2), (4, 4))
+    assert network.config.attention_levels == (True, True)

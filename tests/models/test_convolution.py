@@ -10,6 +10,7 @@ import pytest
 
 from brain_diffusion_jax.models import convolution, layers
 from brain_diffusion_jax.models.unet import UNet
+from brain_diffusion_jax.models.unet_config import UNetConfig
 
 
 def gradients(module: nn.Module, params, x: jax.Array):
@@ -105,7 +106,7 @@ def test_a_network_without_the_fast_gradient_can_be_differentiated_forwards():
     x, t = jnp.ones((1, 4, 4, 1)), jnp.ones(1)
 
     def slope(fast: bool):
-        net = UNet(**small, norm_num_groups=4, fast_conv_gradient=fast)
+        net = UNet(UNetConfig(**small, context_dim=None, norm_num_groups=4, fast_conv_gradient=fast))
         params = net.init(jax.random.key(0), x, t)
         return jax.jvp(lambda x: net.apply(params, x, t), (x,), (x,))[1]
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from brain_diffusion_jax.models.layers import coordinate_features
 from brain_diffusion_jax.models.unet import UNet
+from brain_diffusion_jax.models.unet_config import UNetConfig
 
 
 def test_every_place_has_features_of_its_own():
@@ -23,7 +24,7 @@ def test_coordinates_let_a_network_tell_places_apart():
     x, t = jnp.zeros((1, 40, 40, 1)), jnp.zeros(1)
 
     def middle(coordinates: int) -> np.ndarray:
-        module = UNet(**shape, norm_num_groups=4, coordinates=coordinates)
+        module = UNet(UNetConfig(**shape, context_dim=None, norm_num_groups=4, coordinates=coordinates))
         params = module.init(jax.random.key(0), x, t)["params"]
         params["conv_out"] = jax.tree.map(lambda p: jax.random.normal(jax.random.key(1), p.shape), params["conv_out"])
         return np.asarray(module.apply({"params": params}, x, t))[0, 18:22, 18:22, 0]

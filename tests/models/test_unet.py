@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax.models.unet import UNet
+from brain_diffusion_jax.models.unet_config import UNetConfig
 
 # Compiling is the whole cost of networks this small.
 _CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -27,8 +28,8 @@ TINY: dict[str, Any] = dict(
 
 def _inputs(network: UNet, size: tuple[int, ...]) -> tuple[jax.Array, ...]:
     keys = jax.random.split(jax.random.key(1), 2)
-    x = jax.random.normal(keys[0], (2, *size, network.in_channels))
-    return x, jnp.array([3.0, 700.0]), jax.random.normal(keys[1], (2, 2, network.context_dim or 1))
+    x = jax.random.normal(keys[0], (2, *size, network.config.in_channels))
+    return x, jnp.array([3.0, 700.0]), jax.random.normal(keys[1], (2, 2, network.config.context_dim or 1))
 
 
 def _random_params(network: UNet, size: tuple[int, ...]) -> Any:
@@ -39,7 +40,7 @@ def _random_params(network: UNet, size: tuple[int, ...]) -> Any:
 
 
 def test_starts_silent_with_float32_parameters() -> None:
-    network = UNet(**TINY, dtype=jnp.bfloat16)
+    network = UNet(UNetConfig(**TINY, dtype="bfloat16"))
     inputs = _inputs(network, (8, 6))
     params = _jit(network.init)(jax.random.key(0), *inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
@@ -61,7 +62,7 @@ def test_starts_silent_with_float32_parameters() -> None:
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_any_size_is_the_padded_picture_cut(dims: int) -> None:
-    network = UNet(**TINY, spatial_dims=dims, patch_size=2)
+    network = UNet(UNetConfig(**TINY, spatial_dims=dims, patch_size=2))
     odd, even = (7, 5, 3)[:dims], (8, 8, 4)[:dims]
     params = _random_params(network, even)
     apply = _jit(network.apply)
@@ -76,19 +77,20 @@ def test_any_size_is_the_padded_picture_cut(dims: int) -> None:
 
 
 def test_remat_and_bfloat16_change_no_parameter_path_and_hardly_the_output() -> None:
-    plain = UNet(**TINY)
+    plain = UNet(UNetConfig(**TINY))
     params, inputs = _random_params(plain, (8, 8)), _inputs(plain, (8, 8))
 
     def loss_of(network: UNet):
         return _jit(jax.value_and_grad(lambda p: jnp.square(network.apply(p, *inputs)).mean()))(params)
 
     loss, gradient = loss_of(plain)
-    again, same = loss_of(UNet(**TINY, remat="blocks"))
+    again, same = loss_of(UNet(UNetConfig(**TINY, remat="blocks")))
     np.testing.assert_allclose(again, loss, rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(a).max()) + 1e-7), gradient, same
     )
-    y, half = _jit(plain.apply)(params, *inputs), _jit(UNet(**TINY, dtype=jnp.bfloat16).apply)(params, *inputs)
+    in_half = UNet(UNetConfig(**TINY, dtype="bfloat16"))
+    y, half = _jit(plain.apply)(params, *inputs), _jit(in_half.apply)(params, *inputs)
     assert half.dtype == jnp.float32
     assert 0 < jnp.abs(y - half).max() < 0.1 * jnp.abs(y).max()
 
@@ -96,7 +98,7 @@ def test_remat_and_bfloat16_change_no_parameter_path_and_hardly_the_output() -> 
 @pytest.mark.parametrize("remat", ["none", "blocks"])
 def test_scanned_blocks_are_the_same_network_with_stacked_parameters(remat: str) -> None:
     deep = {**TINY, "num_res_blocks": (3, 3), "transformer_num_layers": 2}
-    plain, scanned = UNet(**deep), UNet(**deep, scan_blocks=True, remat=remat)
+    plain, scanned = UNet(UNetConfig(**deep)), UNet(UNetConfig(**deep, scan_blocks=True, remat=remat))
     params, inputs = _random_params(plain, (8, 8))["params"], _inputs(plain, (8, 8))
 
     def stack(tree: Any) -> Any:
@@ -127,9 +129,9 @@ def test_scanned_blocks_are_the_same_network_with_stacked_parameters(remat: str)
 
 
 def test_every_input_reaches_the_output() -> None:
-    network = UNet(**TINY, num_class_embeds=3, dropout_cattn=0.5)
+    network = UNet(UNetConfig(**TINY, num_class_embeds=3, dropout_cattn=0.5))
     x, t, context = _inputs(network, (8, 6))
-    labels, extra = jnp.array([0, 2]), jnp.zeros((2, network.time_dim))
+    labels, extra = jnp.array([0, 2]), jnp.zeros((2, network.config.time_dim))
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(network.init, jax.random.key(0), x, t, context, labels)
     params = jax.tree.map(lambda s: jnp.asarray(0.2 * rng.standard_normal(s.shape), jnp.float32), shapes)
@@ -154,7 +156,7 @@ def test_every_input_reaches_the_output() -> None:
 
 
 def test_misuse_is_refused() -> None:
-    network = UNet(**{**TINY, "context_dim": None})
+    network = UNet(UNetConfig(**{**TINY, "context_dim": None}))
     x, t, context = _inputs(network, (4, 4))
     for call, words in (
         ((x, t, context), "no cross-attention"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax.models.unet import UNet
+from brain_diffusion_jax.models.unet_config import UNetConfig
 from brain_diffusion_jax.training.step import dropout_by_sample, gradients
 
 NETWORK = dict(channels=(8,), num_res_blocks=(1,), attention_levels=(True,), num_head_channels=(8,), norm_num_groups=4)
@@ -15,7 +16,7 @@ NETWORK = dict(channels=(8,), num_res_blocks=(1,), attention_levels=(True,), num
 
 @pytest.mark.parametrize("lifted", [{}, {"remat": "blocks"}, {"scan_blocks": True, "transformer_num_layers": 2}])
 def test_a_sample_keeps_its_masks_in_any_batch(lifted):
-    network = UNet(**NETWORK, context_dim=4, dropout_cattn=0.4, **lifted)
+    network = UNet(UNetConfig(**NETWORK, context_dim=4, dropout_cattn=0.4, **lifted))
     rng = np.random.default_rng(0)
     batch = {
         "image": jnp.asarray(rng.standard_normal((4, 4, 4, 1)), jnp.float32),

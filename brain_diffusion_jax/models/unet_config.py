@@ -1,0 +1,122 @@
+"""The settings of the UNet: the section `model` of a config, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.models.layers import Dtype, conv
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+_PER_LEVEL = ("num_res_blocks", "attention_levels", "num_head_channels")
+
+
+def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
+    if not right:
+        raise InputError("config", f"model.{field}", found, expected)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """What a UNet is built from; raises InputError where settings contradict each other.
+
+    channels, num_res_blocks, attention_levels, num_head_channels: one entry a level, finest first (one number
+    stands for every level); a level without attention ignores its head channels (0 will do); the middle always has
+    attention with the last entry. context_dim: width of the context tokens; None makes attention plain
+    self-attention. num_class_embeds: size of a table of labels added to the time. patch_size p works on blocks of
+    p x p (x p) pixels as channels: 1 is MONAI's network, more is cheaper. coordinates: octaves of position
+    features beside the input (0, MONAI's network: none); registered heads are learned faster with them.
+    Parameters are float32; dtype is that of the computation, norms and softmax excepted. remat: "none" | "blocks"
+    recomputes residual and attention blocks in the backward pass; parameters have the same paths either way.
+    scan_blocks: equal blocks (a level's after its first on the way down, and the layers of a transformer) are
+    compiled once and scanned; their parameters are stacked, so such a network has other paths.
+    fast_conv_gradient: see `convolution.convolve`; False allows forward-mode differentiation (jax.jvp).
+    """
+
+    spatial_dims: int = 2
+    in_channels: int = 1
+    out_channels: int = 1
+    channels: tuple[int, ...] = (256, 256, 512)
+    num_res_blocks: tuple[int, ...] = (2, 2, 2)
+    attention_levels: tuple[bool, ...] = (False, False, True)
+    num_head_channels: tuple[int, ...] = (0, 0, 512)
+    norm_num_groups: int = 32
+    norm_eps: float = 1e-6
+    resblock_updown: bool = False
+    transformer_num_layers: int = 1
+    context_dim: int | None = 64
+    num_class_embeds: int | None = None
+    upcast_attention: bool = False
+    dropout_cattn: float = 0.0
+    include_fc: bool = True
+    use_combined_linear: bool = False
+    patch_size: int = 1
+    coordinates: int = 0
+    dtype: str = "float32"
+    remat: str = "none"
+    scan_blocks: bool = False
+    fast_conv_gradient: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        depth = len(self.channels)
+        for key in _PER_LEVEL:
+            value = getattr(self, key)
+            object.__setattr__(self, key, tuple(value) if isinstance(value, list | tuple) else (value,) * depth)
+            _refuse_unless(len(getattr(self, key)) == depth, key, value, f"{depth} entries, as channels")
+        _refuse_unless(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        _refuse_unless(self.spatial_dims in (2, 3), "spatial_dims", self.spatial_dims, "2 or 3")
+        _refuse_unless(self.patch_size >= 1, "patch_size", self.patch_size, "1 or more")
+        _refuse_unless(self.remat in ("none", "blocks"), "remat", self.remat, "none or blocks")
+        _refuse_unless(0.0 <= self.dropout_cattn < 1.0, "dropout_cattn", self.dropout_cattn, "0 up to below 1")
+        divides = all(c % self.norm_num_groups == 0 for c in self.channels)
+        _refuse_unless(divides, "norm_num_groups", self.norm_num_groups, f"a divisor of every one of {self.channels}")
+        # The middle attends with the last level's head channels whatever attention_levels says.
+        attends = zip(
+            (*self.channels, self.channels[-1]),
+            (*self.num_head_channels, self.num_head_channels[-1]),
+            (*self.attention_levels, True),
+        )
+        for channels, head, attention in attends:
+            right = not attention or (0 < head <= channels and (self.cross_attention or channels % head == 0))
+            _refuse_unless(
+                right, "num_head_channels", self.num_head_channels, f"a divisor of {channels} for that level"
+            )
+
+    @property
+    def cross_attention(self) -> bool:
+        """True: transformers that see a context, not plain self-attention."""
+        return self.context_dim is not None
+
+    @property
+    def time_dim(self) -> int:
+        """Width of the time embedding."""
+        return 4 * self.channels[0]
+
+    @property
+    def size_multiple(self) -> int:
+        """Spatial sizes that are multiples of this need no padding."""
+        return int(self.patch_size * 2 ** (len(self.channels) - 1))
+
+    @property
+    def compute_dtype(self) -> Dtype:
+        """`dtype` as JAX knows it."""
+        return DTYPES[self.dtype]
+
+    def conv(self, features: int, name: str, **how: Any) -> nn.Module:
+        """`layers.conv` with these settings."""
+        fast = self.fast_conv_gradient
+        return conv(features, self.spatial_dims, name, dtype=self.compute_dtype, fast_gradient=fast, **how)
+
+
+def unet_config(section: Mapping[str, Any]) -> UNetConfig:
+    """The UNetConfig of a `model` section; an unknown key is refused with the nearest ones."""
+    known = {f.name for f in fields(UNetConfig)}
+    for key in section:
+        _refuse_unless(key in known, key, "an unknown key", nearest(key, known))
+    return UNetConfig(**dict(section))
