@@ -2,7 +2,7 @@
 
   brain-diffusion convert monai unet.pth --out runs/unet --head-channels 0,0,512 --norm-groups 32 --verify
   brain-diffusion convert monai unet.pth --out runs/reference --config configs/camcan_reference.py
-  brain-diffusion convert monai runs/mine --to unet.pth [--names old]
+  brain-diffusion convert monai runs/mine --to unet.pth --names old
 
 Reads .pt and .pth (bare, or under model_state_dict, state_dict or model; tensors only, nothing in the
 file is executed) and .safetensors, with the names of MONAI >= 1.4 or of GenerativeModels. Shapes tell
