@@ -41,10 +41,6 @@ def features(image_size: list[int], dtype: str, num_covariates: int) -> tfds.fea
     )
 
 
-def scan_to_json(scan: Scan) -> dict[str, Any]:
-    return {"person": scan.person, "scan": scan.scan, "path": str(scan.path), "covariates": scan.covariates}
-
-
 def scan_from_json(items: dict[str, Any]) -> Scan:
     return Scan(items["person"], items["scan"], Path(items["path"]), dict(items["covariates"]))
 
