@@ -246,5 +246,5 @@ def save_volume(path: str | Path, data: np.ndarray, affine: Affine) -> Path:
             with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
                 image.to_stream(packed)
         else:
-            image.to_stream(file)
+            image.to_stream(file)  # type: ignore[arg-type]
     return path

@@ -156,7 +156,8 @@ def prepare_volume(path: str | Path, preparation: Preparation) -> PreparedScan:
     volume = on_grid(volume, preparation)
     slicing = preparation.slicing
     pictures, indices, native = pictures_from_volume(volume, slicing, preparation.fitting)
-    stored = intensity_rules.to_stored(pictures, window, rule.dtype)
+    # One by one, since the steps between would hold all slices of a large scan several times.
+    stored = np.stack([intensity_rules.to_stored(picture, window, rule.dtype) for picture in pictures])
     if not stored.any():
         raise InputError(path, "pictures", "all slices empty", f"a head in the {slicing.axis} slices {indices[:3]}...")
     return PreparedScan(stored, indices, slicing.positions_mm(indices, volume.affine), window, native, notes)

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import warnings
@@ -360,6 +361,7 @@ def _write_tables(folder: Path, scans: dict[tuple[str, str, str], list], dropped
         "dropped.csv": (["row_or_file", "reason"], [list(row) for row in dropped]),
     }
     for name, (header, rows) in tables.items():
-        text = io.StringIO()
-        csv.writer(text).writerows([header, *rows])
-        files.write_text(folder / name, text.getvalue())
+        part = folder / f"{name}.part"
+        with part.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+        os.replace(part, folder / name)

@@ -164,7 +164,9 @@ def test_workers_end_with_their_parent_and_the_next_call_goes_on(place, signals)
         (os.killpg if name == "SIGINT" else os.kill)(process.pid, getattr(signal, name))
         time.sleep(0.1 * (len(signals.split()) - 1))
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == (130 if "INT" in signals else -getattr(signal, signals)), errors
+    # The second Ctrl-C may also find Python's own end, where no handler is left.
+    expected = {"SIGINT": [130], "SIGINT SIGINT": [130, -signal.SIGINT]}
+    assert process.returncode in (expected.get(signals) or [-getattr(signal, signals)]), errors
     assert "Traceback" not in errors
     assert "Error" not in errors
     assert len(list((place / "out" / ".prepare" / "parts").glob("*.npz"))) == 2
