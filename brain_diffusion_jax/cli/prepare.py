@@ -26,16 +26,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import signal
     import sys
+    import threading
     import warnings
 
     from tqdm import tqdm
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("default", UserWarning)
-        # Through tqdm, or a warning would cut the bar in two.
-        warnings.showwarning = lambda text, *_, **__: tqdm.write(f"warning: {text}", file=sys.stderr)
-        return _prepare(args)
+    before = signal.getsignal(signal.SIGINT)
+    # A background job of a script ignores Ctrl-C, and goes on ignoring it.
+    if before is signal.default_int_handler and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            # Through tqdm, or a warning would cut the bar in two.
+            warnings.showwarning = lambda text, *_, **__: tqdm.write(f"warning: {text}", file=sys.stderr)
+            return _prepare(args)
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt:  # after a Ctrl-C, _leave stays to the end
+            signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(*_: object) -> None:
+    """The first Ctrl-C; the next one ends the process where it stands, and the workers end with it."""
+    import signal
+
+    signal.signal(signal.SIGINT, _leave)
+    raise KeyboardInterrupt
+
+
+def _leave(*_: object) -> None:
+    import os
+
+    os.write(2, b"brain-diffusion prepare: interrupted twice; what was finished is kept\n")
+    os._exit(130)
 
 
 def _prepare(args: argparse.Namespace) -> int:

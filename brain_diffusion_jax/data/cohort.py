@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from brain_diffusion_jax.covariates import Continuous, Schema
-from brain_diffusion_jax.data.cohort_files import Layout, files_of_row, find_layout, orphan_files
+from brain_diffusion_jax.data.cohort_files import Layout, cohort_root, files_of_row, find_layout, orphan_files
 from brain_diffusion_jax.data.cohort_table import MISSING, Row, keep_row, merge_repeats, read_table
 from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
 from brain_diffusion_jax.errors import InputError, nearest
@@ -32,7 +32,8 @@ class CohortSpec:
 
     layout: bids, camcan, oasis1 or table. root: the folder; table and file paths are relative to it.
     table: file name ("" = the layout's own). file_pattern: such as "{person}*_T1.nii.gz", with column
-    names of the table in braces, for layout table. columns: covariate, or person, scan, file -> column.
+    names of the table in braces; it takes the place of the layout's own files, not that of a file column
+    that columns names. columns: covariate, or person, scan, file -> column.
     sex_codes: code in the table -> category, such as {"1": "M", "2": "F"}. keep: column -> value or
     values to keep. bad_ages: what to do with a number that is missing or cannot be parsed (blank, n/a,
     89+); bad_rows: with unknown or missing categories and contradictory repeats: refuse, drop (and
@@ -85,9 +86,7 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
     value that the spec does not allow; warns about ages beyond the schema's domain, rows without a
     file and files without a row.
     """
-    root = Path(spec.root)
-    if not root.is_dir():
-        raise InputError("cohort", "root", f"{root}: no such folder", "the cohort's folder")
+    root = cohort_root(spec.root)
     layout = find_layout(spec.layout, root, spec.table, spec.file_pattern, dict(spec.columns))
     header, rows = read_table(layout.table)
     wanted = [c for c in (schema or DEFAULT_SCHEMA).covariates if c.name not in tuple(supplied)]
@@ -118,7 +117,8 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
     usable = _usable_rows(kept, wanted, columns, spec, layout.table, dropped)
     scans = _with_files(usable, columns, layout, dropped)
     orphans = orphan_files(layout, rows, columns)
-    dropped += [(str(path.relative_to(root)), "file without a row in the table") for path in orphans]
+    orphans = [path.relative_to(root) if path.is_relative_to(root) else path for path in orphans]
+    dropped += [(str(path), "file without a row in the table") for path in orphans]
     _warn_counts(layout.table, dropped)
     if not scans:
         reasons = Counter(reason.split(":")[0] for _, reason in dropped).most_common(4)

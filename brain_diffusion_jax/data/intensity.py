@@ -70,7 +70,7 @@ def white_matter_peak(data: np.ndarray) -> float:
     values = data[data > 0]
     if values.size < 100:
         return float(values.max()) if values.size else 0.0
-    top = float(np.percentile(values, 99.8))
+    top = float(np.percentile(values, 99.8, overwrite_input=True))  # no second copy of a large scan
     counts, edges = np.histogram(values, bins=256, range=(0.0, top))
     smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), 4)
     # Below a third of the bright end lie background noise, fluid and scalp.
@@ -93,8 +93,9 @@ def find_window(data: np.ndarray, rule: IntensityRule, where: object = "scan") -
         values = data[data > 0]
         if values.size == 0:
             raise InputError(where, "intensity", "no voxel above 0", "a scan with a head in it")
-        low = float(np.percentile(values, rule.low)) if rule.low > 0 else 0.0
-        high = low + (float(np.percentile(values, rule.high)) - low) / rule.top
+        # overwrite_input reorders `values`, which saves a second copy of a large scan.
+        low = float(np.percentile(values, rule.low, overwrite_input=True)) if rule.low > 0 else 0.0
+        high = low + (float(np.percentile(values, rule.high, overwrite_input=True)) - low) / rule.top
     if not low < high:
         raise InputError(where, "intensity window", (low, high), f"low < high by the rule {rule.rule!r}")
     return Window(low, high)
@@ -123,7 +124,7 @@ def check_fixed_window(data: np.ndarray, window: Window, path: str | Path) -> st
     values = data[data > 0]
     if values.size == 0:
         return f"{path}: intensity: found no voxel above 0; expected a head"
-    high = float(np.percentile(values, 99))
+    high = float(np.percentile(values, 99, overwrite_input=True))
     clipped = float((values > window.high).mean())
     if clipped > 0.2:
         return (

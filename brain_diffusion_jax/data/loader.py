@@ -7,6 +7,7 @@ number of processes and still see the same global batches.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -152,15 +153,31 @@ class _ReadBatch(grain.transforms.RandomMap):
         return batch
 
 
+def _conditions(source: ShardSource, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(values, present) [records, count] of a split, from the one file that holds them all."""
+    path = source.folder / f"conditions_{source.split}.npz"
+    shape = (len(source), count)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(item.file_size for item in archive.infolist())
+        if unpacked > 8 * len(source) * count + 4096:  # a few MB can unpack to gigabytes
+            raise InputError(path, "size", f"{unpacked} bytes unpacked", f"two arrays of {shape}, as in the shards")
+        with np.load(path, allow_pickle=False) as items:
+            values, present = items["values"], items["present"]
+    except InputError:
+        raise
+    except Exception as error:  # OSError, BadZipFile, KeyError, ValueError, MemoryError
+        raise InputError(path, "file", f"{type(error).__name__}: {error}", "the file that `prepare` wrote") from error
+    if values.shape != shape or present.shape != shape:
+        raise InputError(path, "records", (values.shape, present.shape), f"{shape}, as in the shards")
+    return values, present
+
+
 def _balance_weights(source: ShardSource, name: str) -> np.ndarray:
     """One weight a record: the inverse of how often its class occurs; absent is a class of its own."""
     schema: Schema = source.contract.schema
     column = schema.names.index(schema[name].name)
-    path = source.folder / f"conditions_{source.split}.npz"
-    with np.load(path, allow_pickle=False) as items:
-        values, present = items["values"][:, column], items["present"][:, column]
-    if len(values) != len(source):
-        raise InputError(path, "records", len(values), f"{len(source)}, as in the shards")
+    values, present = (array[:, column] for array in _conditions(source, len(schema.names)))
     tenths = not isinstance(schema[name], Categorical)
     classes = np.clip(values * 10, 0, 9).astype(int) if tenths else values.astype(int)
     classes = np.where(present, classes, -1)

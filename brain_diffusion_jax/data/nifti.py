@@ -14,12 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from brain_diffusion_jax import files
+from brain_diffusion_jax.data import nifti_file
 from brain_diffusion_jax.errors import InputError
 
 Affine = Float[np.ndarray, "4 4"]
 # Interpolation in somebody's pipeline leaves faint negative rims; more than this share of the
 # total absolute intensity is a scan in another unit (z-scores, CT) and no T1 magnitude picture.
 NEGATIVE_SHARE = 0.01
+# Edges of a voxel in mm that a scan of a head can have; beyond them the header's unit is wrong.
+VOXEL_MM = (0.1, 50.0)
+_UNITS = {0: ("unknown", 1.0), 1: ("m", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}  # the spatial part of xyzt_units
 # Below this share of its bright voxels inside the grid, a scan is called outside it.
 MIN_OVERLAP = 0.5
 
@@ -74,28 +79,8 @@ def voxel_sizes(affine: Affine) -> tuple[float, ...]:
     return tuple(float(v) for v in np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum(0)))
 
 
-def _load(path: Path) -> Any:
-    import nibabel
-
-    if not path.exists():
-        raise InputError(path, "file", "no such file", "a .nii or .nii.gz file")
-    if path.stat().st_size == 0:
-        raise InputError(path, "file", "0 bytes", "a .nii or .nii.gz file")
-    try:
-        image = nibabel.load(path)
-    except Exception as error:  # nibabel, gzip and zlib each raise their own kinds
-        raise InputError(path, "header", _one_line(error), "a readable NIfTI file (.nii, .nii.gz)") from error
-    if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 derives from it
-        raise InputError(path, "format", type(image).__name__, "NIfTI-1 or NIfTI-2")
-    return image
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-
-
-def _checked_affine(path: Path, image: Any) -> Affine:
-    header = image.header
+def _checked_affine(path: Path, header: Any) -> Affine:
+    """Voxel -> world in mm, whatever the unit of the header."""
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         raise InputError(
             path,
@@ -103,24 +88,25 @@ def _checked_affine(path: Path, image: Any) -> Affine:
             "sform_code 0 and qform_code 0 (orientation unknown)",
             "a header that says how voxels lie in the head; set it with the tool that made the file",
         )
-    affine = np.asarray(image.affine, np.float64)
+    unit = int(header["xyzt_units"]) % 8
+    if unit not in _UNITS:
+        raise InputError(path, "xyzt_units", unit, "0 (unknown, taken as mm), 1 (m), 2 (mm) or 3 (micron)")
+    name, factor = _UNITS[unit]
+    affine = np.array(header.get_best_affine(), np.float64)
+    affine[:3] *= factor
     # A sheared or collapsed matrix has almost no volume for the lengths of its columns.
     lengths = np.sqrt((affine[:3, :3] ** 2).sum(0))
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * max(lengths.prod(), 1e-9):
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * lengths.prod():
         raise InputError(path, "affine", np.round(affine[:3], 4).tolist(), "an invertible voxel-to-world matrix")
+    if lengths.min() < VOXEL_MM[0] or lengths.max() > VOXEL_MM[1]:
+        found = " x ".join(f"{length:.3g}" for length in lengths)
+        raise InputError(
+            path,
+            "voxel size",
+            f"{found} mm (by xyzt_units {name})",
+            f"{VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm; are pixdim, the affine and xyzt_units right?",
+        )
     return affine
-
-
-def _checked_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    trimmed = tuple(shape)
-    while len(trimmed) > 3 and trimmed[-1] == 1:
-        trimmed = trimmed[:-1]
-    if len(trimmed) != 3:
-        raise InputError(path, "shape", f"{len(trimmed)}D {tuple(shape)}", "a 3D volume (x, y, z)")
-    if min(trimmed) < 2:
-        kind = "empty" if min(trimmed) < 1 else "2D"
-        raise InputError(path, "shape", f"{kind} {tuple(shape)}", "at least 2 voxels along each of x, y, z")
-    return trimmed
 
 
 def read_header(path: str | Path) -> ScanHeader:
@@ -128,17 +114,17 @@ def read_header(path: str | Path) -> ScanHeader:
     import nibabel
 
     path = Path(path)
-    image = _load(path)
-    shape, affine = _checked_shape(path, image.shape), _checked_affine(path, image)
+    head = nifti_file.read_head(path)
+    affine = _checked_affine(path, head.header)
     return ScanHeader(
         path=path,
-        shape=shape,
+        shape=head.shape,
         spacing_mm=voxel_sizes(affine),
         orientation="".join(nibabel.aff2axcodes(affine)),
         affine=affine,
-        dtype=str(image.get_data_dtype()),
-        slope=float(image.dataobj.slope),
-        intercept=float(image.dataobj.inter),
+        dtype=str(head.dtype),
+        slope=head.slope,
+        intercept=head.intercept,
     )
 
 
@@ -152,26 +138,23 @@ def read_volume(path: str | Path) -> Volume:
     import nibabel
 
     path = Path(path)
-    image = _load(path)
-    shape, affine = _checked_shape(path, image.shape), _checked_affine(path, image)
-    if image.get_data_dtype().kind not in "iuf":
-        raise InputError(path, "dtype", image.get_data_dtype(), "integers or floats (one grey value a voxel)")
-    try:
-        if path.name.endswith(".gz"):
-            # nibabel stops before the end of the stream and so never sees the checksum: a damaged
-            # file would give garbage voxels. Decompressing to the end checks it.
-            image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
-        data = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")).reshape(shape)
-    except Exception as error:  # truncated files: EOFError, zlib.error, BadGzipFile, OSError, ValueError
-        raise InputError(path, "voxels", _one_line(error), "a complete file; copy or download it again") from error
+    head = nifti_file.read_head(path)
+    affine = _checked_affine(path, head.header)
+    if head.dtype.kind not in "iuf":
+        raise InputError(path, "dtype", head.dtype, "integers or floats (one grey value a voxel)")
     orientation = nibabel.io_orientation(affine)
-    affine = affine @ nibabel.orientations.inv_ornt_aff(orientation, shape)
-    # Through C order once: everything later walks these axes.
-    data = np.ascontiguousarray(nibabel.apply_orientation(data, orientation))
-    return Volume(_checked_values(path, data), affine + 0.0, path)
+    axes = orientation[:, 0].astype(int)
+    # In C order of x, y, z at once: everything later walks these axes.
+    data = np.empty([head.shape[axis] for axis in np.argsort(axes)], np.float32)
+    as_stored = data.transpose(axes)[tuple(slice(None, None, int(flip)) for flip in orientation[:, 1])]
+    nifti_file.read_voxels(path, head, as_stored)
+    affine = affine @ nibabel.orientations.inv_ornt_aff(orientation, head.shape)
+    _check_values(path, data)
+    return Volume(data, affine + 0.0, path)
 
 
-def _checked_values(path: Path, data: np.ndarray) -> np.ndarray:
+def _check_values(path: Path, data: np.ndarray) -> None:
+    """Refuse what is no magnitude picture; faint negative values are set to 0 in place."""
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         nans, infs = int(np.isnan(data).sum()), int(np.isinf(data).sum())
@@ -179,8 +162,8 @@ def _checked_values(path: Path, data: np.ndarray) -> np.ndarray:
     if low == high:
         raise InputError(path, "voxels", f"the constant {low:g}", "a scan with contrast")
     if low < 0:
-        negative = np.minimum(data, 0)
-        share = float(-negative.sum(dtype=np.float64) / np.abs(data).sum(dtype=np.float64))
+        negative = float(-data.sum(dtype=np.float64, where=data < 0))
+        share = negative / (float(data.sum(dtype=np.float64)) + 2 * negative)
         if share > NEGATIVE_SHARE:
             raise InputError(
                 path,
@@ -189,8 +172,7 @@ def _checked_values(path: Path, data: np.ndarray) -> np.ndarray:
                 f"magnitudes >= 0 (at most {100 * NEGATIVE_SHARE:g} % from interpolation); undo z-scoring or shift it",
             )
         warnings.warn(f"{path}: voxels: found faint negative values down to {low:g}; set to 0", stacklevel=3)
-        data = np.maximum(data, 0)
-    return data
+        np.maximum(data, 0, out=data)
 
 
 def overlap(volume: Volume, grid: Grid, samples: int = 50_000) -> float:
@@ -255,13 +237,14 @@ def save_volume(path: str | Path, data: np.ndarray, affine: Affine) -> Path:
     import nibabel
 
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     image = nibabel.Nifti1Image(np.asarray(data), np.asarray(affine, np.float64))
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=4)
     image.set_qform(affine, code=4, strip_shears=True)
-    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    part = path.with_name(f".{path.name}.part{suffix}")
-    nibabel.save(image, part)
-    part.replace(path)
+    with files.replacing(path) as file:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(file)  # type: ignore[arg-type]
     return path

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,9 +39,18 @@ def _prepare_one(path: str, target: str, preparation: pipeline.Preparation) -> t
     return None, prepared.warnings
 
 
-def _ignore_interrupt() -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides what happens.
+def _start_worker() -> None:
+    """Let the parent alone decide what Ctrl-C means, and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A killed parent tells nobody, but the pipe that it held open becomes readable.
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)  # a part is whole or not there
 
 
 def _whole(path: Path) -> bool:
@@ -63,11 +77,16 @@ def prepare_parts(
 
     All scans are tried before a bad one is refused, so that one run names every bad file.
     """
-    names = {scan.scan: pipeline.part_name(scan, preparation) for scan in scans}
+    bad: dict[str, InputError] = {}
+    names: dict[str, str] = {}
+    for scan in scans:
+        try:
+            names[scan.scan] = pipeline.part_name(scan, preparation)
+        except InputError as error:
+            bad[scan.scan] = error
     for stale in folder.glob("*.part"):
         stale.unlink()
-    todo = [scan for scan in scans if not _whole(folder / names[scan.scan])]
-    bad: dict[str, InputError] = {}
+    todo = [scan for scan in scans if scan.scan in names and not _whole(folder / names[scan.scan])]
     done = len(scans) - len(todo)
     progress(done, len(scans))
 
@@ -107,12 +126,14 @@ def prepare_parts(
 def _in_pool(todo, names, preparation, folder: Path, workers: int, took) -> None:
     # spawn: the parent may hold threads of JAX or gRPC, which fork would copy in a broken state.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        futures: dict[Future, Scan] = {
-            pool.submit(_prepare_one, str(scan.path), str(folder / names[scan.scan]), preparation): scan
-            for scan in todo
-        }
+        with _interrupts_held():  # or Ctrl-C would reach a worker before it can ignore it
+            futures: dict[Future, Scan] = {
+                pool.submit(_prepare_one, str(scan.path), str(folder / names[scan.scan]), preparation): scan
+                for scan in todo
+            }
         for future in as_completed(futures):
             took(futures[future], future.result())
     except BrokenProcessPool as error:
@@ -122,5 +143,24 @@ def _in_pool(todo, names, preparation, folder: Path, workers: int, took) -> None
             "a worker process died (out of memory, or a script without `if __name__ == '__main__'`)",
             "fewer workers; finished scans are kept",
         ) from error
+    except BaseException:
+        # At once: a worker at its scan would keep an interrupted call waiting, and a part is whole or not there.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """SIGINT waits until the block ends; processes and threads started in it never see one."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which lifts the block where it starts inside
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

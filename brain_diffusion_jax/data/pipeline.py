@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.data import intensity as intensity_rules
-from brain_diffusion_jax.data import nifti
+from brain_diffusion_jax.data import nifti, nifti_file
 from brain_diffusion_jax.data.cohort import Scan
 from brain_diffusion_jax.data.intensity import IntensityRule, Window
 from brain_diffusion_jax.data.nifti import Grid, Volume
@@ -48,8 +49,9 @@ class Preparation:
 
     def __post_init__(self) -> None:
         spacing = tuple(float(v) for v in self.spacing_mm or ())
-        if len(spacing) not in (0, 3) or any(v <= 0 for v in spacing):
-            raise InputError("prepare", "spacing_mm", self.spacing_mm, "three lengths > 0 in mm")
+        low, high = nifti.VOXEL_MM
+        if len(spacing) not in (0, 3) or any(not low <= v <= high for v in spacing):
+            raise InputError("prepare", "spacing_mm", self.spacing_mm, f"three lengths of {low:g} to {high:g} mm")
         if not spacing and self.grid != "native":
             raise InputError("prepare", "spacing_mm", "()", "three lengths in mm, or prepare.grid=native")
         if isinstance(self.grid, str):
@@ -67,6 +69,8 @@ class Preparation:
                 raise InputError(f"prepare.{name}", "keys", sorted(unknown), sorted(kind.__dataclass_fields__))
             object.__setattr__(self, name, keys)
         _ = (self.rule, self.slicing, self.fitting)  # refuse wrong values here, not in a worker
+        if (grid := self.fixed_grid()) is not None:
+            nifti_file.require_size(grid.shape, "prepare", "spacing_mm, grid", "wider spacing_mm")
 
     @property
     def rule(self) -> IntensityRule:
@@ -121,6 +125,9 @@ def _native_grid(volume: Volume, spacing_mm: tuple[float, ...]) -> Grid:
     affine[:3, :3] = volume.affine[:3, :3] * scale
     first = (scale - 1) / 2  # centre of the new first voxel, in old voxels
     affine[:3, 3] = volume.affine[:3, :3] @ first + volume.affine[:3, 3]
+    nifti_file.require_size(
+        tuple(int(n) for n in shape), volume.path, "prepare.grid=native", "wider prepare.spacing_mm"
+    )
     return Grid(tuple(int(n) for n in shape), affine)
 
 
@@ -149,7 +156,8 @@ def prepare_volume(path: str | Path, preparation: Preparation) -> PreparedScan:
     volume = on_grid(volume, preparation)
     slicing = preparation.slicing
     pictures, indices, native = pictures_from_volume(volume, slicing, preparation.fitting)
-    stored = intensity_rules.to_stored(pictures, window, rule.dtype)
+    # One by one, since the steps between would hold all slices of a large scan several times.
+    stored = np.stack([intensity_rules.to_stored(picture, window, rule.dtype) for picture in pictures])
     if not stored.any():
         raise InputError(path, "pictures", "all slices empty", f"a head in the {slicing.axis} slices {indices[:3]}...")
     return PreparedScan(stored, indices, slicing.positions_mm(indices, volume.affine), window, native, notes)
@@ -208,8 +216,11 @@ def require_size(prepared: PreparedScan, size: tuple[int, ...], path: Path) -> N
 
 
 def part_name(scan: Scan, preparation: Preparation) -> str:
-    """File name of a scan's cached part; another file, time, size or preparation is another name."""
-    stat = scan.path.stat()
+    """File name of a scan's cached part; another file, time, size or preparation is another name.
+
+    Raises InputError where there is no file to read.
+    """
+    stat = nifti_file.require_file(scan.path)
     key = [str(scan.path.resolve()), stat.st_size, stat.st_mtime_ns, preparation.to_json(), PIPELINE_VERSION]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     readable = "".join(c if c.isalnum() or c in "-_" else "_" for c in scan.scan)[:60]
@@ -218,18 +229,15 @@ def part_name(scan: Scan, preparation: Preparation) -> str:
 
 def save_part(path: Path, prepared: PreparedScan) -> None:
     """Write a part, complete or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        np.savez(
-            file,
-            pictures=prepared.pictures,
-            indices=np.asarray(prepared.indices, np.int32),
-            positions_mm=np.asarray(prepared.positions_mm, np.float64),
-            window=np.asarray(prepared.window, np.float64),
-            native_size=np.asarray(prepared.native_size, np.int32),
-            warnings=np.asarray(prepared.warnings, np.str_),
-        )
-    temporary.replace(path)
+    files.write_npz(
+        path,
+        pictures=prepared.pictures,
+        indices=np.asarray(prepared.indices, np.int32),
+        positions_mm=np.asarray(prepared.positions_mm, np.float64),
+        window=np.asarray(prepared.window, np.float64),
+        native_size=np.asarray(prepared.native_size, np.int32),
+        warnings=np.asarray(prepared.warnings, np.str_),
+    )
 
 
 def load_part(path: Path) -> PreparedScan:

@@ -60,6 +60,8 @@ class ShardSource:
             if size != item["bytes"]:
                 found = "no such file" if size is None else f"{size} bytes"
                 raise InputError(path, "size", found, f"{item['bytes']} bytes; run prepare again or copy it again")
+            if not 0 <= item["records"] <= size:
+                raise InputError(path, "records", item["records"], f"no more than its {size} bytes can hold")
         self.lengths = [int(item["records"]) for item in self.files]
         self._ends = np.cumsum(self.lengths)
         self._dtype = np.dtype(self.contract.stored_dtype)
@@ -114,22 +116,29 @@ class ShardSource:
         parsed = [parse_record(record) for record in self.raw(positions)]
         count = len(parsed)
 
-        def stack(name: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+        def stack(name: str) -> np.ndarray:
             joined = bytearray(b"".join(item[name] for item in parsed))  # writable memory
-            return np.frombuffer(joined, dtype).reshape(count, *shape)
+            return self._array(name, joined, count)
 
-        return {
-            "image": stack("image", self._dtype, self._shape),
-            "values": stack("values", np.float32, (self._num,)),
-            "present": stack("present", np.bool_, (self._num,)),
-        }
+        return {name: stack(name) for name in ("image", "values", "present")}
+
+    def _array(self, name: str, raw: bytes | bytearray, count: int) -> np.ndarray:
+        """The field `name` of `count` records; raises InputError where it is not as large as the contract says."""
+        dtype, shape = {
+            "image": (self._dtype, self._shape),
+            "values": (np.dtype(np.float32), (self._num,)),
+            "present": (np.dtype(np.bool_), (self._num,)),
+        }[name]
+        if len(raw) != (expected := count * dtype.itemsize * int(np.prod(shape))):
+            raise InputError(
+                self.folder, f"{name} of {self.split}", f"{len(raw)} bytes", f"{expected}, by contract.json: {shape}"
+            )
+        return np.frombuffer(raw, dtype).reshape(count, *shape)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         item = parse_record(self.raw([position])[0])
         return {
-            "image": np.frombuffer(item["image"], self._dtype).reshape(self._shape),
-            "values": np.frombuffer(item["values"], np.float32),
-            "present": np.frombuffer(item["present"], np.bool_),
+            **{name: self._array(name, item[name], 1)[0] for name in ("image", "values", "present")},
             "window": np.frombuffer(item["window"], np.float32),
             "person": item["person"].decode(),
             "scan": item["scan"].decode(),

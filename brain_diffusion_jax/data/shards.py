@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax import __version__
+from brain_diffusion_jax import __version__, files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.data import part_pool, pipeline, splits
@@ -114,7 +114,7 @@ def working_folder(folder: Path) -> Iterator[Path]:
         raise InputError(folder, "--out", f"a folder that holds {sorted(held)[:4]}", "a new or empty folder")
     try:
         (work / "parts").mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
+        lock = files.open_to_append(work / "lock")
     except OSError as error:
         raise InputError(folder, "--out", error.strerror or error, "a folder that may be written to") from error
     try:
@@ -314,7 +314,7 @@ def finish(
         reader.close()
         file = {"file": str(path.relative_to(folder)), "bytes": path.stat().st_size, "records": count}
         manifest.setdefault(name, []).append(file)
-    splits.require_no_empty((name for name, files in manifest.items() if files), split, folder)
+    splits.require_no_empty((name for name, shards in manifest.items() if shards), split, folder)
     written = {scan for _, scan, _ in scans}
     named = {name for name, _ in dropped}
     dropped += [
@@ -323,17 +323,16 @@ def finish(
         if s.scan not in written and s.scan not in named
     ]
     for name, rows in index.items():
-        part = work / f"{name}.npz"
-        np.savez(part, values=np.stack(rows["values"]), present=np.stack(rows["present"]).astype(bool))
-        part.replace(folder / f"conditions_{name}.npz")
+        present = np.stack(rows["present"]).astype(bool)
+        files.write_npz(folder / f"conditions_{name}.npz", values=np.stack(rows["values"]), present=present)
     _write_tables(folder, scans, dropped)
     counts: dict[str, Any] = {
         name: {
             "people": len({p for p, _, s in scans if s == name}),
             "scans": len({c for _, c, s in scans if s == name}),
-            "pictures": sum(file["records"] for file in files),
+            "pictures": sum(shard["records"] for shard in shards),
         }
-        for name, files in manifest.items()
+        for name, shards in manifest.items()
     }
     reasons = Counter(reason.split(":")[0] for _, reason in dropped)
     counts["dropped"] = dict(sorted(reasons.items()))
@@ -341,16 +340,14 @@ def finish(
         **{**contract.__dict__, "counts": counts, "fingerprint": f"sha256:{total:064x}"},
     )
     contract.save(folder)
-    part = work / MANIFEST
-    part.write_text(json.dumps({"splits": manifest, "fingerprint": contract.fingerprint}, indent=1) + "\n")
-    part.replace(folder / MANIFEST)
+    files.write_json(folder / MANIFEST, {"splits": manifest, "fingerprint": contract.fingerprint}, indent=1)
     shutil.rmtree(work, ignore_errors=True)
     return contract
 
 
 def _meant_records(path: Path, split: str) -> int:
     """How many records tensorflow_datasets says it wrote into a shard."""
-    info = json.loads((path.parent / "dataset_info.json").read_text())
+    info = files.read_json(path.parent / "dataset_info.json")
     lengths = next(item["shardLengths"] for item in info["splits"] if item["name"] == split)
     return int(lengths[int(path.name.split("-")[-3])])
 

@@ -41,10 +41,6 @@ def features(image_size: list[int], dtype: str, num_covariates: int) -> tfds.fea
     )
 
 
-def scan_to_json(scan: Scan) -> dict[str, Any]:
-    return {"person": scan.person, "scan": scan.scan, "path": str(scan.path), "covariates": scan.covariates}
-
-
 def scan_from_json(items: dict[str, Any]) -> Scan:
     return Scan(items["person"], items["scan"], Path(items["path"]), dict(items["covariates"]))
 
@@ -75,6 +71,11 @@ def _prepare_in_worker(entry: dict[str, Any], plan: dict[str, Any], split: str):
             raise
 
 
+class _OwnInfo(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self) -> None:
+        """Nothing: the public bucket knows no such set, and the question leaves a folder in the temporary one."""
+
+
 class BrainPictures(tfds.core.GeneratorBasedBuilder):
     """Pictures with their conditions, in ArrayRecord; `plan` is the JSON text that shards.py makes."""
 
@@ -91,7 +92,7 @@ class BrainPictures(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         plan = self.plan
-        return tfds.core.DatasetInfo(
+        return _OwnInfo(
             builder=self,
             description="Pictures cut from brain volumes; see contract.json beside this folder.",
             features=features(plan["image_size"], plan["dtype"], len(plan["schema"])),

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from brain_diffusion_jax.data.nifti import Volume
+from brain_diffusion_jax.data.nifti_file import MAX_AXIS
 from brain_diffusion_jax.errors import InputError, nearest
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -127,8 +128,8 @@ class Fit:
         if self.rule == "none":
             return
         size = tuple(int(v) for v in self.size or ())
-        if len(size) != 2 or min(size) < 1:
-            raise InputError("prepare.fit", "size", self.size, "(rows, cols)")
+        if len(size) != 2 or min(size) < 1 or max(size) > MAX_AXIS:
+            raise InputError("prepare.fit", "size", self.size, f"(rows, cols), each at most {MAX_AXIS}")
         object.__setattr__(self, "size", size)
 
     def output_size(self, native: tuple[int, int]) -> tuple[int, int]:

@@ -128,6 +128,59 @@ def test_ctrl_c_keeps_parts_and_continues(place):
     assert Contract.load(place / "out").fingerprint == Contract.load(place / "at_once").fingerprint
 
 
+SLOW_WORKERS = """
+import signal, sys, time
+from brain_diffusion_jax.data import pipeline
+
+real = pipeline.save_part
+def save(*arguments):
+    real(*arguments)
+    print("part", flush=True)
+    time.sleep(600)
+pipeline.save_part = save  # in every worker too, which imports this file
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from brain_diffusion_jax.cli.main import main
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("signals", ["SIGTERM", "SIGHUP", "SIGKILL", "SIGINT", "SIGINT SIGINT"])
+def test_workers_end_with_their_parent_and_the_next_call_goes_on(place, signals):
+    """Workers hold the pipes of their parent, so that `communicate` ends only when all of them have ended."""
+    (place / "slow.py").write_text(SLOW_WORKERS)
+    process = subprocess.Popen(
+        [sys.executable, str(place / "slow.py"), *words(place), "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline().strip() for _ in range(2)] == ["part", "part"]
+    for name in signals.split():
+        # Ctrl-C of a terminal reaches the whole group.
+        (os.killpg if name == "SIGINT" else os.kill)(process.pid, getattr(signal, name))
+        time.sleep(0.1 * (len(signals.split()) - 1))
+    _, errors = process.communicate(timeout=60)
+    # The second Ctrl-C may also find Python's own end, where no handler is left.
+    expected = {"SIGINT": [130], "SIGINT SIGINT": [130, -signal.SIGINT]}
+    assert process.returncode in (expected.get(signals) or [-getattr(signal, signals)]), errors
+    assert "Traceback" not in errors
+    assert "Error" not in errors
+    assert len(list((place / "out" / ".prepare" / "parts").glob("*.npz"))) == 2
+    if signals == "SIGINT SIGINT":
+        assert "what was finished is kept" in errors
+        assert main(words(place)) == 0
+
+
+def test_an_interrupt_handler_does_not_outlive_the_call(place):
+    before = signal.getsignal(signal.SIGINT)
+    assert main(words(place, "prepare.slices.stop=25")) == 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.realdata
 def test_oasis_end_to_end(real_data, tmp_path, capsys):
     root = real_data("oasis1_mni2mm")

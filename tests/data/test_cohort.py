@@ -195,7 +195,107 @@ def test_bad_tables_are_refused_by_name(tmp_path, text, keys, message):
 def test_two_rows_for_one_file_are_refused(tmp_path):
     table(tmp_path, "id,age,sex,file\na,30,M,a_T1.nii.gz\nb,31,F,a_T1.nii.gz\n")
     with pytest.raises(InputError, match="more than once"):
-        read_cohort(spec(tmp_path, columns={"person": "id", "file": "file"}))
+        read_cohort(spec(tmp_path, columns={"person": "id", "file": "file"}, file_pattern=""))
+
+
+def two_spaces(folder: Path) -> Path:
+    """Two people, each with a native scan and one in MNI space; participants.csv names the native ones."""
+    rows = [f"sub-{n},{n},{30 + n},F,sub-{n}/anat/sub-{n}_T1w.nii.gz" for n in (1, 2)]
+    folder.mkdir()
+    (folder / "participants.csv").write_text("\n".join(["subject_id,session_id,age,sex,file", *rows]) + "\n")
+    (folder / "participants.tsv").write_text("participant_id\tage\tsex\nsub-1\t31\tF\nsub-2\t32\tF\n")
+    for n in (1, 2):
+        touch(folder / f"sub-{n}/anat/sub-{n}_T1w.nii.gz")
+        touch(folder / f"sub-{n}/anat/sub-{n}_space-MNI_T1w.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["bids", "oasis1", "table"])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_users_pattern_decides_in_every_layout(tmp_path, layout, absolute):
+    root = two_spaces(tmp_path / "c")
+    table = "participants.csv" if layout == "oasis1" else "participants.tsv"
+    columns = {"person": "participant_id"} if layout == "table" else {}
+    pattern = "{person}/anat/*space-MNI_T1w.nii.gz"
+    keys = {"table": table, "columns": columns, "file_pattern": f"{root}/{pattern}" if absolute else pattern}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cohort = read_cohort(CohortSpec(layout=layout, root=str(root), **keys))
+    assert [s.path.name for s in cohort.scans] == ["sub-1_space-MNI_T1w.nii.gz", "sub-2_space-MNI_T1w.nii.gz"]
+    assert not cohort.dropped
+    if layout == "bids":
+        assert [s.scan for s in cohort.scans] == ["sub-1_space-MNI", "sub-2_space-MNI"]
+
+
+def test_a_file_column_of_the_user_decides_in_bids_too_and_never_beside_a_pattern(tmp_path):
+    root = two_spaces(tmp_path / "c")
+    table = root / "participants.tsv"
+    table.write_text("participant_id\tage\tsex\tmni\nsub-1\t31\tF\tsub-1/anat/sub-1_space-MNI_T1w.nii.gz\n")
+    with pytest.warns(UserWarning, match="1 files without a row"):
+        cohort = read_cohort(CohortSpec(root=str(root), columns={"file": "mni"}))
+    assert [s.path.name for s in cohort.scans] == ["sub-1_space-MNI_T1w.nii.gz"]
+    with pytest.raises(InputError, match=r"cohort: file_pattern, columns.file: found .*; expected one of the two"):
+        read_cohort(CohortSpec(root=str(root), columns={"file": "mni"}, file_pattern="{person}.nii"))
+
+
+def test_a_pattern_outside_the_root(tmp_path):
+    root = table(tmp_path / "c", "id,age,sex\na,30,M\n", files="../scans/{}_T1.nii.gz")
+    touch(tmp_path / "scans" / "z_T1.nii.gz")
+    with pytest.warns(UserWarning, match="1 files without a row"):
+        cohort = read_cohort(spec(root, file_pattern=str(tmp_path / "scans" / "{id}_T1.nii.gz")))
+    assert [s.path.name for s in cohort.scans] == ["a_T1.nii.gz"]
+    assert cohort.dropped == ((str(tmp_path / "scans" / "z_T1.nii.gz"), "file without a row in the table"),)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("pattern", ["{id}**.nii.gz", "{f}", "{f}/{id}_T1.nii.gz", "./{f}"])
+def test_stars_and_blank_cells_in_a_pattern(tmp_path, pattern):
+    table(tmp_path, "id,age,sex,f\na,30,M,x\nb,40,F,\nc,50,F,.\n")
+    for name in ("x", "x_") if pattern.endswith("{f}") else ():
+        touch(tmp_path / name)
+    if "/{id}" in pattern:
+        touch(tmp_path / "x" / "a_T1.nii.gz")
+    cohort = read_cohort(spec(tmp_path, file_pattern=pattern))
+    found = [s.person for s in cohort.scans]
+    assert found == {"{id}**.nii.gz": ["a", "b", "c"], "{f}/{id}_T1.nii.gz": ["a", "c"]}.get(pattern, ["a"])
+    if found == ["a"]:
+        assert ("b", f"no file: blank in {pattern}") in cohort.dropped
+
+
+def test_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table(tmp_path / "cohort", "id,age,sex\na,30,M\n")
+    for keys in ({}, {"table": "~/cohort/people.csv"}, {"file_pattern": "~/cohort/{id}_T1.nii.gz"}):
+        assert len(read_cohort(spec(Path("~/cohort"), **keys)).scans) == 1
+    with pytest.raises(InputError, match="cohort: root: found ~nobody-of-this-name/x; expected a path"):
+        read_cohort(spec(Path("~nobody-of-this-name/x")))
+
+
+@pytest.mark.parametrize("layout", ["bids", "table", "file"])
+def test_metadata_of_macos_is_no_scan_and_a_link_to_nothing_is_one(tmp_path, layout):
+    """The link is left for reading to refuse or drop by name."""
+    root = write_bids(tmp_path, rows=[("sub-a", "30", "F"), ("sub-b", "40", "M")])
+    scan = root / "sub-b" / "anat" / "sub-b_T1w.nii.gz"
+    scan.unlink()
+    scan.symlink_to("../../.git/annex/objects/x")
+    touch(root / "sub-a" / "anat" / "._sub-a_T1w.nii.gz")
+    pattern = "{person}/anat/{person}_T1w.nii.gz"
+    if layout == "file":
+        rows = [f"{name}\t50\tF\t{pattern.format(person=name)}" for name in ("sub-a", "sub-b")]
+        (root / "participants.tsv").write_text("\n".join(["participant_id\tage\tsex\tf", *rows]) + "\n")
+    columns = {"file": "f"} if layout == "file" else {}
+    given = CohortSpec(root=str(root), columns=columns, file_pattern=pattern if layout == "table" else "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cohort = read_cohort(given)
+    assert [s.path for s in cohort.scans] == [root / "sub-a" / "anat" / "sub-a_T1w.nii.gz", scan]
+
+
+def test_case_of_suffixes_does_not_matter(tmp_path):
+    write_bids(tmp_path, rows=[("sub-a", "30", "F")])
+    folder = tmp_path / "sub-a" / "anat"
+    (folder / "sub-a_T1w.nii.gz").rename(folder / "sub-a_T1W.NII.GZ")
+    assert [s.scan for s in read_cohort(CohortSpec(root=str(tmp_path))).scans] == ["sub-a"]
 
 
 @pytest.mark.realdata

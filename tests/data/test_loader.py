@@ -145,6 +145,26 @@ def test_mirror_flips_left_and_right_only(folder):
     assert 0.35 < np.mean(flipped) < 0.65
 
 
+def npz(values, deflate=False):
+    return lambda path: (np.savez_compressed if deflate else np.savez)(path, values=values, present=values > 0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (npz(np.zeros((47, 3))), r"records: found \(\(47, 3\), \(47, 3\)\); expected \(48, 3\), as in the shards"),
+        (npz(np.zeros((3_000_000, 3)), deflate=True), r"size: found \d+ bytes unpacked; expected two arrays of"),
+        (lambda path: path.write_bytes(b"PK"), "file: found BadZipFile"),
+        (lambda path: path.unlink(), "file: found FileNotFoundError"),
+    ],
+)
+def test_conditions_of_a_split_are_compared_with_its_records(folder, tmp_path, damage, message):
+    shutil.copytree(folder, tmp_path / "copy")
+    damage(tmp_path / "copy" / "conditions_train.npz")
+    with pytest.raises(InputError, match=rf"conditions_train\.npz: {message}"):
+        Loader(tmp_path / "copy", "train", 8, class_balance="sex")
+
+
 def test_class_balance_draws_classes_alike(folder):
     batches = take(Loader(folder, "train", 8, seed=1, class_balance="sex"), 150)
     share = np.mean([row[1] for row in conditions(batches)])

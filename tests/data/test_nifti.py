@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
+import tracemalloc
 
 import nibabel
 import numpy as np
@@ -174,6 +176,135 @@ def test_empty_volume(tmp_path):
     path.write_bytes(bytes(raw))
     with pytest.raises(InputError, match=r"bad\.nii: (shape|header): found"):
         nifti.read_volume(path)
+
+
+def change(path, **fields):
+    """Write header fields into a NIfTI-1 file as they are, past everything that nibabel would mend."""
+    packed = path.name.lower().endswith(".gz")
+    raw = bytearray(gzip.decompress(path.read_bytes()) if packed else path.read_bytes())
+    header = np.frombuffer(raw, nibabel.Nifti1Header.template_dtype, 1)
+    for name, value in fields.items():
+        header[name][...] = value
+    path.write_bytes(gzip.compress(bytes(raw), 1) if packed else bytes(raw))
+    return path
+
+
+@pytest.mark.parametrize(("unit", "factor"), [(0, 1), (1, 1e-3), (2, 1), (3, 1e3), (2 | 8, 1), (3 | 16, 1e3)])
+def test_units_of_the_header_are_read(tmp_path, unit, factor):
+    affine = AFFINE.copy()
+    affine[:3] *= factor
+    path = change(write_scan(tmp_path / "scan.nii.gz", brain(), affine), xyzt_units=unit)
+    np.testing.assert_allclose(nifti.read_volume(path).affine, AFFINE, rtol=1e-6)
+    np.testing.assert_allclose(nifti.read_header(path).spacing_mm, 10, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["X.NII.GZ", "x.Nii.gZ", "x.nii.gz"])
+def test_a_flipped_bit_is_noticed_whatever_the_case_of_the_name(tmp_path, name):
+    path = write_scan(tmp_path / "x.nii.gz", brain()).rename(tmp_path / name)
+    np.testing.assert_array_equal(nifti.read_volume(path).data, brain())
+    raw = path.read_bytes()
+    for place in np.random.default_rng(0).integers(400, len(raw), 60):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << int(place) % 8]) + raw[place + 1 :])
+        with contextlib.suppress(InputError):  # but for the bits of deflate that mean nothing
+            np.testing.assert_array_equal(nifti.read_volume(path).data, brain())
+
+
+def link_to_nothing(folder):
+    (folder / "a.nii.gz").symlink_to("../.git/annex/objects/a")
+    return folder / "a.nii.gz"
+
+
+def written(name, data):
+    def write(folder):
+        (folder / name).write_bytes(data)
+        return folder / name
+
+    return write
+
+
+def scaled(factor, **fields):
+    affine = AFFINE.copy()
+    affine[:3] *= factor
+    return lambda folder: change(write_scan(folder / "a.nii.gz", brain(), affine), **fields)
+
+
+STRANGERS = {
+    "link to nothing": (link_to_nothing, r"file: found a link to nothing \(datalad get\?\)"),
+    "folder": (lambda folder: folder, "file: found a folder"),
+    "AppleDouble": (written("._a.nii.gz", b"\0\5\x16\7" + bytes(200)), "file: found an AppleDouble file"),
+    "annex": (written("a.nii.gz", b"/annex/objects/MD5E-s1--x.nii.gz\n"), r"file: found a pointer of git-annex"),
+    "img": (written("a.img", b"x" * 900), r"format: found one half of an .img/.hdr pair; .*fslchfiletype NIFTI_GZ"),
+    "hdr": (written("a.HDR.GZ", b"x" * 900), r"format: found one half of an .img/.hdr pair"),
+    "offset 0": (scaled(1, vox_offset=0), "vox_offset: found 0; expected 352"),
+    "offset NaN": (scaled(1, vox_offset=np.nan), "(vox_offset|header): found"),
+    "offset 2 GB": (scaled(1, vox_offset=2**31), "vox_offset: found 2.14748e"),
+    "inches": (scaled(1, xyzt_units=5), "xyzt_units: found 5; expected 0"),
+    "metres": (scaled(1, xyzt_units=1), r"voxel size: found 1e\+04 x 1e\+04 x 1e\+04 mm \(by xyzt_units m\)"),
+    "micron": (scaled(1, xyzt_units=3), r"voxel size: found 0.01 x 0.01 x 0.01 mm \(by xyzt_units micron\)"),
+    "1e-6 mm": (scaled(1e-7), "voxel size: found 1e-06"),
+    "1e-9 mm": (scaled(1e-10), "voxel size: found 1e-09"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_files_that_hold_no_scan_of_a_head(tmp_path, name):
+    make, message = STRANGERS[name]
+    path = make(tmp_path)
+    for read in (nifti.read_header, nifti.read_volume):
+        with pytest.raises(InputError, match=message):
+            read(path)
+
+
+def bomb(path, shape, dtype, tail):
+    """A scan's header that claims `shape`, then `tail` times 32 MiB of zeros, in a few MB."""
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_data_dtype(dtype)
+    header.set_sform(AFFINE, 4)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    start = header.binaryblock + bytes(4) + (brain().astype(dtype).tobytes("F") if shape == SHAPE else b"")
+    path.write_bytes(gzip.compress(start) + gzip.compress(bytes(2**25)) * tail)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "tail", "message"),
+    [
+        (SHAPE, "<f4", 128, "voxels: found more than 1 MiB behind the last voxel"),
+        ((1024, 1024, 1024), "u1", 32, "shape: found 1024 x 1024 x 1024 voxels; expected at most"),
+        ((30000, 10, 10), "u1", 1, "shape: found 30000 x 10 x 10 voxels; expected at most 2048 along"),
+        ((512, 512, 256), "u1", 2, "voxels: found the constant 0"),
+    ],
+)
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path, shape, dtype, tail, message):
+    path = bomb(tmp_path / "a.nii.gz", shape, dtype, tail)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=message):
+            nifti.read_volume(path)
+        assert tracemalloc.get_traced_memory()[1] < 600 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_bytes_behind_the_voxels_that_pad_a_file_are_no_harm(tmp_path):
+    path = write_scan(tmp_path / "a.nii", brain())
+    path.write_bytes(path.read_bytes() + bytes(5000))
+    np.testing.assert_array_equal(nifti.read_volume(path).data, brain())
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<u4", "<f8", ">f4"])
+@pytest.mark.parametrize("slope", [(1, 0), (0.3, 2.7)])
+def test_voxels_are_those_of_nibabel_bit_for_bit(tmp_path, dtype, slope):
+    data, affine = reoriented(brain().astype(dtype), AFFINE, "PSR")
+    header = nibabel.Nifti1Header(endianness=dtype[0])
+    header.set_data_dtype(dtype)
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(data, affine, header), path)
+    if dtype[0] == "<":
+        change(path, scl_slope=slope[0], scl_inter=slope[1])
+    theirs = nibabel.as_closest_canonical(nibabel.load(path))
+    np.testing.assert_array_equal(nifti.read_volume(path).data, np.maximum(theirs.get_fdata(dtype=np.float32), 0))
 
 
 def test_faint_negative_rim_is_clipped_with_a_warning(tmp_path):

@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_cohort import PREPARE, SCHEMA, brain, write_bids, write_scan
+from small_cohort import AFFINE, PREPARE, SCHEMA, brain, write_bids, write_scan
 
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.data import part_pool, pipeline, shards
@@ -304,6 +305,59 @@ def test_bad_scans_are_refused_all_at_once_or_dropped(tmp_path):
     assert "sub-04" in text
 
 
+def test_a_link_to_nothing_is_refused_or_dropped(tmp_path):
+    root = write_bids(tmp_path / "c", people=6)
+    for name in ("sub-00", "sub-03"):
+        scan = root / name / "anat" / f"{name}_T1w.nii.gz"
+        scan.unlink()
+        scan.symlink_to("../../.git/annex/objects/x")
+    message = r"sub-00_T1w.nii.gz: file: found a link to nothing \(datalad get\?\).*2 bad scans, also: .*sub-03_T1w"
+    with pytest.raises(InputError, match=message):
+        write(tmp_path / "out", root)
+    contract = write(tmp_path / "out", root, prepare={"bad_scans": "drop"})
+    assert contract.counts["dropped"] == {"bad scan": 2}
+    native = {"bad_scans": "drop", "grid": "native", "spacing_mm": ()}
+    assert write(tmp_path / "native", root, prepare=native).counts["dropped"] == {"bad scan": 2}
+
+
+def test_a_native_grid_is_no_larger_than_a_scan(tmp_path):
+    affine = AFFINE.copy()
+    affine[:3] *= 4  # voxels of 40 mm
+    root = write_bids(tmp_path / "c", people=1)
+    write_scan(root / "sub-00" / "anat" / "sub-00_T1w.nii.gz", brain(), affine)
+    with pytest.raises(
+        InputError, match=r"prepare\.grid=native: found 7600 x 8800 x 7600 voxels; expected at most 2048"
+    ):
+        write(tmp_path / "out", root, prepare={"grid": "native", "spacing_mm": (0.1,) * 3})
+
+
+def test_nothing_is_left_in_the_temporary_folder(cohort_folder, tmp_path, monkeypatch):
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t"))
+    write(tmp_path / "out", cohort_folder)
+    assert not list((tmp_path / "t").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("contract.json", {"image_size": [100_000, 100_000]}, "image(_size:| of train:) found"),
+        ("contract.json", {"image_size": [2000, 2000]}, r"image of train: found \d+ bytes; expected 4000000, by"),
+        ("contract.json", {"stored_dtype": "float32"}, r"image of train: found \d+ bytes; expected 1672, by contract"),
+        ("shards.json", {"records": 10**12}, r"records: found 1000000000000; expected no more than its \d+ bytes"),
+    ],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_claims_of_a_shard_set_are_compared_with_its_bytes(prepared, tmp_path, file, change, message, whole):
+    folder = tmp_path / "copy"
+    shutil.copytree(prepared, folder)
+    items = json.loads((folder / file).read_text())
+    (items if file == "contract.json" else items["splits"]["train"][0]).update(change)
+    (folder / file).write_text(json.dumps(items))
+    with pytest.raises(InputError, match=message):
+        shards.open_split(folder, "train").batch([0]) if not whole else shards.read_all(folder, "train")
+
+
 def test_an_empty_split_is_refused(tmp_path):
     root = write_bids(tmp_path / "c", people=2)
     with pytest.raises(InputError, match=r"participants.tsv: (train|validation|test): found nobody \(2 in all"):
@@ -366,6 +420,10 @@ def test_native_scans_of_several_sizes_are_refused_without_a_fit(tmp_path):
     [
         ({"grid": "mnii"}, "prepare: grid: found mnii"),
         ({"spacing_mm": (2.0, 2.0)}, "prepare: spacing_mm: found"),
+        ({"spacing_mm": (1e-300, 2.0, 2.0)}, "prepare: spacing_mm: found"),
+        ({"spacing_mm": (0.2, 0.2, 0.2)}, "prepare: spacing_mm, grid: found 910 x 1090 x 910 voxels; expected at most"),
+        ({"grid": (100_000, 10, 10)}, "prepare: spacing_mm, grid: found 100000 x 10 x 10 voxels; expected at most"),
+        ({"fit": {"rule": "pad", "size": (100_000, 9)}}, "prepare.fit: size: found"),
         ({"slices": {"rul": "list"}}, r"prepare.slices: keys: found \['rul'\]"),
         ({"bad_scans": "ignore"}, "prepare: bad_scans: found ignore"),
     ],
