@@ -182,25 +182,24 @@ def _generated(arguments: argparse.Namespace, name: str, words: tuple[str, ...])
 
 def _write(out: Path, summary: dict[str, Any], made: Any, words: list[str], verdicts: Any) -> None:
     """All files into `<out>.part`, then renamed."""
-    import csv
     import json
     import shutil
 
     import numpy as np
 
     from brain_diffusion_jax.data import picture_grid
+    from brain_diffusion_jax.data.table import write_table
     from brain_diffusion_jax.evaluation import gate
 
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     (part / "gate.json").write_text(json.dumps(summary, indent=2) + "\n")
-    with open(part / "verdicts.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["index", "asked", "verdict", "reasons", *gate.SAYS])
-        for i, (word, good, reasons) in enumerate(zip(words, verdicts.accepted, verdicts.reasons, strict=True)):
-            scores = [f"{verdicts.scores[n][i]:.4f}" for n in gate.SAYS]
-            writer.writerow([i, word, "accept" if good else "reject", gate.describe(reasons), *scores])
+    lines: list[list[Any]] = []
+    for i, (word, good, reasons) in enumerate(zip(words, verdicts.accepted, verdicts.reasons, strict=True)):
+        scores = [f"{verdicts.scores[n][i]:.4f}" for n in gate.SAYS]
+        lines.append([i, word, "accept" if good else "reject", gate.describe(reasons), *scores])
+    write_table(part / "verdicts.csv", ["index", "asked", "verdict", "reasons", *gate.SAYS], lines)
     for name, rows in (
         ("accepted", np.flatnonzero(verdicts.accepted)),
         ("rejected", np.flatnonzero(~verdicts.accepted)),

@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.data import inspection
     from brain_diffusion_jax.data.cohort import SUPPLIED, CohortSpec, read_cohort
     from brain_diffusion_jax.data.picture_grid import save_png
+    from brain_diffusion_jax.data.table import write_table
 
     config = read_config(arguments.source, arguments.overrides)
     whole = Schema.from_json([dict(c) for c in config.covariates])
@@ -63,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         inspected, remarks = inspection.inspect_cohort(cohort, lambda _: bar.update())
 
     header, rows = inspection.table(inspected, schema.names)
-    inspection.write_csv(out / "scans.csv", header, rows)
+    write_table(out / "scans.csv", header, rows)
     if cohort.dropped:
-        inspection.write_csv(out / "dropped.csv", ("row_or_file", "reason"), cohort.dropped)
+        write_table(out / "dropped.csv", ("row_or_file", "reason"), cohort.dropped)
     save_png(out / "contact_sheet.png", inspection.contact_sheet(inspected, arguments.columns))
     write_histograms(out / "histograms.png", schema, cohort)
     summary: dict[str, Any] = {

@@ -230,17 +230,7 @@ def _correction(run: Path) -> Any:
 
 def write(out: Path, rows: Sequence[dict[str, Any]], correction: Any = None) -> None:
     """ages.csv, slices.csv and ages.png; each is complete or absent."""
-    import csv
-
-    out.mkdir(parents=True, exist_ok=True)
-
-    def table(name: str, header: list[str], lines: Iterator[list[Any]]) -> None:
-        part = out / f"{name}.part"
-        with part.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(lines)
-        part.replace(out / name)
+    from brain_diffusion_jax.data.table import write_table
 
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
@@ -252,11 +242,11 @@ def write(out: Path, rows: Sequence[dict[str, Any]], correction: Any = None) -> 
             yield [row["name"], *ages, number(corrected), len(row["ages"]), "; ".join(row["notes"]), row["refused"]]
 
     header = ["scan", "true_age", "age", "spread", "mean", "bias_corrected", "slices", "notes", "refused"]
-    table("ages.csv", header, lines())
+    write_table(out / "ages.csv", header, lines())
     each = (
         [row["name"], index, number(age)] for row in rows for index, age in zip(row["slices"], row["ages"], strict=True)
     )
-    table("slices.csv", ["scan", "slice", "age"], each)
+    write_table(out / "slices.csv", ["scan", "slice", "age"], each)
     if any(row["age"] is not None for row in rows):
         plot(out / "ages.png", [row for row in rows if row["age"] is not None])
 

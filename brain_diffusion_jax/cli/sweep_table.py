@@ -184,15 +184,10 @@ def _ages(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:
 
 def write(path: Path, found: Sequence[Row]) -> None:
     """The rows as CSV."""
-    import csv
+    from brain_diffusion_jax.data.table import write_table
 
     columns = list(dict.fromkeys(k for row in found for k in row))
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    part.replace(path)
+    write_table(path, columns, ([row.get(name) for name in columns] for row in found))
 
 
 # Shown of a comparison with people; the CSV has everything.

@@ -210,8 +210,7 @@ def _validation(shards: str, target: Any, most: int = 2000) -> dict[str, Any] | 
 
 def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
     """Report of the best checkpoint on validation and test people; written into the run folder."""
-    import csv
-
+    from brain_diffusion_jax.data.table import write_table
     from brain_diffusion_jax.evaluation import age as age_evaluation
     from brain_diffusion_jax.training import checkpoints
 
@@ -228,15 +227,12 @@ def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any
     for name, (person, _, age, predicted) in found.items():
         result[name] = age_evaluation.report(people[name], (age, predicted, person), correction, replicates=replicates)
     checkpoints.write_json(folder / "age_report.json", result)
-    part = folder / "age_people.csv.part"
-    with part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["split", "person", "scan", "age", "predicted", "corrected", "spread", "slices"])
-        for name, p in people.items():
-            rows = zip(p.person, p.scan, p.age, p.predicted, correction(p.predicted), p.spread, p.slices, strict=True)
-            for row in rows:
-                writer.writerow([name, *row[:2], *(f"{v:.3f}" for v in row[2:6]), row[6]])
-    part.replace(folder / "age_people.csv")
+    lines: list[list[Any]] = []
+    for name, p in people.items():
+        rows = zip(p.person, p.scan, p.age, p.predicted, correction(p.predicted), p.spread, p.slices, strict=True)
+        lines += [[name, *row[:2], *(f"{v:.3f}" for v in row[2:6]), row[6]] for row in rows]
+    header = ["split", "person", "scan", "age", "predicted", "corrected", "spread", "slices"]
+    write_table(folder / "age_people.csv", header, lines)
     shown = people.get("test", fitted)
     if shown is not None:
         age_evaluation.calibration_plot(folder / "age_calibration.png", shown, correction)

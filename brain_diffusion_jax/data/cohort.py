@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.data.cohort_files import Layout, cohort_root, files_of_row, find_layout, orphan_files
-from brain_diffusion_jax.data.cohort_table import MISSING, Row, keep_row, merge_repeats, read_table
+from brain_diffusion_jax.data.cohort_table import MISSING, keep_row, merge_repeats
 from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
+from brain_diffusion_jax.data.table import Row, read_table
 from brain_diffusion_jax.errors import InputError, nearest
 
 DEFAULT_SCHEMA = Schema.from_json(
@@ -88,7 +89,7 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
     """
     root = cohort_root(spec.root)
     layout = find_layout(spec.layout, root, spec.table, spec.file_pattern, dict(spec.columns))
-    header, rows = read_table(layout.table)
+    header, rows = read_table(layout.table, expected="a CSV or TSV with a header line (cohort.table=FILE)")
     wanted = [c for c in (schema or DEFAULT_SCHEMA).covariates if c.name not in tuple(supplied)]
     columns = {c.name: _column(layout, header, c.name) for c in wanted}
     for name in (n for n in ("person", "scan", "file") if n in layout.columns):

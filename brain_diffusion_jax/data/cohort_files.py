@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from brain_diffusion_jax.data.cohort_table import Row
 from brain_diffusion_jax.data.nifti_file import is_scan_name, stem
+from brain_diffusion_jax.data.table import Row
 from brain_diffusion_jax.errors import InputError, nearest
 
 LAYOUTS = ("bids", "camcan", "oasis1", "table")

@@ -1,62 +1,13 @@
-"""Tables of people as rows of text: reading CSV and TSV, filtering, merging repeats."""
+"""Tables of people as rows of text: filtering, merging repeats."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.data.table import Row
 
 # What tables write for "not known", lower case.
 MISSING = ("", "n/a", "na", "nan", "none", "null", "unknown", "-", ".")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table, stripped text; line: its number in the file, the header being line 1."""
-
-    line: int
-    cells: Mapping[str, str]
-
-    def get(self, column: str) -> str:
-        return self.cells.get(column, "")
-
-
-def read_table(path: Path) -> tuple[list[str], list[Row]]:
-    """(header, rows) of a CSV or TSV (comma, semicolon or tab), UTF-8 with or without BOM."""
-    if not path.is_file():
-        raise InputError(path, "table", "no such file", "a CSV or TSV with a header line (cohort.table=FILE)")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(path, "table", error.strerror or error, "a file that may be read") from error
-    except UnicodeDecodeError as error:
-        raise InputError(path, "encoding", str(error), "UTF-8 text") from None
-    first = text.split("\n", 1)[0]
-    if path.suffix.lower() == ".tsv":
-        delimiter = "\t"
-    else:
-        # A quoted header may hold commas of its own, so count what splits it into most columns.
-        delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    lines = list(csv.reader(text.splitlines(), delimiter=delimiter))
-    if not lines or not any(cell.strip() for cell in lines[0]):
-        raise InputError(path, "header", "nothing", "a line of column names")
-    header = [cell.strip() for cell in lines[0]]
-    repeated = {name for name in header if header.count(name) > 1}
-    if repeated:
-        raise InputError(path, "header", f"columns {sorted(repeated)} twice", "each column once")
-    rows = []
-    for number, cells in enumerate(lines[1:], start=2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
-            raise InputError(path, f"line {number}", f"{len(cells)} cells", f"{len(header)}, as in the header")
-        rows.append(Row(number, dict(zip(header, (cell.strip() for cell in cells)))))
-    if not rows:
-        raise InputError(path, "rows", "none", "one row for each person or scan")
-    return header, rows
 
 
 def same_value(left: object, right: object) -> bool:

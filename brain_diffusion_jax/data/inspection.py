@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,17 +105,6 @@ def table(inspected: Sequence[Inspected], covariates: Sequence[str]) -> tuple[li
         for item in inspected
     ]
     return header, rows
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
-    """Write a table, complete or not at all."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    part.replace(path)
-    return path
 
 
 def contact_sheet(inspected: Sequence[Inspected], columns: int = 6) -> np.ndarray:

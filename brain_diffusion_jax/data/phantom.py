@@ -7,7 +7,6 @@ person deviates. participants.tsv carries the true tissue volumes, so that a mea
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.data import phantom_anatomy, phantom_scan
+from brain_diffusion_jax.data.table import write_table
 from brain_diffusion_jax.errors import InputError
 
 AGE_RANGE_YEARS = (18.0, 90.0)
@@ -146,14 +146,13 @@ def write_cohort(folder: str | Path, people: int, seed: int, *, progress: Callab
 
 
 def _write_tables(folder: Path, truths: list[Phantom], seed: int) -> None:
-    with open(folder / "participants.tsv", "w", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for truth in truths:
-            row = asdict(truth)
-            row.update({k: f"{v:.0f}" for k, v in row.items() if k.endswith("_mm3")})
-            row["ventricle_fraction"] = f"{truth.ventricle_fraction:.5f}"
-            writer.writerow(row[name] for name in _COLUMNS)
+    rows = []
+    for truth in truths:
+        row = asdict(truth)
+        row.update({k: f"{v:.0f}" for k, v in row.items() if k.endswith("_mm3")})
+        row["ventricle_fraction"] = f"{truth.ventricle_fraction:.5f}"
+        rows.append([row[name] for name in _COLUMNS])
+    write_table(folder / "participants.tsv", list(_COLUMNS), rows, "\t")
     (folder / "participants.json").write_text(json.dumps(_COLUMNS, indent=2) + "\n")
     description = {
         "Name": "Procedurally made brains (no person)",

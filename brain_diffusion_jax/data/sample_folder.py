@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from brain_diffusion_jax import pixels
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.slicing import AXES, Fit, from_display
+from brain_diffusion_jax.data.table import Row, read_table, table_text
 from brain_diffusion_jax.errors import InputError
 
 SETTINGS = "sampling.json"
@@ -125,10 +126,7 @@ class SampleFolder:
         manifest = self.path / MANIFEST
         new = not manifest.exists() or not manifest.stat().st_size
         with manifest.open("a", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            if new:
-                writer.writerow([*_FIXED, *columns])
-            writer.writerows(rows)
+            stream.write(table_text([[*_FIXED, *columns], *rows] if new else rows))
         self.done = first + len(rows)
 
 
@@ -136,11 +134,28 @@ def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n r c 1"], lis
     """Pictures in [0, 1] and manifest rows of a sample folder, in its order."""
     folder = Path(folder)
     manifest = folder / MANIFEST
-    if not manifest.exists():
-        raise InputError(manifest, "manifest", "no such file", "a folder written by `brain-diffusion sample`")
-    with manifest.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows:
-        raise InputError(manifest, "rows", 0, "at least one picture")
-    pictures = [np.asarray(Image.open(folder / row["file"]), np.float32) / 255 for row in rows]
-    return np.stack(pictures)[..., None], rows
+    header, rows = read_table(manifest, "manifest", "a folder written by `brain-diffusion sample`")
+    if "file" not in header:
+        raise InputError(manifest, "header", header, "a column 'file'")
+    pictures = [_read_picture(folder, row) for row in rows]
+    for row, picture in zip(rows, pictures, strict=True):
+        if picture.shape != pictures[0].shape:
+            found = f"{row.get('file')} with {picture.shape} pixels"
+            raise InputError(manifest, f"line {row.line}", found, f"{pictures[0].shape}, as in line {rows[0].line}")
+    return np.stack(pictures)[..., None], [dict(row.cells) for row in rows]
+
+
+def _read_picture(folder: Path, row: Row) -> Float[np.ndarray, "r c"]:
+    """The grey picture that a row of the manifest names, in [0, 1]."""
+    where, name = (folder / MANIFEST, f"line {row.line}"), row.get("file")
+    try:
+        with Image.open(folder / name) as picture:
+            if picture.mode != "L":
+                raise InputError(*where, f"{name} of mode {picture.mode}", "a grey picture of 8 bits")
+            return pixels.to_unit(np.asarray(picture))
+    except FileNotFoundError:
+        raise InputError(*where, f"{name!r}, which does not exist", "a picture in the folder") from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(*where, f"{name!r}, which cannot be read ({error})", "a picture in the folder") from None

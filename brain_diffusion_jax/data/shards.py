@@ -8,12 +8,10 @@ scans lie in .prepare/parts: a killed prepare continues from them, and no half s
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import warnings
@@ -32,6 +30,7 @@ from brain_diffusion_jax.data.cohort import Cohort, Scan
 from brain_diffusion_jax.data.shard_reader import MANIFEST, ShardSource, open_split, parse_record, read_all
 from brain_diffusion_jax.data.slicing import DISPLAY
 from brain_diffusion_jax.data.splits import SplitSpec
+from brain_diffusion_jax.data.table import write_table
 from brain_diffusion_jax.errors import InputError
 
 WORK = ".prepare"
@@ -353,15 +352,6 @@ def _meant_records(path: Path, split: str) -> int:
 
 
 def _write_tables(folder: Path, scans: dict[tuple[str, str, str], list], dropped: list[tuple[str, str]]) -> None:
-    tables = {
-        "scans.csv": (
-            ["person", "scan", "split", "pictures", "intensity_low", "intensity_high"],
-            [[*key, *values] for key, values in sorted(scans.items())],
-        ),
-        "dropped.csv": (["row_or_file", "reason"], [list(row) for row in dropped]),
-    }
-    for name, (header, rows) in tables.items():
-        part = folder / f"{name}.part"
-        with part.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
-        os.replace(part, folder / name)
+    header = ["person", "scan", "split", "pictures", "intensity_low", "intensity_high"]
+    write_table(folder / "scans.csv", header, ([*key, *values] for key, values in sorted(scans.items())))
+    write_table(folder / "dropped.csv", ["row_or_file", "reason"], dropped)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax.data.table import table_text
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.sample_store import save_text
 
@@ -112,26 +111,22 @@ def _plain(value: Any) -> Any:
 
 def metrics_csv(rows: Sequence[Row]) -> str:
     """One line for each row and metric: row, scale, pictures, people, metric, value, low, high."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "guidance_scale", "num_pictures", "num_people", "metric", "value", "low", "high"])
+    lines: list[list[Any]] = [["row", "guidance_scale", "num_pictures", "num_people", "metric", "value", "low", "high"]]
     for row in rows:
         scale = "" if row.scale is None else f"{row.scale:g}"
         for metric, number in row.numbers.items():
             cells = ["" if number.get(k) is None else repr(number[k]) for k in ("value", "low", "high")]
-            writer.writerow([row.name, scale, row.num_pictures, row.num_people, metric, *cells])
-    return text.getvalue()
+            lines.append([row.name, scale, row.num_pictures, row.num_people, metric, *cells])
+    return table_text(lines)
 
 
 def pictures_csv(rows: Sequence[Row]) -> str:
     """One line for each picture with every per-picture value; no person's id."""
     names = list(dict.fromkeys(name for row in rows for name in row.pictures))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "guidance_scale", "picture", *names])
+    lines: list[list[Any]] = [["row", "guidance_scale", "picture", *names]]
     for row in rows:
         scale = "" if row.scale is None else f"{row.scale:g}"
         for index in range(row.num_pictures):
-            values = [row.pictures[name][index] if name in row.pictures else "" for name in names]
-            writer.writerow([row.name, scale, index, *("" if v is None else v for v in values)])
-    return text.getvalue()
+            values = [row.pictures[name][index] if name in row.pictures else None for name in names]
+            lines.append([row.name, scale, index, *values])
+    return table_text(lines)
