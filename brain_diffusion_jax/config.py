@@ -291,6 +291,19 @@ def _parse(text: str) -> Any:
         return text
 
 
+def _words(text: str, several: bool) -> str | tuple[str, ...]:
+    """Text as a table spells it (21003 and TRUE are words); several: "0,0.5", "(a, b)" and "[a, b]" are more words."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if several and (isinstance(value, tuple | list) or text[:1] + text[-1:] in ("()", "[]")):
+        if not isinstance(value, str) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        return tuple(word.strip(" '\"") for word in text.strip("()[]").split(",") if word.strip())
+    return value if isinstance(value, str) else text
+
+
 def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
     names: list[str] = []
     for key, value in config.items():
@@ -326,7 +339,7 @@ def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object 
             node = inner
         if ".".join(sections) in _OPEN:
             with node.unlocked(), node.ignore_type():
-                node[key] = _parse(text)
+                node[key] = _words(text, several=sections[-1] == "keep")
             continue
         if key not in node or isinstance(node[key], ConfigDict):
             raise InputError(where, path, "an unknown key", nearest(path, _paths(config)))

@@ -63,6 +63,10 @@ class Continuous:
         return {"name": self.name, "unit": self.unit, "low": self.low, "high": self.high}
 
 
+# Words that can mean one thing only. Numbers cannot: 1 is male in one cohort and female in another.
+_SEX_WORDS = {"m": "M", "male": "M", "f": "F", "female": "F"}
+
+
 @dataclass(frozen=True)
 class Categorical:
     """One of a fixed set of words; the encoded value is its index."""
@@ -75,10 +79,20 @@ class Categorical:
         if not self.values or len(set(self.values)) != len(self.values):
             raise InputError(f"covariate {self.name}", "values", self.values, "distinct words")
 
+    def word(self, text: str) -> str | None:
+        """The category that `text` can only mean: itself, in other letters, or m, male, f, female of (F, M)."""
+        if text in self.values:
+            return text
+        if set(self.values) == {"F", "M"} and text.casefold() in _SEX_WORDS:
+            return _SEX_WORDS[text.casefold()]
+        folded = [word for word in self.values if word.casefold() == text.casefold()]
+        return folded[0] if len(folded) == 1 else None
+
     def encode(self, value: object) -> float:
-        if str(value) not in self.values:
+        word = self.word(str(value))
+        if word is None:
             raise InputError("condition", self.name, repr(value), f"one of {', '.join(self.values)}")
-        return float(self.values.index(str(value)))
+        return float(self.values.index(word))
 
     def decode(self, encoded: float) -> str:
         return self.values[round(encoded)]

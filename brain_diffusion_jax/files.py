@@ -111,7 +111,8 @@ def read_text(path: str | Path, what: str = "file", *, expected: str = "a text f
     except OSError as error:
         raise InputError(path, what, error.strerror or error, expected) from error
     except UnicodeDecodeError as error:
-        raise InputError(path, what, f"byte {error.start} is not UTF-8", "UTF-8 text") from None
+        line, byte = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
+        raise InputError(path, what, f"line {line}: byte 0x{byte:02x} is not UTF-8", "UTF-8 text") from None
 
 
 def read_json(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from brain_diffusion_jax.covariates import Continuous, Schema
+from brain_diffusion_jax.covariates import Continuous, Covariate, Schema
+from brain_diffusion_jax.data import cohort_sessions
 from brain_diffusion_jax.data.cohort_files import Layout, cohort_root, files_of_row, find_layout, orphan_files
 from brain_diffusion_jax.data.cohort_table import MISSING, keep_row, merge_repeats
 from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
@@ -52,6 +54,8 @@ class CohortSpec:
     bad_rows: str = "refuse"
 
     def __post_init__(self) -> None:
+        for name in ("columns", "sex_codes"):  # a config file may write a column's name or a code as a number
+            object.__setattr__(self, name, {str(k): str(v) for k, v in getattr(self, name).items()})
         for name in ("bad_ages", "bad_rows"):
             if getattr(self, name) not in ("refuse", "drop", "absent"):
                 raise InputError("cohort", name, getattr(self, name), "refuse, drop or absent")
@@ -66,6 +70,16 @@ class Scan(NamedTuple):
     scan: str
     path: Path
     covariates: dict[str, float | str]
+
+
+class _Entry(NamedTuple):
+    """Scans that share their cells. factors: covariate -> what its number is multiplied by for the unit."""
+
+    name: str
+    row: Row
+    paths: list[tuple[str, Path]]
+    looked_for: str
+    factors: dict[str, float]
 
 
 class Cohort(NamedTuple):
@@ -91,9 +105,10 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
     layout = find_layout(spec.layout, root, spec.table, spec.file_pattern, dict(spec.columns))
     header, rows = read_table(layout.table, expected="a CSV or TSV with a header line (cohort.table=FILE)")
     wanted = [c for c in (schema or DEFAULT_SCHEMA).covariates if c.name not in tuple(supplied)]
-    columns = {c.name: _column(layout, header, c.name) for c in wanted}
-    for name in (n for n in ("person", "scan", "file") if n in layout.columns):
-        columns[name] = _column(layout, header, name)
+    sessions = cohort_sessions.SessionTables(root, layout.table, header)
+    columns = {}
+    for name in [*(c.name for c in wanted), *(n for n in ("person", "scan", "file") if n in layout.columns)]:
+        columns[name] = _column(layout, header, name, sessions)
     if "person" not in columns:
         raise InputError(layout.table, "person", "no column named", "cohort.columns.person=COLUMN")
 
@@ -110,14 +125,20 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
             dropped.append((name, reason))
         else:
             kept.append(row)
-    key_columns = [columns[k] for k in ("person", "scan") if k in columns]
+    by_session = ""
+    if layout.name == "bids" and any(root.glob("sub-*/ses-*")):
+        by_session = next((name for name in cohort_sessions.SESSION_COLUMNS if name in header), "")
+    key_columns = [columns[k] for k in ("person", "scan") if k in columns] + [by_session] * bool(by_session)
     compared = [columns[c.name] for c in wanted] + ([columns["file"]] if "file" in columns else [])
     kept, contradictions = merge_repeats(kept, key_columns, compared)
     _refuse_or_drop(layout.table, "repeated id", contradictions, spec.bad_rows, "rows that agree", dropped, "bad_rows")
 
-    usable = _usable_rows(kept, wanted, columns, spec, layout.table, dropped)
-    scans = _with_files(usable, columns, layout, dropped)
+    entries = _entries(kept, rows, wanted, columns, layout, sessions, by_session)
+    _warn_one_age(entries, wanted, columns, layout.table)
+    scans = _scans(_usable(entries, wanted, columns, spec, layout.table, dropped), columns, dropped)
     orphans = orphan_files(layout, rows, columns)
+    if by_session:
+        orphans += _without_row(rows, columns, layout, by_session)
     orphans = [path.relative_to(root) if path.is_relative_to(root) else path for path in orphans]
     dropped += [(str(path), "file without a row in the table") for path in orphans]
     _warn_counts(layout.table, dropped)
@@ -129,13 +150,15 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
     return Cohort(tuple(sorted(scans, key=lambda s: (s.person, s.scan))), tuple(dropped), layout.table)
 
 
-def _column(layout: Layout, header: list[str], name: str) -> str:
+def _column(layout: Layout, header: list[str], name: str, sessions: cohort_sessions.SessionTables) -> str:
     asked = layout.columns.get(name, name)
     if asked in header:
         return asked
     folded = [column for column in header if column.strip().lower() == asked.lower()]
     if len(folded) == 1 and name not in layout.explicit:
         return folded[0]
+    if sessions.hold((asked, name)):  # where no session tells it, it is missing
+        return asked
     raise InputError(
         layout.table, name, f"no column {asked!r}", f"cohort.columns.{name}=COLUMN; {nearest(asked, header)}"
     )
@@ -157,26 +180,85 @@ def _refuse_or_drop(where: Path, what: str, bad: list, rule: str, expected: str,
     dropped.extend(bad)
 
 
-def _usable_rows(kept, wanted, columns, spec: CohortSpec, table: Path, dropped: list) -> list:
-    """[(row, covariates)]; values that cannot be used are refused, dropped or left absent."""
+def _entries(
+    kept: Sequence[Row],
+    rows: Sequence[Row],
+    wanted: Sequence[Covariate],
+    columns: Mapping[str, str],
+    layout: Layout,
+    sessions: cohort_sessions.SessionTables,
+    by_session: str,
+) -> list[_Entry]:
+    """The files of every kept row, with what is told of their session in place of the row's own cells.
+
+    by_session: the column that says which session a row is for, where a person has several rows.
+    """
+    entries = []
+    factor = cache(cohort_sessions.factor)
+    rows_of = Counter(row.get(columns["person"]) for row in rows)
+    for row in kept:
+        paths, looked_for = files_of_row(layout, row, columns)
+        name = _row_name(row, columns)
+        if by_session and rows_of[row.get(columns["person"])] > 1:
+            session = cohort_sessions.label(row.get(by_session))
+            paths = [item for item in paths if cohort_sessions.session_of(item[1]) == session]
+            name = f"{name} session {session}"
+        own = {c.name: factor(layout.table, columns[c.name], c) or 1.0 for c in wanted}
+        shared = _Entry(name, row, [], looked_for, own)
+        for scan, path in paths:
+            told = {c: cell for c in wanted if (cell := sessions.cell(path, row, (columns[c.name], c.name)))}
+            if not told:
+                shared.paths.append((scan, path))
+                continue
+            cells = {**row.cells, **{columns[c.name]: cell.text for c, cell in told.items()}}
+            units = {c.name: factor(cell.table, cell.column, c) or own[c.name] for c, cell in told.items()}
+            name_here = f"{_row_name(row, columns)} session {cohort_sessions.session_of(path)}"
+            entries.append(_Entry(name_here, Row(row.line, cells), [(scan, path)], looked_for, own | units))
+        if shared.paths or not paths:
+            entries.append(shared)
+    return entries
+
+
+def _without_row(rows: Sequence[Row], columns: Mapping[str, str], layout: Layout, by_session: str) -> list[Path]:
+    """Files of people with a row for each session that are of another session."""
+    sessions: dict[str, set[str]] = {}
+    for row in rows:
+        sessions.setdefault(row.get(columns["person"]), set()).add(cohort_sessions.label(row.get(by_session)))
+    first = {row.get(columns["person"]): row for row in rows if len(sessions[row.get(columns["person"])]) > 1}
+    files = ((person, path) for person, row in first.items() for _, path in files_of_row(layout, row, columns).paths)
+    return [path for person, path in files if cohort_sessions.session_of(path) not in sessions[person]]
+
+
+def _usable(
+    entries: Sequence[_Entry],
+    wanted: Sequence[Covariate],
+    columns: Mapping[str, str],
+    spec: CohortSpec,
+    table: Path,
+    dropped: list,
+) -> list[tuple[_Entry, dict[str, float | str]]]:
+    """[(entry, covariates)]; values that cannot be used are refused, dropped or left absent."""
     usable = []
     bad: dict[str, list[tuple[str, str]]] = {c.name: [] for c in wanted}
-    for row in kept:
+    for entry in entries:
+        row = entry.row
         covariates: dict[str, float | str] = {}
         reasons = []
         for covariate in wanted:
             rule = spec.bad_ages if isinstance(covariate, Continuous) else spec.bad_rows
             codes = spec.sex_codes if covariate.name == "sex" else {}
             try:
-                covariates[covariate.name] = parse_value(row.get(columns[covariate.name]), covariate, codes)
+                value = parse_value(row.get(columns[covariate.name]), covariate, codes)
+                scale = entry.factors[covariate.name]
+                covariates[covariate.name] = value if isinstance(value, str) or scale == 1 else value * scale
             except Unusable as error:
                 if rule != "absent":
                     reasons.append((covariate.name, f"{covariate.name}: {error}"))
         if reasons:
             for name, reason in reasons:
-                bad[name].append((_row_name(row, columns), reason))
+                bad[name].append((entry.name, reason))
         else:
-            usable.append((row, covariates))
+            usable.append((entry, covariates))
     refused_already: set[str] = set()
     for covariate in wanted:
         number = isinstance(covariate, Continuous)
@@ -197,14 +279,13 @@ def _usable_rows(kept, wanted, columns, spec: CohortSpec, table: Path, dropped: 
     return usable
 
 
-def _with_files(usable, columns, layout: Layout, dropped: list) -> list[Scan]:
+def _scans(usable: list, columns: Mapping[str, str], dropped: list) -> list[Scan]:
     scans = []
-    for row, covariates in usable:
-        found = files_of_row(layout, row, columns)
-        if not found.paths:
-            dropped.append((_row_name(row, columns), f"no file: {found.looked_for}"))
-        person = row.get(columns["person"])
-        scans += [Scan(person, scan, path, dict(covariates)) for scan, path in found.paths]
+    for entry, covariates in usable:
+        if not entry.paths:
+            dropped.append((entry.name, f"no file: {entry.looked_for}"))
+        person = entry.row.get(columns["person"])
+        scans += [Scan(person, scan, path, dict(covariates)) for scan, path in entry.paths]
     return scans
 
 
@@ -221,6 +302,21 @@ def _warn_counts(table: Path, dropped: list[tuple[str, str]]) -> None:
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             warnings.warn(f"{table}: found {len(names)} {text} ({shown}); left out", stacklevel=3)
+
+
+def _warn_one_age(entries: Sequence[_Entry], wanted: Sequence[Covariate], columns, table: Path) -> None:
+    """Say which people have scans of several sessions that share one cell for a number such as age."""
+    numbers = [c.name for c in wanted if isinstance(c, Continuous) and cohort_sessions.is_time(c.unit)]
+    shared = [
+        e.row.get(columns["person"]) for e in entries if len({cohort_sessions.session_of(p) for _, p in e.paths}) > 1
+    ]
+    if shared and numbers:
+        names, shown = ", ".join(numbers), ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+        warnings.warn(
+            f"{table}: {names}: found one for all sessions of {len(shared)} people ({shown}), which is used; "
+            f"expected one for each session, as sub-LABEL_sessions.tsv with session_id and {names} gives it",
+            stacklevel=3,
+        )
 
 
 def _warn_domain(scans: list[Scan], wanted, table: Path) -> None:

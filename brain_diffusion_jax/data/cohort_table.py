@@ -11,8 +11,9 @@ MISSING = ("", "n/a", "na", "nan", "none", "null", "unknown", "-", ".")
 
 
 def same_value(left: object, right: object) -> bool:
-    """Equal as text, or as numbers ("0" and "0.0")."""
-    if str(left).strip() == str(right).strip():
+    """Equal as text, as numbers ("0" and "0.0"), or as truth (R's TRUE is Python's True)."""
+    words = str(left).strip(), str(right).strip()
+    if words[0] == words[1] or words[0].lower() == words[1].lower() in ("true", "false"):
         return True
     try:
         return float(left) == float(right)  # type: ignore[arg-type]

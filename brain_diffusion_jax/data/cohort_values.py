@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from brain_diffusion_jax.covariates import Continuous, Covariate
 from brain_diffusion_jax.data.cohort_table import MISSING, same_value
 
-# Words that can mean one thing only. Numbers cannot: 1 is male in one cohort and female in another.
-_SEX_WORDS = {"m": "M", "male": "M", "f": "F", "female": "F"}
-
 
 class Unusable(Exception):
     """A cell that gives no value; the text says what was found."""
@@ -34,14 +31,9 @@ def parse_value(text: str, covariate: Covariate, codes: Mapping[str, str]) -> fl
         return number
     for code, word in codes.items():
         if same_value(code, text):
-            if word not in covariate.values:
+            if (meant := covariate.word(word)) is None:
                 raise Unusable(f"code {text!r} means {word!r}, which the schema does not have")
-            return word
-    if text in covariate.values:
-        return text
-    if set(covariate.values) == {"F", "M"} and text.lower() in _SEX_WORDS:
-        return _SEX_WORDS[text.lower()]
-    folded = [word for word in covariate.values if word.lower() == text.lower()]
-    if len(folded) == 1:
-        return folded[0]
-    raise Unusable(f"unknown code {text!r}")
+            return meant
+    if (found := covariate.word(text)) is None:
+        raise Unusable(f"unknown code {text!r}")
+    return found
