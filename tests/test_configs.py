@@ -41,7 +41,7 @@ def test_overrides_are_typed() -> None:
     assert (config.train.num_steps, config.optimizer.learning_rate) == (7, 1.0)
     assert config.model.channels == (8, 16)
     assert config.name == "12"
-    assert config.cohort.keep.cdr == 0
+    assert config.cohort.keep.cdr == "0"
 
 
 def test_what_a_config_file_set_can_be_unset() -> None:
@@ -77,3 +77,18 @@ def test_a_missing_or_broken_config_file_is_named(tmp_path: Path) -> None:
     bad.write_text("def get_config():\n    return undefined\n")
     with pytest.raises(InputError, match=r"bad\.py.*undefined"):
         configs.load_config(bad)
+
+
+def test_words_of_a_table_stay_words() -> None:
+    config = configs.base_config()
+    cohort = config.cohort
+    words = ["columns.age=21003", "columns.sex=TRUE", "sex_codes.1=M", "sex_codes.TRUE=F", "columns.scan=1,2"]
+    words += ["keep.healthy=TRUE", "keep.site=007", "keep.group=None", "keep.cdr=0,0.50", "keep.arm=(TRUE,'a b')"]
+    words += ["keep.visit=['a, b', 'c']", "keep.wave=(1,)", "keep.code='02'"]
+    configs.apply_overrides(config, [f"cohort.{word}" for word in words])
+    assert cohort.columns.to_dict() == {"age": "21003", "sex": "TRUE", "scan": "1,2"}
+    assert cohort.sex_codes.to_dict() == {"1": "M", "TRUE": "F"}
+    assert cohort.keep.to_dict() == {
+        "healthy": "TRUE", "site": "007", "group": "None", "cdr": ("0", "0.50"), "arm": ("TRUE", "a b"),
+        "visit": ("a, b", "c"), "wave": ("1",), "code": "02",
+    }  # fmt: skip

@@ -58,7 +58,8 @@ def read_table(
         raise InputError(path, "header", f"columns {repeated} twice", "each column once")
     width = len(header)
     # A spreadsheet may end every row but the header with the same empty cells.
-    header += [""] * (min((len(cells) for _, cells in found), default=0) - width)
+    if not any(any(cells[width:]) for _, cells in found):
+        header += [""] * (min((len(cells) for _, cells in found), default=0) - width)
     rows = []
     for line, cells in found:
         if not any(cells) and not (blank_rows and len(cells) > 1):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from small_cohort import write_bids
 
+from brain_diffusion_jax.config import apply_overrides, base_config
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
 from brain_diffusion_jax.errors import InputError
@@ -165,6 +166,18 @@ def test_other_covariates_and_supplied_ones(tmp_path):
         {"volume": 1200.5, "group": "patient"},
         {"volume": 1100.0, "group": "control"},
     ]
+
+
+def test_columns_named_by_a_number_and_truth_as_r_spells_it(tmp_path):
+    table(tmp_path, "id,21003,31,healthy\na,30,1,TRUE\nb,40,0,FALSE\nc,50,0,TRUE\n")
+    words = ["layout=table", f"root={tmp_path}", "file_pattern={id}_T1.nii.gz", "columns.person=id"]
+    words += ["columns.age=21003", "columns.sex=31", "sex_codes.1=male", "sex_codes.0=f", "keep.healthy=TRUE"]
+    config = apply_overrides(base_config(), [f"cohort.{word}" for word in words])
+    cohort = read_cohort(CohortSpec(**config.cohort.to_dict()))
+    assert [s.covariates for s in cohort.scans] == [{"age": 30.0, "sex": "M"}, {"age": 50.0, "sex": "F"}]
+    file = {"columns": {"person": "id", "age": 21003, "sex": 31}, "sex_codes": {1: "M", 0: "F"}}
+    for keep in ("TRUE", "true", True, ("True", "yes")):
+        assert read_cohort(spec(tmp_path, **file, keep={"healthy": keep})).scans == cohort.scans
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_habits_of_spreadsheets(tmp_path, text, header, rows):
     ("text", "message"),
     [
         ("id,age,,\na,30,,\nb,late,40,\n", "line 3: found '40' below no column name"),
-        ("id,age\n1,a,30\n2,b,40\n", "line 2: found '30' below no column name"),
+        ("id,age\n1,a,30\n2,b,40\n", "line 2: found 3 cells; expected 2"),
         ("id,age\na,30,\nb,40\n", "line 2: found 3 cells; expected 2"),
         ("sep=;\nid;age\na\n", "line 3: found 1 cells; expected 2"),
         (b"id,age\na,30\nJos\xe9,40\n", "table: found line 3: byte 0xe9 is not UTF-8; expected UTF-8 text"),

@@ -1,0 +1,81 @@
+"""Reading a folder of synthetic pictures back, also after Excel or an accident has touched it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
+from brain_diffusion_jax.errors import InputError
+
+CONDITIONS = [{"age": 20.5, "kind": "=1+1"}, {"age": 30.0}, {"kind": "a;b"}]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pictures = np.linspace(0, 1, 3 * 4 * 5, dtype=np.float32).reshape(3, 4, 5, 1)
+    made = SampleFolder(tmp_path / "out", {"seed": 1}, None)
+    for first in (0, 2):  # the manifest grows
+        part = slice(first, first + 2)
+        made.write(first, pictures[part], CONDITIONS[part], seed=1, guidance_scale=3.0, columns=["age", "kind"])
+    return tmp_path / "out"
+
+
+def test_what_was_written_is_read(folder):
+    pictures, rows = read_pictures(folder)
+    assert pictures.shape == (3, 4, 5, 1)
+    assert pictures.dtype == np.float32
+    assert [row["file"] for row in rows] == [f"pictures/{i:06d}.png" for i in range(3)]
+    assert [(row["age"], row["kind"]) for row in rows] == [("20.5", "=1+1"), ("30.0", ""), ("", "a;b")]
+    assert "'=1+1" in (folder / "manifest.csv").read_text()
+
+
+def test_a_manifest_that_excel_saved(folder):
+    manifest = folder / "manifest.csv"
+    before = read_pictures(folder)
+    text = manifest.read_text().replace("a;b", '"a:b"').replace(",", ";").replace("a:b", "a;b").replace("\n", "\r\n")
+    manifest.write_bytes(f"\ufeff{text}".encode())
+    after = read_pictures(folder)
+    assert np.array_equal(before[0], after[0])
+    assert before[1] == after[1]
+
+
+def test_a_picture_that_cannot_be_read_is_named_with_its_line(folder):
+    picture = folder / "pictures" / "000001.png"
+    whole = picture.read_bytes()
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(picture)
+    with pytest.raises(InputError, match=r"manifest.csv: line 3: found pictures/000001.png with \(4, 6\) pixels"):
+        read_pictures(folder)
+    for mode in ("RGB", "I;16", "P"):
+        Image.new(mode, (5, 4)).save(picture)
+        with pytest.raises(InputError, match=rf"line 3: found pictures/000001.png of mode {mode}; expected a grey"):
+            read_pictures(folder)
+    random = np.random.default_rng(0)
+    for cut in (0, 1, 8, 20, 33, 50, len(whole) - 25):
+        picture.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=r"manifest.csv: line 3: found 'pictures/000001.png', which cannot be read"):
+            read_pictures(folder)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[random.integers(len(whole))] ^= 1 << random.integers(8)
+        picture.write_bytes(damaged)
+        try:
+            read_pictures(folder)
+        except InputError as error:
+            assert str(error).startswith(f"{folder / 'manifest.csv'}: line 3: ")  # noqa: PT017
+    picture.unlink()
+    with pytest.raises(InputError, match=r"line 3: found 'pictures/000001.png', which does not exist"):
+        read_pictures(folder)
+
+
+def test_a_manifest_without_files_is_refused(folder):
+    (folder / "manifest.csv").write_text("file,age\n,3\n")
+    with pytest.raises(InputError, match="line 2: found ''"):
+        read_pictures(folder)
+    (folder / "manifest.csv").write_text("index,age\n1,3\n")
+    with pytest.raises(InputError, match=r"header: found .*; expected a column 'file'"):
+        read_pictures(folder)
+    (folder / "manifest.csv").unlink()
+    with pytest.raises(InputError, match="no such file"):
+        read_pictures(folder)
