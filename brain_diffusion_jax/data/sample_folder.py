@@ -13,7 +13,9 @@ from jaxtyping import Float
 from PIL import Image
 
 from brain_diffusion_jax import pixels
-from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.contract import FILE_NAME, Contract
+from brain_diffusion_jax.covariates import Covariate
+from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
 from brain_diffusion_jax.data.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.data.table import Row, read_table, table_text
 from brain_diffusion_jax.errors import InputError
@@ -131,7 +133,10 @@ class SampleFolder:
 
 
 def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n r c 1"], list[dict[str, str]]]:
-    """Pictures in [0, 1] and manifest rows of a sample folder, in its order."""
+    """Pictures in [0, 1] and manifest rows of a sample folder, in its order.
+
+    Raises InputError with the line for a picture that cannot be read, or a condition that the contract does not know.
+    """
     folder = Path(folder)
     manifest = folder / MANIFEST
     header, rows = read_table(manifest, "manifest", "a folder written by `brain-diffusion sample`")
@@ -142,7 +147,22 @@ def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n r c 1"], lis
         if picture.shape != pictures[0].shape:
             found = f"{row.get('file')} with {picture.shape} pixels"
             raise InputError(manifest, f"line {row.line}", found, f"{pictures[0].shape}, as in line {rows[0].line}")
-    return np.stack(pictures)[..., None], [dict(row.cells) for row in rows]
+    covariates = Contract.load(folder).schema.covariates if (folder / FILE_NAME).exists() else ()
+    known = [c for c in covariates if c.name in header]
+    return np.stack(pictures)[..., None], [{**row.cells, **_condition(manifest, row, known)} for row in rows]
+
+
+def _condition(manifest: Path, row: Row, known: Sequence[Covariate]) -> dict[str, str]:
+    """The row's words as the schema spells them; its numbers as they stand there."""
+    found = {}
+    for covariate in known:
+        if cell := row.get(covariate.name):
+            try:
+                found[covariate.name] = str(parse_value(cell, covariate, {}))
+            except Unusable as error:
+                where = f"line {row.line}, {covariate.name}"
+                raise InputError(manifest, where, error, "a value as `brain-diffusion sample` wrote it") from None
+    return found
 
 
 def _read_picture(folder: Path, row: Row) -> Float[np.ndarray, "r c"]:

@@ -168,6 +168,18 @@ def test_other_covariates_and_supplied_ones(tmp_path):
     ]
 
 
+def test_a_stray_quote_leaves_everybody_in_the_cohort(tmp_path):
+    notes = ["fine", '"late', "fine", "fine", '"early', "fine", "a\u2028b", "fine"]
+    rows = [(f"sub-{i}", str(30 + i), "FM"[i % 2], note) for i, note in enumerate(notes)]
+    for name, *_ in rows:
+        touch(tmp_path / name / "anat" / f"{name}_T1w.nii.gz")
+    text = "\n".join("\t".join(row) for row in [("participant_id", "age", "sex", "note"), *rows])
+    (tmp_path / "participants.tsv").write_text(text + "\n")
+    cohort = read_cohort(CohortSpec(root=str(tmp_path)))
+    assert [s.covariates["age"] for s in cohort.scans] == [30.0 + i for i in range(8)]
+    assert not cohort.dropped
+
+
 def test_columns_named_by_a_number_and_truth_as_r_spells_it(tmp_path):
     table(tmp_path, "id,21003,31,healthy\na,30,1,TRUE\nb,40,0,FALSE\nc,50,0,TRUE\n")
     words = ["layout=table", f"root={tmp_path}", "file_pattern={id}_T1.nii.gz", "columns.person=id"]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.errors import InputError
 
@@ -54,7 +56,7 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_line(folder):
     random = np.random.default_rng(0)
     for cut in (0, 1, 8, 20, 33, 50, len(whole) - 25):
         picture.write_bytes(whole[:cut])
-        with pytest.raises(InputError, match=r"manifest.csv: line 3: found 'pictures/000001.png', which cannot be read"):
+        with pytest.raises(InputError, match=r"manifest.csv: line 3: found 'pictures/000001.png', which cannot be"):
             read_pictures(folder)
     for _ in range(100):
         damaged = bytearray(whole)
@@ -79,3 +81,17 @@ def test_a_manifest_without_files_is_refused(folder):
     (folder / "manifest.csv").unlink()
     with pytest.raises(InputError, match="no such file"):
         read_pictures(folder)
+
+
+def test_conditions_are_those_of_the_contract(folder):
+    schema = Schema.from_json(
+        [{"name": "age", "unit": "years", "low": 18, "high": 96}, {"name": "kind", "values": ("F", "M")}]
+    )
+    Contract(schema=schema, image_size=(4, 5)).save(folder)
+    text = "file,age,kind\npictures/000000.png,20.10,female\npictures/000001.png,,m\n"
+    (folder / "manifest.csv").write_text(text)
+    assert [(row["age"], row["kind"]) for row in read_pictures(folder)[1]] == [("20.1", "F"), ("", "M")]
+    for cell in ("20,1,F", "7o,F", "nan,F", "20,X"):
+        (folder / "manifest.csv").write_text(text.replace("20.10,female", cell))
+        with pytest.raises(InputError, match=r"manifest.csv: line 2"):
+            read_pictures(folder)
