@@ -6,6 +6,7 @@ returned with its reason. Files are only looked for here, never opened.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -97,15 +98,18 @@ class Cohort(NamedTuple):
 def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterable[str] = SUPPLIED) -> Cohort:
     """The scans of a cohort with the covariates of `schema` (default: age and sex).
 
+    A scan of a session gets what `sub-X_sessions.tsv`, a column such as `age_ses-2` or a row of that
+    session (`session_id`) tells; numbers are read in the Units of the JSON beside a TSV.
     supplied: covariates that do not come from the table. Raises InputError for a table, row or
-    value that the spec does not allow; warns about ages beyond the schema's domain, rows without a
-    file and files without a row.
+    value that the spec does not allow; warns about ages beyond the schema's domain, one age for
+    several sessions, rows without a file and files without a row.
     """
     root = cohort_root(spec.root)
     layout = find_layout(spec.layout, root, spec.table, spec.file_pattern, dict(spec.columns))
     header, rows = read_table(layout.table, expected="a CSV or TSV with a header line (cohort.table=FILE)")
     wanted = [c for c in (schema or DEFAULT_SCHEMA).covariates if c.name not in tuple(supplied)]
-    sessions = cohort_sessions.SessionTables(root, layout.table, header)
+    names = [name for c in wanted for name in (layout.columns.get(c.name, c.name), c.name)]
+    sessions = cohort_sessions.SessionTables(root, layout.table, header, names)
     columns = {}
     for name in [*(c.name for c in wanted), *(n for n in ("person", "scan", "file") if n in layout.columns)]:
         columns[name] = _column(layout, header, name, sessions)
@@ -129,6 +133,9 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
     if layout.name == "bids" and any(root.glob("sub-*/ses-*")):
         by_session = next((name for name in cohort_sessions.SESSION_COLUMNS if name in header), "")
     key_columns = [columns[k] for k in ("person", "scan") if k in columns] + [by_session] * bool(by_session)
+    if layout.name != "bids" and "file" not in columns:  # rows that name other files are no repeats
+        inside = [columns.get(name, name) for name in re.findall(r"\{([^}:!]+)", layout.pattern)]
+        key_columns = list(dict.fromkeys([*key_columns, *(name for name in inside if name in header)]))
     compared = [columns[c.name] for c in wanted] + ([columns["file"]] if "file" in columns else [])
     kept, contradictions = merge_repeats(kept, key_columns, compared)
     _refuse_or_drop(layout.table, "repeated id", contradictions, spec.bad_rows, "rows that agree", dropped, "bad_rows")

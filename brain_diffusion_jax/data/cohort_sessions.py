@@ -15,9 +15,9 @@ from brain_diffusion_jax.data.table import Row, read_table
 from brain_diffusion_jax.errors import InputError
 
 SESSION_COLUMNS = ("session_id", "session")
-# Unit of time -> years; the pattern finds each in a word such as "months", "yrs" or "d".
+# First letter of a unit of time -> years; the pattern finds words such as "months", "yrs" or "d".
 _YEARS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
-_TIME = re.compile(r"(?<![a-z])(y|m|w|d)(?:r|ears?|rs?|os?|onths?|ks?|eeks?|ays?)?(?![a-z])")
+_TIME = re.compile(r"(?<![a-z])(?:y(?:(?:ea)?rs?)?|m(?:o(?:nth)?s?)?|w(?:(?:ee)?ks?)?|d(?:ays?)?)(?![a-z])")
 
 
 class Cell(NamedTuple):
@@ -49,12 +49,16 @@ def session_of(path: Path) -> str:
 
 
 class SessionTables:
-    """The session tables below a cohort's folder, and the columns of its own table that are for one session."""
+    """What is told for each session: in the session tables below a cohort's folder, or in columns such as age_ses-2.
 
-    def __init__(self, root: Path, table: Path, header: Sequence[str]) -> None:
+    names: those of the covariates and of their columns; session tables without any of them are left aside.
+    """
+
+    def __init__(self, root: Path, table: Path, header: Sequence[str], names: Sequence[str]) -> None:
         self.table, self.header = table, header
-        found = sorted(root.glob("sub-*/sub-*_sessions.tsv"))
-        self.tables = {p.parent.name: _read(p) for p in found if p.name == f"{p.parent.name}_sessions.tsv"}
+        paths = [p for p in sorted(root.glob("sub-*/sub-*_sessions.tsv")) if p.name.startswith(f"{p.parent.name}_")]
+        found = {path.parent.name: _read(path, names) for path in paths}
+        self.tables = {person: table for person, table in found.items() if table is not None}
 
     def hold(self, names: Sequence[str]) -> bool:
         """Whether a covariate, by one of its names, is told for any session."""
@@ -78,15 +82,19 @@ class SessionTables:
         return next((Cell(row.get(column), self.table, column) for column in columns), None)
 
 
-def _read(path: Path) -> _Table:
+def _read(path: Path, names: Sequence[str]) -> _Table | None:
     header, rows = read_table(path)
+    told = [column for column in header if _column([column], names)]
+    if not told:
+        return None
     column = next((name for name in SESSION_COLUMNS if name in header), None)
     if column is None:
         raise InputError(path, "session_id", "no such column", "the session of each row, such as ses-01")
-    _, bad = merge_repeats(rows, [column], header)
+    rows = [Row(row.line, {**row.cells, column: label(row.get(column))}) for row in rows]
+    merged, bad = merge_repeats(rows, [column], told)
     if bad:
         raise InputError(path, f"session {bad[0][0]}", bad[0][1], "one row for each session")
-    return _Table(path, header, {label(row.get(column)): row for row in rows})
+    return _Table(path, header, {row.get(column): row for row in merged})
 
 
 def _column(header: Sequence[str], names: Sequence[str]) -> str:
@@ -122,15 +130,17 @@ def factor(table: Path, column: str, covariate: Covariate) -> float | None:
             found = f"{path}: {column}.Units: found {said!r}; expected {wanted}; the numbers are taken as they are"
             warnings.warn(found, stacklevel=2)
             return 1.0
-        if not is_time(said):
+        if len(units := _units(said)) != 1:
             raise InputError(path, f"{column}.Units", repr(said), "years, months, weeks or days")
-        return _years(said) / _years(wanted)
+        return _YEARS[units.pop()] / _YEARS[_units(wanted).pop()]
     return None
 
 
 def is_time(unit: str) -> bool:
-    return len(set(_TIME.findall(unit.casefold()))) == 1
+    """Whether a covariate's unit is a time; a single letter is not (m is a metre)."""
+    return len(unit) > 1 and len(_units(unit)) == 1
 
 
-def _years(unit: str) -> float:
-    return _YEARS[_TIME.findall(unit.casefold())[0]]
+def _units(text: str) -> set[str]:
+    """First letters of the units of time in a text."""
+    return {word[0] for word in _TIME.findall(text.casefold())}

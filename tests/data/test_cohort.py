@@ -112,6 +112,14 @@ def test_repeat_scans_stay_with_their_person(tmp_path):
     assert [(s.person, s.scan) for s in cohort.scans] == [("a", "a_2_T1"), ("a", "a_T1")]
 
 
+def test_rows_that_name_other_files_are_no_repeats(tmp_path):
+    (tmp_path / "people.csv").write_text("id,wave,age,sex\na,1,30,M\na,2,45,M\na,2,45,M\nb,1,40,F\n")
+    for name in ("a_1_T1.nii.gz", "a_2_T1.nii.gz", "b_1_T1.nii.gz"):
+        touch(tmp_path / name)
+    cohort = read_cohort(spec(tmp_path, file_pattern="{id}_{wave}_T1.nii.gz"))
+    assert [(s.scan, s.covariates["age"]) for s in cohort.scans] == [("a_1_T1", 30), ("a_2_T1", 45), ("b_1_T1", 40)]
+
+
 def test_one_folder_a_person(tmp_path):
     (tmp_path / "people.csv").write_text("id,age,sex\na,30,M\nb,40,F\n")
     for name in ("a/T1.nii.gz", "b/T1.nii", "b/T1_again.nii.gz"):

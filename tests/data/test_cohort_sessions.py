@@ -90,6 +90,7 @@ def test_a_session_without_an_age_is_not_given_the_age_of_another(tmp_path):
     ("table", "message"),
     [
         ("session_id\tage\n1\t30\n1\t31\n", "sub-a_sessions.tsv: session 1: found lines 2 and 3 disagree: age '30'"),
+        ("session_id\tage\n1\t30\nses-01\t31\n", "sub-a_sessions.tsv: session 1: found lines 2 and 3 disagree"),
         ("visit\tage\n1\t30\n", "sub-a_sessions.tsv: session_id: found no such column"),
         ("session_id\tage\n1\t30\t40\n", "sub-a_sessions.tsv: line 2: found 3 cells"),
     ],
@@ -129,6 +130,10 @@ def test_other_units_are_compared(tmp_path):
     (tmp_path / "participants.json").write_text('{"height": {"Units": "m"}, "age": "text", "participant_id": {}}')
     with pytest.warns(UserWarning, match=r"height.Units: found 'm'; expected cm"):
         read_cohort(spec, schema)
+    metres = Schema.from_json([{"name": "height", "unit": "m", "low": 1, "high": 2}])
+    (tmp_path / "participants.json").write_text('{"height": {"Units": "cm"}}')
+    with pytest.warns(UserWarning, match=r"height.Units: found 'cm'; expected m"):
+        read_cohort(spec, metres)
     (tmp_path / "participants.json").write_text("{")
     with pytest.raises(InputError, match=r"participants.json: side-car: found broken JSON"):
         read_cohort(spec, schema)
