@@ -332,6 +332,8 @@ def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object 
             raise InputError(where, item, "no '='", "section.key=value")
         node = config
         *sections, key = path.split(".")
+        if ".".join(sections[:2]) in _OPEN and len(sections) > 2:
+            raise InputError(where, path, "a dot in the name of a column or code", "a name without dots")
         for section in sections:
             inner = node.get(section) if isinstance(node, ConfigDict) else None
             if not isinstance(inner, ConfigDict):

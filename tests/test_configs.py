@@ -86,6 +86,8 @@ def test_words_of_a_table_stay_words() -> None:
     words += ["keep.healthy=TRUE", "keep.site=007", "keep.group=None", "keep.cdr=0,0.50", "keep.arm=(TRUE,'a b')"]
     words += ["keep.visit=['a, b', 'c']", "keep.wave=(1,)", "keep.code='02'"]
     configs.apply_overrides(config, [f"cohort.{word}" for word in words])
+    with pytest.raises(InputError, match=r"cohort.keep.31-0.0: found a dot in the name of a column or code"):
+        configs.apply_overrides(config, ["cohort.keep.31-0.0=1"])
     assert cohort.columns.to_dict() == {"age": "21003", "sex": "TRUE", "scan": "1,2"}
     assert cohort.sex_codes.to_dict() == {"1": "M", "TRUE": "F"}
     assert cohort.keep.to_dict() == {

@@ -49,6 +49,7 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
         parts = module.split(".")
         if parts[0] == "brain_diffusion_jax" and len(parts) > 1 and parts[1] != "__version__":
             assert parts[1] in ALLOWED[room] | {room}, f"{path}: {room} may not import {module}"
+        assert parts[0] != "csv", f"{path}: data/table.py reads and writes all tables"
         if parts[0] in FOREIGN:
             assert room == "conversion", f"{path}: {parts[0]} belongs in conversion/"
             assert column > 0, f"{path}: import {parts[0]} inside a function"

@@ -38,7 +38,9 @@ def _truth(arguments: argparse.Namespace, schema: Any, index: int, position_mm: 
     from brain_diffusion_jax.cli.conditions import parse_set
     from brain_diffusion_jax.errors import InputError
 
-    (known,) = parse_set(arguments.set)[:1] or [{}]
+    known, *more = parse_set(arguments.set)
+    if more:
+        raise InputError("age-edit", "--set", f"{1 + len(more)} conditions", "one: what is true of the person")
     if arguments.covariate not in schema.names:
         raise InputError("age-edit", "--covariate", arguments.covariate, f"one of {', '.join(schema.names)}")
     if arguments.covariate not in known:

@@ -42,6 +42,7 @@ def test_a_scan_is_edited_and_audited(diffusion_run, tmp_path, capsys):
     for broken, expected in (
         (["--set", "sex=F"], "the true one"),
         (["--set", "age=50", "--covariate", "agee"], "age, sex, slice"),
+        (["--set", "age=50,60"], "2 conditions; expected one"),
     ):
         assert main.main([*words[:3], *broken, "--to", "60", "--out", str(tmp_path / "other")]) == main.EXIT_BAD_INPUT
         assert expected in capsys.readouterr().err
