@@ -130,10 +130,10 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
         else:
             kept.append(row)
     by_session = ""
-    if layout.name == "bids" and any(root.glob("sub-*/ses-*")):
+    if layout.name == "bids" and not layout.pattern and any(root.glob("sub-*/ses-*")):
         by_session = next((name for name in cohort_sessions.SESSION_COLUMNS if name in header), "")
     key_columns = [columns[k] for k in ("person", "scan") if k in columns] + [by_session] * bool(by_session)
-    if layout.name != "bids" and "file" not in columns:  # rows that name other files are no repeats
+    if "file" not in columns:  # rows that name other files are no repeats
         inside = [columns.get(name, name) for name in re.findall(r"\{([^}:!]+)", layout.pattern)]
         key_columns = list(dict.fromkeys([*key_columns, *(name for name in inside if name in header)]))
     compared = [columns[c.name] for c in wanted] + ([columns["file"]] if "file" in columns else [])

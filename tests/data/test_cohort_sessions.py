@@ -65,6 +65,15 @@ def test_a_row_for_each_session(tmp_path):
     assert ages(bids(tmp_path, people, keep={"qc": "ok"})) == {"sub-a_ses-01": 30, "sub-b": 40}
 
 
+def test_a_row_for_each_session_whose_file_a_pattern_names(tmp_path):
+    people = "participant_id\tsession_id\tage\tsex\nsub-a\tx\t30\tF\nsub-a\ty\t45\tF\n"
+    spec = bids(tmp_path, people, file_pattern="registered/{participant_id}_{session_id}.nii.gz")
+    (tmp_path / "registered").mkdir()
+    for name in ("sub-a_x.nii.gz", "sub-a_y.nii.gz"):
+        (tmp_path / "registered" / name).write_bytes(b"x")
+    assert ages(spec) == {"sub-a_x": 30, "sub-a_y": 45}
+
+
 def test_one_age_for_several_sessions_is_said(tmp_path):
     for sessions in ("", "session_id\tacq_time\nses-01\t2001\nses-02\t2016\n"):
         with pytest.warns(UserWarning, match=r"age: found one for all sessions of 1 people \(sub-a\).*_sessions.tsv"):
