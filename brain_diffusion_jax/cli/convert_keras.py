@@ -33,12 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
 def convert_file(file: Path, out: Path) -> Any:
     """Write `file` as run folder `out`; returns conversion.keras_convert.Converted. No contract: see predict-age."""
     from brain_diffusion_jax import config as configs
+    from brain_diffusion_jax import files
+    from brain_diffusion_jax.cli.run_folder import write_whole_run
     from brain_diffusion_jax.conversion.keras_convert import convert
-    from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.training import checkpoints
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(out, "--out", "not empty", "a new folder")
+    files.require_new_folder(out, "--out")
     converted = convert(file)
     config = configs.base_config()
     config.name = out.name
@@ -47,5 +46,5 @@ def convert_file(file: Path, out: Path) -> Any:
     items = {**configs.to_json(config), "source": converted.source, "preparation": "deepbrainnet"}
     # The published files predict years of people of any age: no standardisation on top.
     state = {k: v for k, v in converted.variables.items() if k != "params"}
-    checkpoints.write_run(out, "age", converted.variables["params"], items, None, model_state=state)
+    write_whole_run(out, "age", converted.variables["params"], items, None, model_state=state)
     return converted

@@ -4,8 +4,9 @@
   brain-diffusion convert monai unet.pth --out runs/reference --config configs/camcan_reference.py
   brain-diffusion convert monai runs/mine --to unet.pth --names old
 
-Reads .pt and .pth (bare, or under model_state_dict, state_dict or model; tensors only, nothing in the
-file is executed) and .safetensors, with the names of MONAI >= 1.4 or of GenerativeModels. Shapes tell
+Reads .pt and .pth (bare, or under model_state_dict, unet_state_dict, state_dict, model or ema_state_dict, the
+first that is there; --inside picks another; tensors only, nothing in the file is executed) and .safetensors,
+with the names of MONAI >= 1.4 or of GenerativeModels. Shapes tell
 most of the architecture; head channels and norm groups come from the options or from --config.
 --config also gives the meaning of the condition and the noise schedule, --contract the data contract;
 without them only the raw network can be called. Every tensor must find its place, or nothing is written.
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--norm-eps", type=float, help="default 1e-6, as in MONAI")
     parser.add_argument("--upcast-attention", action="store_true", help="attention in float32 under a 16-bit dtype")
     parser.add_argument("--prefix", help="the part of the file's keys to take, such as unet.")
+    parser.add_argument("--inside", metavar="KEY", help="the state dict of a checkpoint to take, if it holds several")
     parser.add_argument("--config", type=Path, help="configs/NAME.py that says what the network was trained on")
     parser.add_argument("--contract", type=Path, metavar="FOLDER", help="shards or run whose data contract holds")
     parser.add_argument("--verify", action="store_true", help="compare with MONAI layer by layer (torch, monai)")
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from brain_diffusion_jax import files
     from brain_diffusion_jax.errors import InputError
 
     folder = arguments.source.is_dir()
@@ -49,9 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _export(arguments)
     if folder or not arguments.out:
         raise InputError("command line", "IN", arguments.source, "a weights file with --out, or a run folder with --to")
-    out = arguments.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(out, "--out", "not empty", "a new folder")
+    files.require_new_folder(arguments.out, "--out")
     return _import(arguments)
 
 
@@ -66,7 +67,7 @@ def _import(arguments: argparse.Namespace) -> int:
     contract = Contract.load(arguments.contract) if arguments.contract else None
     config = configs.load_config(arguments.config) if arguments.config else None
     told = dict(config.model) if config else {}
-    state = torch_files.read_state(arguments.source, arguments.prefix)
+    state, which = torch_files.read_weights(arguments.source, arguments.prefix, arguments.inside)
     converted = monai.from_monai(
         state,
         num_head_channels=arguments.head_channels or told.get("num_head_channels"),
@@ -78,17 +79,20 @@ def _import(arguments: argparse.Namespace) -> int:
     )
     if config:
         _require_agreement(arguments.config, told, converted.model)
-    if arguments.verify and not _verify(state, converted, arguments):
-        print("nothing was written")
-        return 1
+    compared = _compare(state, converted, arguments) if arguments.verify else None
+    if compared and not compared.agrees:
+        return _disagreement(compared, arguments)
     items, assumed = _run_config(config, converted, arguments.out.name)
     write_whole_run(arguments.out, "diffusion", {"unet": converted.params}, items, contract)
     notes = [*converted.assumed, *assumed]
     if arguments.json:
-        print(json.dumps({"out": str(arguments.out), "model": converted.model, "assumed": notes}))
+        found = {"out": str(arguments.out), "model": converted.model, "assumed": notes, "weights": which}
+        print(json.dumps({**found, "verify": compared and compared.to_json()}))
     else:
-        print("\n".join([*(f"{k}: {v}" for k, v in converted.model.items()), *(f"assumed: {n}" for n in notes)]))
-        print(f"written: {arguments.out}")
+        lines = [str(compared)] if compared else []
+        lines += [which] if which else []
+        lines += [*(f"{k}: {v}" for k, v in converted.model.items()), *(f"assumed: {n}" for n in notes)]
+        print("\n".join([*lines, f"written: {arguments.out}"]))
     return 0
 
 
@@ -125,16 +129,27 @@ def _run_config(config: Any, converted: Any, name: str) -> tuple[dict[str, Any],
     ]
 
 
-def _verify(state: Any, converted: Any, arguments: argparse.Namespace) -> bool:
-    """Print the comparison; False where a layer differs. Refuses where torch or MONAI is missing."""
+def _compare(state: Any, converted: Any, arguments: argparse.Namespace) -> Any:
+    """verify.Comparison with MONAI's own network. Refuses where torch or MONAI is missing."""
     from brain_diffusion_jax.conversion import verify
 
-    comparison = verify.compare(state, converted, size=arguments.size)
-    print(comparison)
-    return comparison.first is None and not comparison.unmatched
+    return verify.compare(state, converted, size=arguments.size)
+
+
+def _disagreement(compared: Any, arguments: argparse.Namespace) -> int:
+    import json
+
+    print(
+        json.dumps({"out": None, "verify": compared.to_json()})
+        if arguments.json
+        else f"{compared}\nnothing was written"
+    )
+    return 1
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    import json
+
     from brain_diffusion_jax.conversion import monai, torch_files
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.models import factory
@@ -148,15 +163,22 @@ def _export(arguments: argparse.Namespace) -> int:
     params = checkpoints.load_params(arguments.source, step=arguments.checkpoint, ema=not arguments.no_ema)
     others = sorted(set(params) - {"unet"})
     state = monai.to_monai(params["unet"], config["model"], names=arguments.names)
+    compared = None
     if arguments.verify:
         network = factory.unet(config["model"])
         model = {**config["model"], "num_head_channels": network.num_head_channels}
-        if not _verify(state, monai.Converted(params["unet"], model), arguments):
-            print("nothing was written")
-            return 1
+        compared = _compare(state, monai.Converted(params["unet"], model), arguments)
+        if not compared.agrees:
+            return _disagreement(compared, arguments)
     torch_files.write_state(arguments.to, state)
+    call = f"DiffusionModelUNet(**{monai.monai_arguments(config['model'])})"
+    if arguments.json:
+        found = {"to": str(arguments.to), "network": call, "left_behind": others}
+        print(json.dumps({**found, "verify": compared and compared.to_json()}))
+        return 0
+    if compared:
+        print(compared)
     if others:
         print(f"left behind: {', '.join(others)} (MONAI has no learned tokens; its network takes them as context)")
-    print(f"DiffusionModelUNet(**{monai.monai_arguments(config['model'])})")
-    print(f"written: {arguments.to}")
+    print(f"{call}\nwritten: {arguments.to}")
     return 0

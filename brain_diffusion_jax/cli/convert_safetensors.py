@@ -38,11 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = True, card: Path | None = None) -> Path:
     """Write a run as one file and its model card; returns the card's path."""
-    import json
-
     import jax
     import numpy as np
 
+    from brain_diffusion_jax import files
     from brain_diffusion_jax.conversion import safetensors_file
     from brain_diffusion_jax.conversion.model_card import model_card
     from brain_diffusion_jax.training import checkpoints
@@ -53,7 +52,6 @@ def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = Tr
     contract = checkpoints.read_contract(run_folder)
     params = checkpoints.load_params(run_folder, step=step, ema=ema)
     state = checkpoints.load_model_state(run_folder, step=step)
-    safetensors_file.write(out, safetensors_file.PublishedRun(kind, config, contract, params, state))
     study = run_folder / "study" / "study.json"
     text = model_card(
         str(config.get("name") or run_folder.name),
@@ -62,13 +60,12 @@ def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = Tr
         contract,
         parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params)),
         history=read_jsonl(run_folder, step),
-        study=json.loads(study.read_text()) if study.exists() else None,
+        study=files.read_json(study, "study") if study.exists() else None,
         example=out.name,
     )
     card = card or out.with_suffix(".md")
-    part = card.with_name(card.name + ".part")
-    part.write_text(text)
-    part.replace(card)
+    safetensors_file.write(out, safetensors_file.PublishedRun(kind, config, contract, params, state))
+    files.write_text(card, text)
     return card
 
 

@@ -22,14 +22,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def describe(folder: Path) -> dict[str, Any]:
     """Everything `info` shows, as plain JSON values."""
+    from brain_diffusion_jax import files
+    from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.training import checkpoints, metrics
 
     config = checkpoints.read_config(folder)
     contract = checkpoints.read_contract(folder)
+    steps = checkpoints.saved_steps(folder)
+    if not steps and ("source" in config or folder.name.endswith(files.PART)):
+        raise InputError(folder, "checkpoints", "none: a conversion that was stopped", "a whole run; convert again")
     rows = metrics.read_jsonl(folder)
     measured = [r for r in rows if r.get("validation_loss") is not None]
     best = min(measured, key=lambda r: r["validation_loss"], default=None)
-    steps = checkpoints.saved_steps(folder)
     last = max((r["step"] for r in rows), default=steps[-1] if steps else 0)
     speeds = sorted(r["images_per_s"] for r in rows if r.get("images_per_s"))
     return {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 
 
@@ -15,13 +15,5 @@ def write_whole_run(
     """checkpoints.write_run into a folder beside `out`, renamed when finished. `out` must be new or empty."""
     from brain_diffusion_jax.training import checkpoints
 
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with files.replacing_folder(out) as part:
         checkpoints.write_run(part, kind, params, config, contract, model_state=model_state)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    if out.exists():
-        out.rmdir()
-    part.replace(out)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.backbones.inception_v3 import INPUT_SIZE, InceptionV3
 
@@ -57,6 +58,7 @@ def convert(state: Mapping[str, np.ndarray], where: object = "state dict") -> di
             array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
         if array.shape != wanted.shape:
             raise InputError(where, name, array.shape, wanted.shape)
+        require_finite(where, name, array)
         return np.ascontiguousarray(array)
 
     return jax.tree_util.tree_map_with_path(take, shapes)

@@ -1,4 +1,4 @@
-"""Which backbone a Keras model is, what its layers are called here, and whether it is wired like ours."""
+"""Which backbone a Keras model is, and what its layers are called here. Whether it is wired alike: `keras_wiring`."""
 
 from __future__ import annotations
 
@@ -13,29 +13,22 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from brain_diffusion_jax.conversion.keras_files import KerasLayer
+from brain_diffusion_jax.conversion import keras_wiring
+from brain_diffusion_jax.conversion.keras_config import KerasLayer
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork, make_age_network
 
-# Layers that hold no weights and change nothing a converted model computes.
-_SILENT = ("InputLayer", "Dropout", "SpatialDropout2D", "ActivityRegularization")
 _CONVOLUTIONS = ("Conv2D", "Convolution2D")
-_PASSIVE = ("ZeroPadding2D", "Activation", "ReLU", "Add", "Concatenate", "Lambda", "CustomScaleLayer")
-_POOLS = ("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D")
 
 
 @dataclass(frozen=True)
 class Published:
-    """How keras.applications builds a backbone. first: channels of its first convolution at width 1.
-
-    pools: (class, size, stride, padding) of its poolings, in any order; joins: number of layers that
-    add or concatenate branches. rename: a layer's old Keras name -> its name here.
+    """A backbone of keras.applications. first: channels of its first convolution at width 1; rename: a layer's old
+    Keras name -> its name here.
     """
 
     backbone: str
     convolutions: int
     first: int
-    pools: Counter[tuple[str, int, int, str]]
-    joins: int
     rename: Callable[[str], str] = lambda name: name
 
 
@@ -51,23 +44,10 @@ def _resnet_name(name: str) -> str:
 
 
 BACKBONES = (
-    Published("vgg16", 13, 64, Counter({("MaxPooling2D", 2, 2, "valid"): 5}), 0),
-    Published("resnet50", 53, 64, Counter({("MaxPooling2D", 3, 2, "valid"): 1}), 16, _resnet_name),
-    Published(
-        "densenet169",
-        168,
-        64,
-        Counter({("MaxPooling2D", 3, 2, "valid"): 1, ("AveragePooling2D", 2, 2, "valid"): 3}),
-        82,
-        lambda name: name.replace("conv1/", "conv1_"),
-    ),
-    Published(
-        "inception_resnet_v2",
-        244,
-        32,
-        Counter({("MaxPooling2D", 3, 2, "valid"): 4, ("AveragePooling2D", 3, 1, "same"): 1}),
-        83,
-    ),
+    Published("vgg16", 13, 64),
+    Published("resnet50", 53, 64, _resnet_name),
+    Published("densenet169", 168, 64, lambda name: name.replace("conv1/", "conv1_")),
+    Published("inception_resnet_v2", 244, 32),
 )
 
 
@@ -103,12 +83,13 @@ def trace(network: AgeNetwork, size: int = 96) -> list[TracedLayer]:
     return found
 
 
-def recognise(layers: Sequence[KerasLayer]) -> Recipe:
-    """The backbone, the head and the place of every layer; `problems` lists what does not fit."""
+def recognise(layers: Sequence[KerasLayer], output: int) -> Recipe:
+    """The backbone, the head and the place of every layer; `problems` lists what does not fit.
+
+    output: position of the layer whose output is the model's.
+    """
     convolutions = [layer for layer in layers if layer.kind in _CONVOLUTIONS]
-    unknown = Counter(
-        layer.kind for layer in layers if not layer.weight_kinds and layer.kind not in (*_SILENT, *_PASSIVE, *_POOLS)
-    )
+    unknown = Counter(x.kind for x in layers if not x.weight_kinds and x.kind not in keras_wiring.UNDERSTOOD)
     problems = [f"{kind}: {count} layer(s) of a class that no known backbone has" for kind, count in unknown.items()]
     published = next((b for b in BACKBONES if b.convolutions == len(convolutions)), None)
     if published is None:
@@ -122,67 +103,32 @@ def recognise(layers: Sequence[KerasLayer]) -> Recipe:
     _read_head(recipe, layers)
     if not recipe.problems:
         _match(recipe, published, layers)
+    if not recipe.problems:
+        recipe.problems += keras_wiring.differences(layers, output, recipe.layers, recipe.age_model)
     return recipe
 
 
-def _pool(layer: KerasLayer) -> tuple[str, int, int, str]:
-    def one(value: Any) -> int:
-        return int(value[0]) if isinstance(value, list | tuple) else int(value)
-
-    size = one(layer.config.get("pool_size", 2))
-    return layer.kind, size, one(layer.config.get("strides") or size), str(layer.config.get("padding", "valid"))
-
-
 def _read_options(recipe: Recipe, published: Published, layers: Sequence[KerasLayer]) -> None:
-    """Epsilon, poolings, joins, scales: whatever differs between versions of one backbone."""
+    """Epsilon, padding, scales: what differs between versions of one backbone. `keras_wiring` has the last word."""
     problems, section = recipe.problems, recipe.age_model
     epsilons = {float(x.config.get("epsilon", 1e-3)) for x in layers if x.kind.startswith("BatchNormalization")}
     if len(epsilons) > 1:
         problems.append(f"BatchNormalization: several epsilons {sorted(epsilons)}; one expected")
     section["norm_eps"] = epsilons.pop() if epsilons else 1e-3
-    pools = Counter(_pool(x) for x in layers if x.kind in ("MaxPooling2D", "AveragePooling2D"))
-    if pools != published.pools:
-        extra, missing = pools - published.pools, published.pools - pools
-        problems.append(f"pooling: also {dict(extra)}, without {dict(missing)} of {published.backbone}")
-    joins = sum(x.kind in ("Add", "Concatenate", "Lambda", "CustomScaleLayer") for x in layers)
-    if joins != published.joins:
-        problems.append(f"branches: {joins} additions and concatenations, {published.backbone} has {published.joins}")
     options: dict[str, Any] = {}
-    padded = {layer.name: layer for layer in layers if layer.kind == "ZeroPadding2D"}
     if published.backbone == "resnet50":
-        options["pool_padding"] = any(
-            set(x.inputs) & set(padded) and _padding(padded[x.inputs[0]]) == 1
-            for x in layers
-            if x.kind == "MaxPooling2D"
-        )
+        pooled = [layers[i].kind for x in layers if x.kind == "MaxPooling2D" for i in x.inputs]
+        options["pool_padding"] = "ZeroPadding2D" in pooled
     if published.backbone == "densenet169":
-        last = [layer.name for layer in layers if layer.kind.startswith("BatchNormalization")][-1]
-        options["final_relu"] = any(last in x.inputs and _is_relu(x) for x in layers)
+        last = [i for i, layer in enumerate(layers) if layer.kind.startswith("BatchNormalization")][-1]
+        options["final_relu"] = any(last in x.inputs and x.kind in ("Activation", "ReLU") for x in layers)
+    scaled = [x for x in layers if x.kind in keras_wiring.SCALES]
     if published.backbone == "inception_resnet_v2":
-        options["residual_scales"] = _residual_scales(layers, problems)
-    elif any(x.kind in ("Lambda", "CustomScaleLayer") for x in layers):
-        names = [x.name for x in layers if x.kind in ("Lambda", "CustomScaleLayer")]
-        problems.append(f"Lambda: {', '.join(names[:3])} hold Python code, which is never executed")
+        options["residual_scales"] = _residual_scales(scaled, problems)
+    elif scaled:
+        names = ", ".join(x.name for x in scaled[:3])
+        problems.append(f"Lambda: {names} hold Python code, which is never executed")
     section["backbone_options"] = options
-
-
-def _padding(layer: KerasLayer) -> int | None:
-    """n where a ZeroPadding2D pads n on every side, else None."""
-    flat = {int(v) for side in layer.config["padding"] for v in (side if isinstance(side, list | tuple) else [side])}
-    return flat.pop() if len(flat) == 1 else None
-
-
-def _is_relu(layer: KerasLayer) -> bool:
-    if layer.kind == "ReLU":
-        return layer.config.get("max_value") is None and not layer.config.get("negative_slope")
-    return layer.kind == "Activation" and layer.config.get("activation") == "relu"
-
-
-def _scale_of(layer: KerasLayer) -> float | None:
-    """The factor of a residual branch, from the config alone."""
-    arguments = layer.config.get("arguments") if layer.kind == "Lambda" else layer.config
-    value = (arguments or {}).get("scale")
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _number(layer: KerasLayer) -> int:
@@ -191,15 +137,14 @@ def _number(layer: KerasLayer) -> int:
     return int(match.group(1)) if match else 0
 
 
-def _residual_scales(layers: Sequence[KerasLayer], problems: list[str]) -> tuple[float, ...]:
+def _residual_scales(found: Sequence[KerasLayer], problems: list[str]) -> tuple[float, ...]:
     """Scales of blocks 35, 17, 8 and the last block 8 of InceptionResNetV2."""
-    found = [layer for layer in layers if layer.kind in ("Lambda", "CustomScaleLayer")]
     named = {layer.name: layer for layer in found}
     names = [
         f"{kind}_{i}" for kind, count in (("block35", 10), ("block17", 20), ("block8", 10)) for i in range(1, count + 1)
     ]
     ordered = [named[n] for n in names] if set(names) <= set(named) else sorted(found, key=_number)
-    scales = [_scale_of(layer) for layer in ordered]
+    scales = [keras_wiring.scale_of(layer) for layer in ordered]
     unread = [layer.name for layer, scale in zip(ordered, scales) if scale is None]
     if unread:
         problems.append(
@@ -228,13 +173,9 @@ def _read_head(recipe: Recipe, layers: Sequence[KerasLayer]) -> None:
         found = [layer.config["units"] for layer in dense]
         problems.append(f"head: Dense layers of {found or 'no'} units; the last must have 1 (age)")
         return
-    for layer in dense:
-        wanted = "linear" if layer is dense[-1] else "relu"
-        if layer.config.get("activation", "linear") != wanted or not layer.config.get("use_bias", True):
-            problems.append(
-                f"{layer.name}: activation {layer.config.get('activation')}, bias "
-                f"{layer.config.get('use_bias', True)}; {wanted} with bias expected"
-            )
+    problems += [
+        f"{x.name}: no bias; Dense layers with bias expected" for x in dense if not x.config.get("use_bias", True)
+    ]
     section["dense"] = tuple(int(layer.config["units"]) for layer in dense[:-1])
     rates = [float(x.config.get("rate", x.config.get("p", 0.0))) for x in layers if x.kind == "Dropout"]
     section["dropout"] = rates[-1] if rates else 0.0
@@ -244,7 +185,6 @@ def _match(recipe: Recipe, published: Published, layers: Sequence[KerasLayer]) -
     """Fill recipe.layers: named layers by name, layers Keras numbered by their number, each checked."""
     traced = trace(make_age_network(**recipe.age_model))
     free = {layer.path[-1]: layer for layer in traced if layer.path[0] == "trunk"}
-    inputs = {layer.name: layer for layer in layers}
     unnamed: list[KerasLayer] = []
     pairs: list[tuple[KerasLayer, TracedLayer]] = []
     for layer in layers:
@@ -267,11 +207,11 @@ def _match(recipe: Recipe, published: Published, layers: Sequence[KerasLayer]) -
     heads = [x for x in traced if isinstance(x.module, nn.Dense)]
     pairs += list(zip((x for x in layers if x.kind == "Dense"), heads))
     for theirs_layer, ours in pairs:
-        recipe.problems += _differences(theirs_layer, ours, inputs)
+        recipe.problems += _differences(theirs_layer, ours)
         recipe.layers[theirs_layer.name] = ours.path
 
 
-def _differences(theirs: KerasLayer, ours: TracedLayer, inputs: dict[str, KerasLayer]) -> list[str]:
+def _differences(theirs: KerasLayer, ours: TracedLayer) -> list[str]:
     """What in the config of a layer contradicts the layer it is matched with."""
     c, module, where = theirs.config, ours.module, f"{theirs.name} ({theirs.kind})"
     if isinstance(module, nn.Dense):
@@ -282,7 +222,6 @@ def _differences(theirs: KerasLayer, ours: TracedLayer, inputs: dict[str, KerasL
         right = found[:2] == (module.use_scale, module.use_bias) and axis in (3, -1)
         return [] if right else [f"{where}: scale, center, axis {found}; expected {(module.use_scale, True, 3)}"]
     assert isinstance(module, nn.Conv)
-    activation = "relu" if re.fullmatch(r"block\d_conv\d", ours.path[-1]) else "linear"
     kernel = tuple(module.kernel_size)  # type: ignore[arg-type]
     strides = module.strides if isinstance(module.strides, tuple) else (module.strides, module.strides)
     checks = {
@@ -292,16 +231,9 @@ def _differences(theirs: KerasLayer, ours: TracedLayer, inputs: dict[str, KerasL
         "use_bias": (c.get("use_bias", True), module.use_bias),
         "dilation_rate": (tuple(c.get("dilation_rate", (1, 1))), (1, 1)),
         "groups": (c.get("groups", 1), 1),
-        "activation": (c.get("activation", "linear"), activation),
         "data_format": (c.get("data_format", "channels_last") or "channels_last", "channels_last"),
     }
     if math.prod(kernel) > 1:
-        explicit = not isinstance(module.padding, str)
-        before = inputs.get(theirs.inputs[0]) if theirs.inputs else None
-        pads = _padding(before) if before is not None and before.kind == "ZeroPadding2D" else 0
-        wanted = module.padding[0][0] if explicit else 0  # type: ignore[index]
-        checks["padding"] = (
-            (str(c.get("padding", "valid")).lower(), pads),
-            ("valid" if explicit else str(module.padding).lower(), wanted),
-        )
+        wanted = module.padding.lower() if isinstance(module.padding, str) else "valid"
+        checks["padding"] = (str(c.get("padding", "valid")).lower(), wanted)
     return [f"{where}: {name} {a}; expected {b}" for name, (a, b) in checks.items() if a != b]

@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.conversion.keras_backbones import Recipe, recognise
 from brain_diffusion_jax.conversion.keras_files import KerasFile, open_keras
 from brain_diffusion_jax.errors import InputError
@@ -42,27 +42,37 @@ class Converted:
 
 def convert(path: str | Path) -> Converted:
     """Read a Keras `.h5` or `.keras` age regressor. Raises InputError listing all that cannot be mapped."""
-    with open_keras(path) as file:
-        recipe = recognise(file.layers)
-        problems = [*file.problems, *recipe.problems]
-        if not problems:
-            problems = _misfits(file, recipe)
-        if problems:
-            rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-            raise InputError(
-                file.path,
-                f"model ({file.layout}; {_summary(file)})",
-                "; ".join(problems[:_SHOWN]) + rest,
-                "a backbone of VGG16, ResNet50, DenseNet169 or InceptionResNetV2 with global pooling and Dense(1)",
-            )
-        variables = _read(file, recipe)
-        source = {
-            "file": file.path.name,
-            "sha256": file.sha256,
-            "layout": file.layout,
-            "published": file.published_name,
-        }
-        return Converted(variables, recipe.age_model, _findings(file, recipe), source)
+    try:
+        with open_keras(path) as file:
+            return _convert(file)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+        # Configs and HDF5 trees of strangers hold any type in any place.
+        raise InputError(path, "model", f"{type(error).__name__}: {error}", "a file as Keras writes it") from error
+
+
+def _convert(file: KerasFile) -> Converted:
+    recipe = recognise(file.layers, file.output)
+    problems = [*file.problems, *recipe.problems]
+    if not problems:
+        problems = _misfits(file, recipe)
+    if problems:
+        rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise InputError(
+            file.path,
+            f"model ({file.layout}; {_summary(file)})",
+            "; ".join(problems[:_SHOWN]) + rest,
+            "a backbone of VGG16, ResNet50, DenseNet169 or InceptionResNetV2 with global pooling and Dense(1)",
+        )
+    variables = _read(file, recipe)
+    source = {
+        "file": file.path.name,
+        "sha256": file.sha256,
+        "layout": file.layout,
+        "published": file.published_name,
+    }
+    return Converted(variables, recipe.age_model, _findings(file, recipe), source)
 
 
 def _summary(file: KerasFile) -> str:
@@ -115,6 +125,8 @@ def _misfits(file: KerasFile, recipe: Recipe) -> list[str]:
                 problems.append(f"{layer.name}/{kind}: shape {stored[kind].shape}; expected {wanted}")
             elif stored[kind].dtype.kind != "f":
                 problems.append(f"{layer.name}/{kind}: dtype {stored[kind].dtype}; expected floats")
+            elif (1 << 20) + 50 * stored[kind].id.get_storage_size() < stored[kind].nbytes:
+                problems.append(f"{layer.name}/{kind}: {stored[kind].nbytes} bytes, of which hardly any are stored")
     return problems + [f"{'/'.join(path)}: no weight in the file for it" for _, path in expected]
 
 
@@ -125,8 +137,7 @@ def _read(file: KerasFile, recipe: Recipe) -> dict[str, Any]:
             continue
         for kind, (collection, path) in _targets(recipe, layer.name, layer.weight_kinds).items():
             array = file.read(layer.name, kind)
-            if not np.isfinite(array).all():
-                raise InputError(file.path, f"{layer.name}/{kind}", "NaN or infinite weights", "finite weights")
+            require_finite(file.path, f"{layer.name}/{kind}", array)
             node = variables.setdefault(collection, {})
             for key in path[:-1]:
                 node = node.setdefault(key, {})

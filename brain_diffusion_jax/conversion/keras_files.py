@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
+from brain_diffusion_jax.conversion.keras_config import KerasLayer, flatten
 from brain_diffusion_jax.errors import InputError
 
 # REFERENCE R2: the five files that the authors of DeepBrainNet published.
@@ -30,43 +33,21 @@ PUBLISHED = {
     "2761566180ed37b360f18d11250f289947366330e0c48f99027bdacb005da44f": "DeepBrainNet_DenseNet169.h5",
     "6d33de5373ba869133106392c54c60df171b1cbc765b0f9e3aa743fbb2921156": "DeepBrainNet_InceptionResnetv2.h5",
 }
-MODELS = ("Sequential", "Model", "Functional")
 # The weights a layer holds, in Keras' order: trainable ones, then moving statistics.
 _TRAINABLE = ("kernel", "gamma", "beta", "bias")
 
 
-@dataclass(frozen=True)
-class KerasLayer:
-    """A layer of the flattened model. inputs: names of the layers it reads. group: the top-level layer it is in."""
-
-    name: str
-    kind: str
-    config: Mapping[str, Any]
-    inputs: tuple[str, ...]
-    group: str
-    archive_path: str = ""
-
-    @property
-    def weight_kinds(self) -> tuple[str, ...]:
-        """Which weights Keras stores for it, in order; () for a layer without, or of a kind unknown here."""
-        c = self.config
-        if self.kind in ("Conv2D", "Convolution2D", "Dense"):
-            return ("kernel", "bias") if c.get("use_bias", True) else ("kernel",)
-        if self.kind.startswith("BatchNormalization"):
-            own = [n for n, on in (("gamma", c.get("scale", True)), ("beta", c.get("center", True))) if on]
-            return (*own, "moving_mean", "moving_variance")
-        return ()
-
-
 @dataclass
 class KerasFile:
-    """An open file. weights: layer name -> {kind of weight: h5py dataset}, read on demand."""
+    """An open file. output: position of the layer that gives the result; weights: layer name -> {kind of weight:
+    h5py dataset}, read on demand."""
 
     path: Path
     sha256: str
     layout: str
     keras_version: str
     layers: tuple[KerasLayer, ...]
+    output: int
     weights: dict[str, dict[str, Any]]
     optimizer_state: bool
     problems: list[str] = field(default_factory=list)
@@ -108,16 +89,28 @@ def open_keras(path: str | Path) -> Iterator[KerasFile]:
         if not h5py.is_hdf5(path):
             head = path.open("rb").read(8)
             raise InputError(path, "format", f"{path.stat().st_size} bytes that begin {head!r}", "HDF5 or .keras (zip)")
-        yield _open_legacy(path, digest, stack.enter_context(_h5(path, path)))
+        yield _open_legacy(path, digest, _h5(path, path, stack))
 
 
-def _h5(path: Path, where: Path) -> Any:
+def _h5(path: Path, where: Path, stack: contextlib.ExitStack) -> Any:
+    """The file, opened; refused where anything in it would be read from elsewhere, such as another file."""
     import h5py
 
+    def check(name: str, link: Any) -> None:
+        if not isinstance(link, h5py.HardLink):
+            target = f"{getattr(link, 'filename', '')}:{getattr(link, 'path', '')}".lstrip(":")
+            raise InputError(where, name, f"{type(link).__name__} to {target}", "the weights themselves")
+        item = file[name]
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            kind = "external storage" if item.external else "a virtual dataset"
+            raise InputError(where, name, f"{kind}: numbers of other files", "the weights themselves")
+
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        file = stack.enter_context(h5py.File(path, "r"))
+        file.visititems_links(check)
+    except (OSError, RuntimeError, KeyError) as error:
         raise InputError(where, "HDF5", f"unreadable ({error})", "a whole file; copy or download it again") from error
+    return file
 
 
 def _text(value: Any) -> str:
@@ -140,9 +133,9 @@ def _attribute_list(group: Any, name: str) -> list[str] | None:
 
 def _parse_json(text: Any, where: Path) -> Any:
     try:
-        return json.loads(_text(text))
-    except json.JSONDecodeError as error:
-        raise InputError(where, "model_config", f"broken JSON ({error})", "the JSON Keras wrote") from error
+        return files.parse_json(_text(text), where, "model_config")
+    except UnicodeDecodeError as error:
+        raise InputError(where, "model_config", f"byte {error.start} is not UTF-8", "the JSON Keras wrote") from None
 
 
 # The legacy HDF5 layouts.
@@ -161,7 +154,7 @@ def _open_legacy(path: Path, digest: str, file: Any) -> KerasFile:
     if names is None:
         raise InputError(path, "layer_names", "no such attribute", "a whole model saved by Keras")
     config = _parse_json(file.attrs["model_config"], path)
-    layers = flatten(config, path)
+    layers, output = flatten(config, path)
     version = _text(root.attrs.get("keras_version", file.attrs.get("keras_version", "unknown")))
     weights: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
@@ -181,7 +174,7 @@ def _open_legacy(path: Path, digest: str, file: Any) -> KerasFile:
     single = {layer.group for layer in layers if layer.group != layer.name}
     layout = f"HDF5, Keras {version}, {'nested' if single else 'flat'} {config['class_name']}"
     optimizer = "optimizer_weights" in file
-    return KerasFile(path, digest, layout, version, layers, weights, optimizer, problems)
+    return KerasFile(path, digest, layout, version, layers, output, weights, optimizer, problems)
 
 
 def _split_weight_name(name: str) -> tuple[str, str]:
@@ -252,21 +245,36 @@ def _partly(owners, stored, problems: list[str], summary: str) -> dict[str, dict
 # The .keras archive of Keras 3.
 
 
+# What a member may hold: the largest backbone with double the state of Adam, a config ten times the longest.
+_LARGEST = {"config.json": 16 << 20, "metadata.json": 1 << 20, "model.weights.h5": 1 << 30}
+
+
+def _require_plausible(path: Path, member: zipfile.ZipInfo, most: int) -> None:
+    """Refuse a member that would fill memory or disk. zipfile never reads more than `file_size`."""
+    most = min(most, (1 << 20) + 50 * member.compress_size)  # weights and configs shrink by less
+    if member.file_size > most:
+        raise InputError(path, member.filename, f"{member.file_size} bytes when unpacked", f"at most {most}")
+
+
 def _open_archive(path: Path, digest: str, stack: contextlib.ExitStack) -> KerasFile:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
         present = set(archive.namelist())
         if not {"config.json", "model.weights.h5"} <= present:
             raise InputError(path, "archive", sorted(present)[:5], "config.json and model.weights.h5 (a .keras file)")
+        for name, most in _LARGEST.items():
+            if name in present:
+                _require_plausible(path, archive.getinfo(name), most)
         config = _parse_json(archive.read("config.json"), path)
-        meta = json.loads(archive.read("metadata.json")) if "metadata.json" in present else {}
+        meta = _parse_json(archive.read("metadata.json"), path) if "metadata.json" in present else {}
         # HDF5 needs a seekable file; on disk it costs no memory.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brain-diffusion-")))
-        archive.extract("model.weights.h5", folder)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        with archive.open("model.weights.h5") as packed, (folder / "model.weights.h5").open("xb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise InputError(path, "archive", f"unreadable ({error})", "a whole .keras file") from error
-    file = stack.enter_context(_h5(folder / "model.weights.h5", path))
-    layers = flatten(config, path)
+    file = _h5(folder / "model.weights.h5", path, stack)
+    layers, output = flatten(config, path)
     weights: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
     for layer in layers:
@@ -283,73 +291,4 @@ def _open_archive(path: Path, digest: str, stack: contextlib.ExitStack) -> Keras
     version = str(meta.get("keras_version", "unknown"))
     nested = any(layer.group != layer.name for layer in layers)
     layout = f".keras archive, Keras {version}, {'nested' if nested else 'flat'} {config['class_name']}"
-    return KerasFile(path, digest, layout, version, layers, weights, "optimizer" in file, problems)
-
-
-# Configs.
-
-
-def flatten(config: Mapping[str, Any], where: object) -> tuple[KerasLayer, ...]:
-    """The leaf layers of a Sequential or functional model, nested models opened, in the file's order."""
-    if not isinstance(config, Mapping) or config.get("class_name") not in MODELS:
-        found = config.get("class_name") if isinstance(config, Mapping) else type(config).__name__
-        raise InputError(where, "model_config.class_name", found, f"one of {', '.join(MODELS)}")
-    leaves: list[KerasLayer] = []
-    _walk(config, None, "", leaves, where)
-    return tuple(leaves)
-
-
-def _walk(config: Mapping[str, Any], group: str | None, folder: str, leaves: list[KerasLayer], where: object) -> None:
-    inner = config["config"]
-    # Sequential before Keras 2.2.3 kept a bare list.
-    items = inner if isinstance(inner, list) else inner.get("layers")
-    if items is None:
-        raise InputError(where, "model_config", f"{config['class_name']} without layers", "a model of layers")
-    used: dict[str, int] = {}
-    previous: tuple[str, ...] = ()
-    for item in items:
-        kind, settings = item["class_name"], item["config"]
-        name = item.get("name") or (settings.get("name") if isinstance(settings, Mapping) else None) or kind
-        place = f"{folder}/layers/{_unique(_snake_case(kind), used)}".lstrip("/")
-        if kind in MODELS:
-            _walk(item, group or name, place, leaves, where)
-        else:
-            inputs = _inputs(item) if "inbound_nodes" in item else previous
-            leaves.append(KerasLayer(name, kind, settings, inputs, group or name, place))
-        previous = (name,)
-
-
-def _inputs(item: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the layers an item reads, in the form of Keras 2 (lists) or Keras 3 (keras_history)."""
-    names: list[str] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, Mapping):
-            if "keras_history" in node:
-                names.append(node["keras_history"][0])
-            else:
-                for value in node.values():
-                    visit(value)
-        elif isinstance(node, list):
-            if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):
-                names.append(node[0])
-            else:
-                for value in node:
-                    visit(value)
-
-    visit(item["inbound_nodes"])
-    return tuple(names)
-
-
-def _snake_case(name: str) -> str:
-    """Keras' rule: "Conv2D" -> "conv2d", "GlobalAveragePooling2D" -> "global_average_pooling2d"."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def _unique(name: str, used: dict[str, int]) -> str:
-    """ "conv2d", "conv2d_1", ... as layers of one class follow each other."""
-    count = used.get(name, 0)
-    used[name] = count + 1
-    return f"{name}_{count}" if count else name
+    return KerasFile(path, digest, layout, version, layers, output, weights, "optimizer" in file, problems)

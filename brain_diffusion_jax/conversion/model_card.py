@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,10 +40,11 @@ def model_card(
     What the run does not know is said to be unknown, never filled in.
     """
     use, output = _USE.get(kind, ("Research.", f"A model of kind {kind}"))
-    front = ["---", "library_name: brain-diffusion-jax", "tags:", "- mri", "- brain", "- jax", f"- {kind}", "---"]
+    tag = re.sub(r"[^\w-]+", "-", kind)
+    front = ["---", "library_name: brain-diffusion-jax", "tags:", "- mri", "- brain", "- jax", f"- {tag}", "---"]
     sections = [
-        f"# {name}",
-        f"{output}. {parameters / 1e6:.2f} million parameters, written by brain-diffusion-jax {__version__}.",
+        f"# {_escaped(name)}",
+        f"{_escaped(output)}. {parameters / 1e6:.2f} million parameters, written by brain-diffusion-jax {__version__}.",
         _intended(use),
         _data(contract),
         _conditions(config, contract, kind),
@@ -55,8 +58,15 @@ def model_card(
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    cells = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in cells)
+    lines = [[_escaped(cell) for cell in row] for row in (header, *rows)]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _escaped(text: object) -> str:
+    """Text of a run for Markdown: one line in which neither HTML nor a link, image, code or emphasis begins."""
+    line = html.escape(re.sub(r"[\s\x00-\x1f\x7f]+", " ", str(text)), quote=False)
+    return re.sub(r"([\\`*~|]|\](?=[(\[:])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", line)
 
 
 def _plain(value: object) -> str:
@@ -105,7 +115,8 @@ def _conditions(config: Mapping[str, Any], contract: Contract | None, kind: str)
         return "## Covariates\n\nNone known."
     text = "## Covariates\n\n" + _table(["name", "unit", "domain"], rows)
     mode = config.get("conditioning", {}).get("mode")
-    return text + (f"\n\nReach the network as: {mode}. Any of them may be left out." if kind == "diffusion" else "")
+    reach = f"\n\nReach the network as: {_escaped(mode)}. Any of them may be left out."
+    return text + (reach if kind == "diffusion" else "")
 
 
 def _network(kind: str, config: Mapping[str, Any]) -> str:
@@ -139,7 +150,7 @@ def _numbers(history: Sequence[Mapping[str, Any]], study: Mapping[str, Any] | No
             [r["name"], r["num_pictures"], *(_interval(r["numbers"].get(m)) for m in metrics)] for r in study["rows"]
         ]
         parts.append("Measured against held-out people (95 % interval):\n\n" + _table(["", "pictures", *metrics], rows))
-        parts += [f"- {note}" for note in study.get("notes", ())]
+        parts += [f"- {_escaped(note)}" for note in study.get("notes", ())]
     return "## Numbers\n\n" + ("\n\n".join(parts) if parts else "None measured.")
 
 
@@ -157,7 +168,7 @@ def _limits(kind: str, config: Mapping[str, Any], contract: Contract | None, stu
     continuous = [c for c in _schema(config, contract).covariates if not isinstance(c, Categorical)]
     if continuous:
         domain = ", ".join(f"{c.name} {c.low:g} to {c.high:g} {c.unit}" for c in continuous)
-        lines.append(f"Knows only people like those it saw ({domain}); outside it extrapolates.")
+        lines.append(f"Knows only people like those it saw ({_escaped(domain)}); outside it extrapolates.")
     unit = (contract.split if contract else config.get("split", {})).get("unit")
     if unit == "slice":
         lines.append(
@@ -187,6 +198,7 @@ def _loading(kind: str, file: str, schema: Schema) -> str:
         "diffusion": f"pictures = model.sample([{json.dumps(middle)}], guidance_scale=3.0)  # [n, rows, cols, 1]",
         "age": "ages = model.predict(pictures)  # [n, rows, cols, 1] in [0, 1]",
     }.get(kind, "model")
+    file = re.sub(r"[\s`\x00-\x1f]+", "_", file)  # it stands in a block of code
     return (
         f"## Use\n\n```\nbrain-diffusion convert safetensors {file} --out runs/model\n```\n\n"
         f'```python\nimport brain_diffusion_jax as bdj\n\nmodel = bdj.load("runs/model")\n{call}\n```'

@@ -14,6 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from brain_diffusion_jax.conversion import monai_names
+from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.conversion.torch_files import State
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
@@ -172,6 +173,8 @@ def _parameters(state: State, network: UNet, where: object) -> dict[str, Any]:
         raise InputError(
             where, "keys", f"{len(problems)} that do not fit{listing}{more}\n", f"the {len(names)} of this UNet"
         )
+    for name in names:
+        require_finite(where, name, state[name])
     flat = {path: monai_names.to_ours(path[-1], state[name].astype(np.float32)) for name, path in names.items()}
     return traverse_util.unflatten_dict(flat)
 
@@ -197,6 +200,8 @@ def to_monai(params: Mapping[str, Any], model: Mapping[str, Any], *, names: str 
     wrong += [".".join(p) for p in flat.keys() & paths.keys() if tuple(np.shape(flat[p])) != paths[p]]
     if wrong:
         raise InputError("convert", "parameters", ", ".join(wrong[:_SHOWN]), "those of config section `model`")
+    for path, array in flat.items():
+        require_finite("convert", ".".join(path), array)
     rename = monai_names.old if names == "old" else str
     return {
         rename(monai_names.monai_name(path)): monai_names.to_theirs(path[-1], np.asarray(array, np.float32))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 
 State = dict[str, np.ndarray]
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 # Where trainers keep the state dict inside a checkpoint, in the order they are tried.
-_INSIDE = ("model_state_dict", "state_dict", "model", "ema_state_dict")
+_INSIDE = ("model_state_dict", "unet_state_dict", "state_dict", "model", "ema_state_dict")
 
 
 def _torch() -> Any:
@@ -32,16 +34,19 @@ def _unpickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        if "nsupported" in str(error) or "GLOBAL" in str(error):
+        # The first lines advise to trust the file, with colour codes; what was found stands behind them.
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        reason = text.split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+        named = re.search(r"GLOBAL ([\w.]+)|[Uu]nsupported (?:class|operand|global):? ?([\w.]*)", text)
+        if named:
             raise InputError(
                 path,
                 "pickle",
-                f"objects other than tensors, which could run code ({reason})",
+                f"{named.group(1) or named.group(2) or reason}, an object other than tensors, which could run code",
                 "a state dict alone: torch.save(model.state_dict(), path) where you trust the file",
             ) from error
-        raise InputError(path, "file", f"unreadable ({reason})", "a file written by torch.save") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(path, "file", f"unreadable ({reason[:200]})", "a file written by torch.save") from error
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(path, "file", f"unreadable ({reason})", "a whole file written by torch.save") from error
 
@@ -50,39 +55,65 @@ def _as_numpy(path: Path, name: str, value: Any) -> np.ndarray:
     torch = _torch()
     if not isinstance(value, torch.Tensor):
         raise InputError(path, name, type(value).__name__, "a tensor")
+    if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+        kind = "without numbers (meta)" if value.is_meta else f"{value.layout} of {value.dtype}"
+        raise InputError(path, name, f"a tensor {kind}", "a dense tensor of real numbers")
+    if value.is_floating_point() and value.element_size() == 1:
+        # Its scale stands elsewhere, if anywhere.
+        raise InputError(path, name, f"a tensor of {value.dtype}", "float32, float16 or bfloat16")
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise InputError(path, name, f"a view of {tuple(value.shape)} on fewer numbers", "a tensor that holds them all")
     if value.is_floating_point():
         value = value.float()
     return value.detach().cpu().contiguous().numpy()
 
 
-def _state_dict(path: Path, content: Any) -> Mapping[str, Any]:
-    """The state dict of a checkpoint, itself or one level down."""
+def _state_dict(path: Path, content: Any, inside: str | None) -> tuple[Mapping[str, Any], str | None]:
+    """The state dict of a checkpoint, itself or one level down, and a line that says which of several."""
     torch = _torch()
-    for key in _INSIDE:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            return content[key]
+    there = [k for k, v in content.items() if isinstance(v, Mapping)] if isinstance(content, Mapping) else []
+    if inside is not None and inside not in there:
+        raise InputError(path, "--inside", inside, f"one of {', '.join(map(str, there)) or 'none: bare tensors'}")
+    chosen = inside or next((key for key in _INSIDE if key in there), None)
+    if chosen is not None:
+        others = [key for key in _INSIDE if key in there and key != chosen]
+        also = f" (not {', '.join(others)}, which the file holds too: --inside)" if others else ""
+        return content[chosen], f"weights: {chosen} of the file{also}"
     if isinstance(content, Mapping) and content and all(isinstance(v, torch.Tensor) for v in content.values()):
-        return content
+        return content, None
     found = f"a mapping of {sorted(map(str, content))[:12]}" if isinstance(content, Mapping) else type(content).__name__
     raise InputError(path, "content", found, f"tensors by name, bare or under {', '.join(_INSIDE)}")
 
 
 def read_state(path: str | Path, prefix: str | None = None) -> State:
-    """Every tensor of the file by name, floats as float32; `prefix` picks one network of several.
+    """Every tensor of the file by name, as `read_weights` reads them."""
+    return read_weights(path, prefix)[0]
 
-    Without it a prefix that all keys share ("module." of DataParallel, "_orig_mod." of torch.compile,
-    a wrapper's "model.") is taken off. Pickles are read with weights_only=True alone.
+
+def read_weights(path: str | Path, prefix: str | None = None, inside: str | None = None) -> tuple[State, str | None]:
+    """Every tensor of the file by name, floats as float32; and a line about which of its state dicts they are.
+
+    prefix: picks one network of several; inside: one state dict of several, such as ema_state_dict. Without a
+    prefix one that all keys share ("module." of DataParallel, "_orig_mod." of torch.compile, a wrapper's
+    "model.") is taken off. Pickles are read with weights_only=True alone.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "file", "no such file", "weights as .pt, .pth or .safetensors")
+    told = None
     if path.suffix == ".safetensors":
+        if inside is not None:
+            raise InputError(path, "--inside", inside, "nothing: a safetensors file holds bare tensors")
         state = _read_safetensors(path)
     elif path.suffix in _PICKLES:
-        content = _state_dict(path, _unpickle(path))
+        content, told = _state_dict(path, _unpickle(path), inside)
         state = {str(name): _as_numpy(path, str(name), value) for name, value in content.items()}
     else:
         raise InputError(path, "suffix", path.suffix or "none", f"{', '.join(_PICKLES)} or .safetensors")
+    return _chosen(path, state, prefix), told
+
+
+def _chosen(path: Path, state: State, prefix: str | None) -> State:
     if prefix is not None:
         chosen = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
         if not chosen:
@@ -101,35 +132,42 @@ def _without_shared_prefix(state: State, landmark: str = "conv_in.") -> State:
 
 
 def _read_safetensors(path: Path) -> State:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
+    state: State = {}
     try:
-        state = load_file(path)
-    except (SafetensorError, KeyError, ValueError) as error:
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118
+                state[name] = _float32(path, name, file)
+    except (SafetensorError, OSError) as error:
         raise InputError(path, "file", f"unreadable ({error})", "a safetensors file") from error
-    return {name: _float32(array) for name, array in state.items()}
+    return state
 
 
-def _float32(array: np.ndarray) -> np.ndarray:
-    whole = array.dtype.kind in "iub"
-    return array if whole else array.astype(np.float32)
+def _float32(path: Path, name: str, file: Any) -> np.ndarray:
+    """A tensor of an open safetensors file; numpy knows no fp8, whose scales stand elsewhere besides."""
+    try:
+        array = file.get_tensor(name)
+    except (AttributeError, TypeError, KeyError) as error:
+        kind = file.get_slice(name).get_dtype()
+        raise InputError(path, name, f"numbers of type {kind}", "float32, float16 or bfloat16") from error
+    if array.dtype.kind == "c":
+        raise InputError(path, name, f"numbers of type {array.dtype}", "real numbers")
+    return array if array.dtype.kind in "iub" else array.astype(np.float32)
 
 
 def write_state(path: str | Path, state: State) -> Path:
-    """Write a state dict as .pt / .pth (bare tensors) or .safetensors; beside first, then renamed."""
+    """Write a state dict as .pt / .pth (bare tensors) or .safetensors, whole or not at all."""
     path = Path(path)
     if path.suffix != ".safetensors" and path.suffix not in _PICKLES:
         raise InputError(path, "suffix", path.suffix or "none", f"{', '.join(_PICKLES)} or .safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
     if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        save_file(arrays, part)
-    else:
-        torch = _torch()
-        torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, part)
-    part.replace(path)
+        files.write_bytes(path, save(arrays))
+        return path
+    torch = _torch()
+    with files.replacing(path) as file:
+        torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, file)
     return path

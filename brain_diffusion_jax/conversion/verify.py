@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -47,6 +46,23 @@ class Comparison:
         """The first layer that differs, None where none does."""
         return next((r for r in self.rows if not r.difference <= self.tolerance), None)
 
+    @property
+    def agrees(self) -> bool:
+        """Whether every layer was compared and none differs."""
+        return self.first is None and not self.unmatched
+
+    def to_json(self) -> dict[str, Any]:
+        """What __str__ says, as plain JSON values."""
+        first = self.first
+        return {
+            "layers": len(self.rows),
+            "output_difference": self.rows[-1].difference,
+            "largest_difference": max(row.difference for row in self.rows),
+            "tolerance": self.tolerance,
+            "first_that_differs": None if first is None else asdict(first),
+            "not_compared": list(self.unmatched),
+        }
+
     def __str__(self) -> str:
         whole, first = self.rows[-1], self.first
         lines = [f"{len(self.rows)} layers compared, output differs by {whole.difference:.1e} of its largest value"]
@@ -64,11 +80,6 @@ class Comparison:
                 f"above {self.tolerance:g}"
             )
         return "\n".join(lines)
-
-
-def available() -> bool:
-    """Whether torch and MONAI are installed; imports neither."""
-    return all(importlib.util.find_spec(name) is not None for name in ("torch", "monai"))
 
 
 def monai_network(state: State, model: Mapping[str, Any]) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import zipfile
 
 import h5py
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.conversion import keras_files
@@ -74,8 +76,9 @@ def test_numbered_layers_are_matched_by_number_and_lambdas_by_their_config(tmp_p
 
     inner = writer.layers_of(network, variables, rename)
     # Keras sorts layers by depth, not by creation: the number is all there is.
+    output = inner[-1]["name"]
     inner = [inner[0], *sorted(inner[1:], key=lambda layer: layer["name"][::-1])]
-    file = writer.write(tmp_path / "i.h5", inner, writer.head_of(network, variables), anonymous=True)
+    file = writer.write(tmp_path / "i.h5", inner, writer.head_of(network, variables), anonymous=True, output=output)
     converted = convert(file)
     assert_same(converted.variables, variables)
     assert converted.age_model["backbone_options"] == {"residual_scales": (0.17, 0.1, 0.2, 1.0)}
@@ -194,3 +197,224 @@ def test_the_converted_run_opens_in_the_api(vgg, tmp_path, capsys):
     np.testing.assert_allclose(model.predict(images), expected, rtol=1e-5)
     assert model.features(images).shape == (3, 32)
     assert main(["convert", "keras", str(file), "--out", str(tmp_path / "run")]) == 2
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    network, variables = writer.network_of("resnet50")
+    return variables, writer.layers_of(network, variables), writer.head_of(network, variables)
+
+
+def activation(name: str, **config) -> dict:
+    return writer.item("ReLU" if "max_value" in config else "Activation", name, config)
+
+
+def changed(items: list[dict], name: str, **config) -> None:
+    next(x for x in items if x["name"] == name)["config"].update(config)
+
+
+def sigmoid_age(inner, top):
+    top.append(activation("age_sigmoid", activation="sigmoid"))
+
+
+def positive_age(inner, top):
+    top.append(activation("age_relu", activation="relu"))
+
+
+def capped_hidden(inner, top):
+    changed(top, "dense_1", activation="linear")
+    top.insert(2, activation("cap", max_value=1.0))
+
+
+def linear_hidden(inner, top):
+    changed(top, "dense_1", activation="linear")
+
+
+def after_pooling(inner, top):
+    top.insert(1, activation("pooled_tanh", activation="tanh"))
+
+
+def keras3_activation(inner, top):
+    changed(top, "dense_1", activation={"class_name": "function", "config": "relu6"})
+
+
+def elu_inside(inner, top):
+    changed(inner, "block3_conv2", activation="elu")
+
+
+def wide_pool(inner, top):
+    changed(inner, next(x["name"] for x in inner if x["class_name"] == "MaxPooling2D"), pool_size=[2, 3])
+
+
+def same_pool(inner, top):
+    changed(inner, next(x["name"] for x in inner if x["class_name"] == "MaxPooling2D"), padding="same")
+
+
+def dropped_pool(inner, top):
+    pool = next(x for x in inner if x["class_name"] == "MaxPooling2D")
+    pool.update(class_name="Dropout", config={"rate": 0.5})
+
+
+def skipped_layer(inner, top):
+    conv = next(x for x in inner if x["name"] == "block1_conv2")
+    conv["inbound_nodes"] = [[["input_1", 0, 0, {}]]]
+
+
+def used_twice(inner, top):
+    conv = next(x for x in inner if x["name"] == "block5_conv3")
+    conv["inbound_nodes"] *= 2
+
+
+def always_training(inner, top):
+    conv = next(x for x in inner if x["name"] == "block5_conv3")
+    conv["inbound_nodes"][0][0][3]["training"] = True
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (sigmoid_age, "age_sigmoid (Activation): activation sigmoid"),
+        (positive_age, "output: age_relu of dense_2"),
+        (capped_hidden, "cap (ReLU): {'max_value': 1.0}"),
+        (linear_hidden, "dense_2 (Dense): reads dropout_1 of dense_1 linear"),
+        (after_pooling, "pooled_tanh (Activation): activation tanh"),
+        (keras3_activation, "relu6"),
+        (elu_inside, "block3_conv2 (Conv2D): activation elu"),
+        (wide_pool, "block2_conv1 (Conv2D): reads pool_"),
+        (same_pool, "block2_conv1 (Conv2D): reads pool_"),
+        (dropped_pool, "block2_conv1 (Conv2D): reads pool_"),
+        (skipped_layer, "block1_conv2"),
+        (used_twice, "block5_conv3 is used 2 times"),
+        (always_training, "block5_conv3 is called with True"),
+    ],
+)
+def test_a_layer_that_is_not_understood_exactly_is_refused_by_name(change, words, vgg, tmp_path):
+    _, inner, top = copy.deepcopy(vgg)
+    change(inner, top)
+    assert words in refused(writer.write(tmp_path / "m.h5", inner, top))
+
+
+def elu_everywhere(items):
+    for layer in items:
+        if layer["class_name"] == "Activation":
+            layer["config"]["activation"] = "elu"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda items: changed(items, "pool1_pad", padding=[[0, 1], [0, 1]]), "of pool1_pad of activation_"),
+        (elu_everywhere, "(Activation): activation elu"),
+        (lambda items: changed(items, items[-2]["name"], trainable=False), None),
+        (lambda items: items[-2].update(class_name="Concatenate"), "conv5_block3"),
+    ],
+)
+def test_another_padding_activation_or_branch_of_resnet_is_named(change, words, resnet, tmp_path):
+    variables, inner, top = copy.deepcopy(resnet)
+    change(inner)
+    file = writer.write(tmp_path / "r.h5", inner, top)
+    if words is None:
+        assert_same(convert(file).variables, variables)
+    else:
+        assert words in refused(file)
+
+
+def test_activations_of_their_own_are_converted_where_that_is_exact(vgg, tmp_path):
+    variables, inner, top = copy.deepcopy(vgg)
+    changed(inner, "block3_conv2", activation="linear")
+    relu = activation("own_relu", activation="relu") | {"inbound_nodes": [[["block3_conv2", 0, 0, {}]]]}
+    next(x for x in inner if x["name"] == "block3_conv3")["inbound_nodes"] = [[["own_relu", 0, 0, {}]]]
+    inner.insert(1, relu)
+    changed(top, "dense_1", activation="linear")
+    top.insert(2, activation("dense_relu", activation="relu"))
+    top.append(activation("age_linear", activation="linear"))
+    changed(top, top[0]["name"], keepdims=True)
+    top.insert(1, writer.item("Flatten", "flatten", {}))
+    assert_same(convert(writer.write(tmp_path / "m.h5", inner, top)).variables, variables)
+
+
+@pytest.mark.parametrize("how", ["external storage", "virtual dataset", "ExternalLink", "SoftLink"])
+def test_numbers_from_elsewhere_never_become_weights(how, vgg, tmp_path):
+    _, inner, top = copy.deepcopy(vgg)
+    file = writer.write(tmp_path / "m.h5", inner, top)
+    place = "model_weights/base/block1_conv1/kernel:0"
+    with h5py.File(tmp_path / "secret.h5", "w") as other:
+        other["x"] = np.ones((3, 3, 3, 4), np.float32)
+    (tmp_path / "secret.bin").write_bytes(bytes(3 * 3 * 3 * 4 * 4))
+    with h5py.File(file, "r+") as opened:
+        kernel = opened[place][...]
+        del opened[place]
+        if how == "external storage":
+            storage = [(str(tmp_path / "secret.bin"), 0, h5py.h5f.UNLIMITED)]
+            opened.create_dataset(place, kernel.shape, np.float32, external=storage)
+        elif how == "virtual dataset":
+            layout = h5py.VirtualLayout(kernel.shape, np.float32)
+            layout[...] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "x", kernel.shape, np.float32)
+            opened.create_virtual_dataset(place, layout)
+        else:
+            opened["elsewhere"] = kernel
+            link = h5py.SoftLink("/elsewhere") if how == "SoftLink" else h5py.ExternalLink("secret.h5", "/x")
+            opened[place] = link
+    assert how in refused(file)
+
+
+def test_a_claim_of_gigabytes_is_refused_unread(tmp_path):
+    for member in ("config.json", "model.weights.h5"):
+        with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("config.json", "model.weights.h5"):
+                archive.writestr(name, bytes(40 << 20) if name == member else b"{}")
+        assert f"{member}: found {40 << 20} bytes when unpacked" in refused(tmp_path / "bomb.keras")
+    network, variables = writer.network_of("vgg16", width=4)
+    inner = writer.layers_of(network, {"params": jax.tree.map(lambda a: np.float32(0), variables["params"])})
+    file = writer.write(tmp_path / "m.h5", inner, writer.head_of(network, variables))
+    shapes = {f"base/{'/'.join(k)}": v.shape for k, v in flatten_dict(variables["params"]["trunk"]).items()}
+    with h5py.File(file, "r+") as opened:
+        for name, shape in shapes.items():
+            del opened[f"model_weights/{name}:0"]
+            opened.create_dataset(f"model_weights/{name}:0", shape, np.float32)  # no number of it is stored
+    assert "hardly any are stored" in refused(file)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"class_name": "Sequential", "config": ' + "[" * 5000 + "]" * 5000 + "}",
+        '{"class_name": "Sequential", "config": {"layers": 3}}',
+        '{"class_name": "Functional", "config": {"layers": [{"class_name": "Dense", "config": []}]}}',
+        '{"class_name": "Functional", "config": {"layers": [], "output_layers": [["x", 0, 0]]}}',
+        "[1]",
+        "{",
+    ],
+)
+def test_configs_of_any_form_are_refused_with_the_file_named(config, tmp_path):
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["model_config"] = config
+        file.create_group("model_weights").attrs["layer_names"] = ["a"]
+    assert str(tmp_path / "m.h5") in refused(tmp_path / "m.h5")
+
+
+def test_a_stopped_conversion_leaves_nothing_that_blocks_the_next(vgg, tmp_path, monkeypatch, capsys):
+    from brain_diffusion_jax.training import checkpoints
+
+    _, inner, top = copy.deepcopy(vgg)
+    file, run = writer.write(tmp_path / "m.h5", inner, top), tmp_path / "run"
+    command = ["convert", "keras", str(file), "--out", str(run)]
+
+    def stopped(folder, *args, **kwargs):
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "write_run", stopped)
+        assert main(command) == 130
+    assert [p.name for p in tmp_path.iterdir()] == ["m.h5"]
+    killed = tmp_path / ".run.0123456789ab.part"  # what SIGKILL leaves
+    killed.mkdir()
+    (killed / "config.json").write_text("{}")
+    assert main(command) == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"m.h5", "run"}
+    assert main(["info", str(run)]) == 0
+    shutil.rmtree(run / "checkpoints")  # as release 0.1 left it
+    capsys.readouterr()
+    assert main(["info", str(run)]) == 2
+    assert "convert again" in capsys.readouterr().err

@@ -210,3 +210,60 @@ def test_torch_files(tmp_path: Path, state, monkeypatch) -> None:
     torch.save({"epoch": 3, "net": tensors}, tmp_path / "other.pth")
     with pytest.raises(InputError, match=r"epoch.*net.*model_state_dict"):
         torch_files.read_state(tmp_path / "other.pth")
+
+
+def test_weights_that_are_no_numbers_are_refused(params, state) -> None:
+    for bad in (np.nan, np.inf):
+        broken = {**state, "out.2.conv.bias": np.array([bad], np.float32)}
+        with pytest.raises(InputError, match=r"out\.2\.conv\.bias: found 1 of 1 numbers NaN or infinite"):
+            monai.from_monai(broken, **ANSWERS)
+        with pytest.raises(InputError, match=r"conv_out\.bias"):
+            monai.to_monai({**params, "conv_out": {**params["conv_out"], "bias": np.array([bad])}}, MODEL)
+
+
+def test_types_that_numpy_lacks_are_named(tmp_path: Path) -> None:
+    head = b'{"a.b":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
+    head += b" " * (-len(head) % 8)
+    (tmp_path / "f8.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b"\x00\x01")
+    with pytest.raises(InputError, match=r"a\.b: found numbers of type F8_E4M3"):
+        torch_files.read_state(tmp_path / "f8.safetensors")
+    head = head.replace(b"F8_E4M3", b"BF16").replace(b"[2]", b"[1]")
+    (tmp_path / "b.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b"\x80\x3f")
+    assert torch_files.read_state(tmp_path / "b.safetensors")["a.b"] == np.float32([1.0])
+
+
+@pytest.mark.parity
+def test_torch_files_hold_one_kind_of_tensor_and_say_which_was_taken(tmp_path: Path, state) -> None:
+    import torch
+
+    tensors = {n: torch.from_numpy(a) for n, a in state.items()}
+    file = tmp_path / "w.pt"
+    one = torch.ones(3)
+    for value, words in (
+        (torch.eye(3).to_sparse(), "x: found a tensor torch.sparse_coo of torch.float32"),
+        (one.to(torch.float8_e4m3fn), "x: found a tensor of torch.float8_e4m3fn"),
+        (one.to(torch.complex64), "torch.complex64"),
+        (torch.quantize_per_tensor(one, 1.0, 0, torch.qint8), "torch.qint8"),
+        (torch.ones(1).expand(1 << 20), "a view of"),
+        (one.to("meta"), "meta"),
+    ):
+        torch.save({"x": value}, file)
+        with pytest.raises(InputError) as caught:
+            torch_files.read_state(file)
+        assert words in str(caught.value)
+
+    torch.save({"state_dict": tensors, "best": np.float64(3.0)}, file)
+    with pytest.raises(InputError) as caught:
+        torch_files.read_state(file)
+    assert "multiarray.scalar, an object other than tensors" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+    raw = {n: t + 1 for n, t in tensors.items()}
+    torch.save({"unet_state_dict": raw, "ema_state_dict": tensors, "epoch": 3}, file)
+    found, told = torch_files.read_weights(file)
+    assert np.array_equal(found["out.2.conv.bias"], state["out.2.conv.bias"] + 1)
+    assert told == "weights: unet_state_dict of the file (not ema_state_dict, which the file holds too: --inside)"
+    found, told = torch_files.read_weights(file, inside="ema_state_dict")
+    assert np.array_equal(found["out.2.conv.bias"], state["out.2.conv.bias"])
+    with pytest.raises(InputError, match="one of unet_state_dict, ema_state_dict"):
+        torch_files.read_weights(file, inside="model")

@@ -90,7 +90,7 @@ def test_without_a_config_it_asks_then_gives_the_raw_network(tmp_path: Path, wei
     model = bdj.load(run)
     assert np.asarray(model.network(np.zeros((1, 4, 4, 1)), [1.0], np.zeros((1, 2, 3)))).shape == (1, 4, 4, 1)
     assert main(command) == 2  # the folder holds a run now
-    assert "not empty" in capsys.readouterr().err
+    assert "already there" in capsys.readouterr().err
 
 
 def test_a_config_of_another_network_and_a_broken_file_write_nothing(
@@ -131,7 +131,16 @@ def test_verify_writes_only_what_agrees(tmp_path: Path, weights: Path, capsys: A
     assert "FIRST LAYER THAT DIFFERS" in out
     assert "nothing was written" in out
     assert not run.exists()
+    assert main([*command, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["verify"]["first_that_differs"]["monai"]
     monkeypatch.setattr(verify, "compare", compare)
     assert main(command) == 0
     assert "all within 0.0001" in capsys.readouterr().out
     assert run.exists()
+    command[command.index(str(run))] = str(tmp_path / "again")
+    assert main([*command, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)  # nothing but JSON
+    assert printed["verify"]["first_that_differs"] is None
+    assert printed["verify"]["layers"] > 5
+    assert main(["convert", "monai", str(run), "--to", str(tmp_path / "to.pt"), "--verify", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verify"]["not_compared"] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +98,69 @@ def test_card_says_what_is_known_and_what_is_not() -> None:
         "predict(",
     ):
         assert words in bare, words
+
+
+def test_a_name_is_text_in_the_card_and_nothing_else() -> None:
+    name = "<script>alert(1)</script> [x](javascript:y) ![i](http://z) `c` *b* _e_\n# H | \\"
+    config = {**CONFIG, "name": name, "model": {**CONFIG["model"], "dtype": name}, "optimizer": {"name": name}}
+    study = {"rows": [{"name": name, "num_pictures": 1, "numbers": {name: {"value": 1.0}}}], "notes": [name]}
+    text = model_card(
+        name, f"x\n- {name}", config, None, parameters=1, history=[{"step": 1, "loss": 1.0}], study=study, example=name
+    )
+    body = text.split("## Use")[0]
+    assert "<script" not in body
+    assert "&lt;script&gt;" in body
+    assert not [line for line in text.splitlines() if line.startswith("# ") and "alert" not in line]
+    assert not re.search(r"(?<!\\)(\]\(|`c|\*b| _e)", body)
+    assert text.splitlines()[7].startswith("- x-script-alert")
+    assert text.count("```") == 4
+
+
+def packed(**changes: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata as release 0.1 wrote them, without a digest."""
+    arrays = {"params/a/kernel": np.ones((2, 3), np.float32), "params/b": np.ones((), np.float32)}
+    metadata = {"format": safetensors_file.FORMAT, "package_version": "0.1.0", "kind": "age"}
+    return arrays | changes, metadata | {"config": json.dumps(CONFIG), "contract": ""}
+
+
+def test_files_without_a_digest_open_and_bad_trees_are_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "old.safetensors"
+    arrays, metadata = packed()
+    save_file(arrays, path, metadata)
+    assert safetensors_file.read(path).params["a"]["kernel"].shape == (2, 3)
+    one = np.ones(1, np.float32)
+    for extra, words in (
+        ({"params" + "/x" * 3000: one}, "of at most"),
+        ({"params/a": one}, "params/a, with others inside it"),
+        ({"params/b/c": one}, "params/b, with others inside it"),
+        ({"params/c": np.array([1, np.nan], np.float32)}, "params/c: found 1 of 2 numbers NaN"),
+    ):
+        save_file(packed(**extra)[0], path, metadata)
+        with pytest.raises(InputError, match=words):
+            safetensors_file.read(path)
+    run = safetensors_file.PublishedRun("age", CONFIG, None, {"a": np.array([np.inf], np.float32)})
+    with pytest.raises(InputError, match="NaN"):
+        safetensors_file.write(tmp_path / "new.safetensors", run)
+    assert not (tmp_path / "new.safetensors").exists()
+
+
+def test_no_flipped_byte_passes(tmp_path: Path) -> None:
+    """Every byte of the numbers, every third of the header."""
+    path = tmp_path / "run.safetensors"
+    run = safetensors_file.PublishedRun(
+        "age", {"name": "x", "covariates": []}, None, {"a": {"b": np.ones(4, np.int32)}}
+    )
+    whole = safetensors_file.write(path, run).read_bytes()
+    data = len(whole) - 16
+    for place in [*range(8, data, 3), *range(data, len(whole))]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        try:
+            again = safetensors_file.read(path)
+        except InputError:
+            continue
+        assert whole[place : place + 1] in b" ", place  # padding between header and numbers
+        assert again.config == run.config
