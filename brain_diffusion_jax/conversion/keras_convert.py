@@ -25,6 +25,7 @@ _NORM = {
     "moving_variance": ("batch_stats", "var"),
 }
 _SHOWN = 25
+_SPARE = 1 << 20  # bytes that a weight may hold without being stored, beside 50 for each stored one
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _misfits(file: KerasFile, recipe: Recipe) -> list[str]:
                 problems.append(f"{layer.name}/{kind}: shape {stored[kind].shape}; expected {wanted}")
             elif stored[kind].dtype.kind != "f":
                 problems.append(f"{layer.name}/{kind}: dtype {stored[kind].dtype}; expected floats")
-            elif (1 << 20) + 50 * stored[kind].id.get_storage_size() < stored[kind].nbytes:
+            elif _SPARE + 50 * stored[kind].id.get_storage_size() < stored[kind].nbytes:
                 problems.append(f"{layer.name}/{kind}: {stored[kind].nbytes} bytes, of which hardly any are stored")
     return problems + [f"{'/'.join(path)}: no weight in the file for it" for _, path in expected]
 

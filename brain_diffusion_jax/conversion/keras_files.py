@@ -96,20 +96,25 @@ def _h5(path: Path, where: Path, stack: contextlib.ExitStack) -> Any:
     """The file, opened; refused where anything in it would be read from elsewhere, such as another file."""
     import h5py
 
-    def check(name: str, link: Any) -> None:
+    def elsewhere(name: str, link: Any) -> tuple[str, str] | None:
+        """(name, what it is) of what is not in this file; the visit ends with it (h5py loses exceptions here)."""
         if not isinstance(link, h5py.HardLink):
-            target = f"{getattr(link, 'filename', '')}:{getattr(link, 'path', '')}".lstrip(":")
-            raise InputError(where, name, f"{type(link).__name__} to {target}", "the weights themselves")
+            target = ":".join(x for x in (getattr(link, "filename", ""), getattr(link, "path", "")) if x)
+            return name, f"{type(link).__name__} to {target}"
         item = file[name]
-        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-            kind = "external storage" if item.external else "a virtual dataset"
-            raise InputError(where, name, f"{kind}: numbers of other files", "the weights themselves")
+        if isinstance(item, h5py.Dataset) and item.external:
+            return name, f"external storage in {item.external[0][0]}"
+        return (
+            (name, "a virtual dataset of other files") if isinstance(item, h5py.Dataset) and item.is_virtual else None
+        )
 
     try:
         file = stack.enter_context(h5py.File(path, "r"))
-        file.visititems_links(check)
-    except (OSError, RuntimeError, KeyError) as error:
+        found = file.visititems_links(elsewhere)
+    except (OSError, RuntimeError, KeyError, SystemError) as error:
         raise InputError(where, "HDF5", f"unreadable ({error})", "a whole file; copy or download it again") from error
+    if found is not None:
+        raise InputError(where, *found, "the weights themselves")
     return file
 
 

@@ -11,10 +11,9 @@ import h5py
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.conversion import keras_files
+from brain_diffusion_jax.conversion import keras_convert, keras_files
 from brain_diffusion_jax.conversion.keras_convert import convert
 from brain_diffusion_jax.errors import InputError
 from tests.conversion import keras_writer as writer
@@ -358,21 +357,26 @@ def test_numbers_from_elsewhere_never_become_weights(how, vgg, tmp_path):
     assert how in refused(file)
 
 
-def test_a_claim_of_gigabytes_is_refused_unread(tmp_path):
+def test_a_claim_of_gigabytes_is_refused_unread(tmp_path, monkeypatch):
     for member in ("config.json", "model.weights.h5"):
         with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
             for name in ("config.json", "model.weights.h5"):
                 archive.writestr(name, bytes(40 << 20) if name == member else b"{}")
         assert f"{member}: found {40 << 20} bytes when unpacked" in refused(tmp_path / "bomb.keras")
-    network, variables = writer.network_of("vgg16", width=4)
-    inner = writer.layers_of(network, {"params": jax.tree.map(lambda a: np.float32(0), variables["params"])})
+    network, variables = writer.network_of("vgg16")
+    inner = writer.layers_of(network, variables)
     file = writer.write(tmp_path / "m.h5", inner, writer.head_of(network, variables))
-    shapes = {f"base/{'/'.join(k)}": v.shape for k, v in flatten_dict(variables["params"]["trunk"]).items()}
     with h5py.File(file, "r+") as opened:
-        for name, shape in shapes.items():
-            del opened[f"model_weights/{name}:0"]
-            opened.create_dataset(f"model_weights/{name}:0", shape, np.float32)  # no number of it is stored
-    assert "hardly any are stored" in refused(file)
+        group = opened["model_weights/base/block1_conv1"]
+        del group["bias:0"]
+        group.create_dataset("bias:0", (1 << 40,), np.float32)  # of which no number is stored
+    assert "block1_conv1/bias: shape (1099511627776,); expected (4,)" in refused(file)
+    with h5py.File(file, "r+") as opened:
+        group = opened["model_weights/base/block1_conv1"]
+        del group["bias:0"]
+        group.create_dataset("bias:0", (4,), np.float32)  # the right shape, and nothing stored
+    monkeypatch.setattr(keras_convert, "_SPARE", 0)
+    assert "block1_conv1/bias: 16 bytes, of which hardly any are stored" in refused(file)
 
 
 @pytest.mark.parametrize(
