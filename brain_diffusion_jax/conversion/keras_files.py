@@ -104,9 +104,9 @@ def _h5(path: Path, where: Path, stack: contextlib.ExitStack) -> Any:
         item = file[name]
         if isinstance(item, h5py.Dataset) and item.external:
             return name, f"external storage in {item.external[0][0]}"
-        return (
-            (name, "a virtual dataset of other files") if isinstance(item, h5py.Dataset) and item.is_virtual else None
-        )
+        if isinstance(item, h5py.Dataset) and item.is_virtual:
+            return name, "a virtual dataset of other files"
+        return None
 
     try:
         file = stack.enter_context(h5py.File(path, "r"))

@@ -73,7 +73,8 @@ def backbone_wiring(backbone: str, options: tuple[tuple[str, Any], ...]) -> Wiri
     gives = {name: _stand_in(name, shape) for name, shape in shapes.items()}
     # One program: hundreds of small ones would take long to compile, as would an optimised one.
     quickly = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    reads, result = jax.device_get(jax.jit(run).lower(gives, picture).compile(quickly)(gives, picture))
+    program = jax.jit(run).lower(gives, picture).compile(quickly if jax.default_backend() == "cpu" else None)
+    reads, result = jax.device_get(program(gives, picture))
     return Wiring(reads, gives, result)
 
 

@@ -52,14 +52,19 @@ class Comparison:
         return self.first is None and not self.unmatched
 
     def to_json(self) -> dict[str, Any]:
-        """What __str__ says, as plain JSON values."""
+        """What __str__ says, as plain JSON values; a difference that is no number is None."""
         first = self.first
+
+        def number(value: float) -> float | None:
+            return value if np.isfinite(value) else None
+
         return {
             "layers": len(self.rows),
-            "output_difference": self.rows[-1].difference,
-            "largest_difference": max(row.difference for row in self.rows),
+            "output_difference": number(self.rows[-1].difference),
+            "largest_difference": number(max(row.difference for row in self.rows)),
             "tolerance": self.tolerance,
-            "first_that_differs": None if first is None else asdict(first),
+            "first_that_differs": first
+            and {**asdict(first), "difference": number(first.difference), "absolute": number(first.absolute)},
             "not_compared": list(self.unmatched),
         }
 
