@@ -22,7 +22,7 @@ setup(
         "array_record",
         "flax>=0.12",
         "grain>=0.2.12",
-        "h5py",
+        "h5py>=3.11",  # visits links without following them
         "importlib_resources",  # tensorflow-datasets imports it without naming it on newer Pythons
         "jax>=0.7",
         "jaxtyping",
