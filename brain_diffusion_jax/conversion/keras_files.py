@@ -114,7 +114,7 @@ def _h5(path: Path, where: Path, stack: contextlib.ExitStack) -> Any:
     except (OSError, RuntimeError, KeyError, SystemError) as error:
         raise InputError(where, "HDF5", f"unreadable ({error})", "a whole file; copy or download it again") from error
     if found is not None:
-        raise InputError(where, *found, "the weights themselves")
+        raise InputError(where, found[0], found[1], "the weights themselves")
     return file
 
 
