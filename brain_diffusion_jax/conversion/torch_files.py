@@ -37,12 +37,12 @@ def _unpickle(path: Path) -> Any:
         # The first lines advise to trust the file, with colour codes; what was found stands behind them.
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
         reason = text.split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
-        named = re.search(r"GLOBAL ([\w.]+)|[Uu]nsupported (?:class|operand|global):? ?([\w.]*)", text)
-        if named:
+        named = re.search(r"GLOBAL ([\w.]+)", text)
+        if named or "nsupported" in text:
             raise InputError(
                 path,
                 "pickle",
-                f"{named.group(1) or named.group(2) or reason}, an object other than tensors, which could run code",
+                f"{named.group(1) if named else reason}, an object other than tensors, which could run code",
                 "a state dict alone: torch.save(model.state_dict(), path) where you trust the file",
             ) from error
         raise InputError(path, "file", f"unreadable ({reason[:200]})", "a file written by torch.save") from error
