@@ -103,7 +103,7 @@ def _require_agreement(path: Path, told: dict[str, Any], found: dict[str, Any]) 
 
     wanted = factory.unet(told)
     free = ("dtype", "remat")
-    pairs = {k: (v, getattr(wanted, k)) for k, v in found.items() if k not in free}
+    pairs = {k: (v, getattr(wanted.config, k)) for k, v in found.items() if k not in free}
     differing = [f"{k} {ours} against {theirs}" for k, (ours, theirs) in pairs.items() if ours != theirs]
     if differing:
         raise InputError(path, "model", "; ".join(differing), "the network in the file (file's value first)")
@@ -166,7 +166,7 @@ def _export(arguments: argparse.Namespace) -> int:
     compared = None
     if arguments.verify:
         network = factory.unet(config["model"])
-        model = {**config["model"], "num_head_channels": network.num_head_channels}
+        model = {**config["model"], "num_head_channels": network.config.num_head_channels}
         compared = _compare(state, monai.Converted(params["unet"], model), arguments)
         if not compared.agrees:
             return _disagreement(compared, arguments)

@@ -22,7 +22,7 @@ from brain_diffusion_jax.models.unet import UNet
 
 # Keys of config.model that MONAI knows under another name, or not at all.
 _OURS_ALONE = {"patch_size": 1, "coordinates": 0, "scan_blocks": False}  # with the value that MONAI's network has
-_NOT_MONAI = (*_OURS_ALONE, "dtype", "remat", "context_dim")
+_NOT_MONAI = (*_OURS_ALONE, "dtype", "remat", "fast_conv_gradient", "context_dim")
 _SHOWN = 400
 
 
@@ -134,7 +134,7 @@ def from_monai(
         "remat": "none",
     }
     network = factory.unet(model)
-    model["num_head_channels"] = network.num_head_channels
+    model["num_head_channels"] = network.config.num_head_channels
     return Converted(_parameters(state, network, where), model, assumed)
 
 
@@ -149,7 +149,7 @@ def expected_shapes(network: UNet) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every parameter of a UNet by its path; nothing is computed."""
     size = (1,) + (network.config.size_multiple,) * network.config.spatial_dims + (network.config.in_channels,)
     context = None if network.config.context_dim is None else jnp.zeros((1, 1, network.config.context_dim))
-    labels = None if network.num_class_embeds is None else jnp.zeros((1,), jnp.int32)
+    labels = None if network.config.num_class_embeds is None else jnp.zeros((1,), jnp.int32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(size), jnp.zeros((1,)), context, labels)
     return {path: tuple(leaf.shape) for path, leaf in traverse_util.flatten_dict(shapes["params"]).items()}
 
@@ -187,11 +187,11 @@ def to_monai(params: Mapping[str, Any], model: Mapping[str, Any], *, names: str 
     """
     network = factory.unet(model)
     for key, theirs in _OURS_ALONE.items():
-        if getattr(network, key) != theirs:
-            raise InputError("convert", f"model.{key}", getattr(network, key), f"{theirs}, as in MONAI's network")
+        if getattr(network.config, key) != theirs:
+            raise InputError("convert", f"model.{key}", getattr(network.config, key), f"{theirs}, as in MONAI's network")
     if names not in ("new", "old"):
         raise InputError("convert", "names", names, "new (MONAI >= 1.4) or old (GenerativeModels)")
-    if names == "old" and (network.use_combined_linear or not network.include_fc):
+    if names == "old" and (network.config.use_combined_linear or not network.config.include_fc):
         raise InputError(
             "convert", "names", "old", "new: GenerativeModels had neither a joint qkv nor include_fc=False"
         )

@@ -115,8 +115,8 @@ def _inputs(network: UNet, size: tuple[int, ...] | None, batch: int, seed: int) 
     }
     if network.config.context_dim is not None:
         inputs["context"] = rng.standard_normal((batch, 2, network.config.context_dim)).astype(np.float32)
-    if network.num_class_embeds is not None:
-        inputs["class_labels"] = rng.integers(0, network.num_class_embeds, batch)
+    if network.config.num_class_embeds is not None:
+        inputs["class_labels"] = rng.integers(0, network.config.num_class_embeds, batch)
     return inputs
 
 
@@ -188,7 +188,7 @@ def compare(
     network = factory.unet(converted.model)
     inputs = _inputs(network, size, batch, seed)
     foreign = monai_network(state, converted.model)
-    theirs = _theirs(foreign, inputs, network.spatial_dims)
+    theirs = _theirs(foreign, inputs, network.config.spatial_dims)
     ours = _ours(network, converted.params, inputs)
     names: dict[str, tuple[str, ...]] = {}
     for path in ours:
