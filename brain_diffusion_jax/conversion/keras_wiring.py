@@ -23,8 +23,8 @@ from brain_diffusion_jax.models.deep_brain_net import BACKBONES
 
 SCALES = ("Lambda", "CustomScaleLayer")  # x + scale * branch of InceptionResNetV2
 _IDENTITIES = ("InputLayer", "Dropout", "SpatialDropout2D", "ActivityRegularization")  # in inference
-_POOLS = {"MaxPooling2D": np.nanmax, "AveragePooling2D": np.nanmean}
-_GLOBAL_POOLS = {"GlobalMaxPooling2D": np.max, "GlobalAveragePooling2D": np.mean}
+_POOLS: dict[str, Any] = {"MaxPooling2D": np.nanmax, "AveragePooling2D": np.nanmean}
+_GLOBAL_POOLS: dict[str, Any] = {"GlobalMaxPooling2D": np.max, "GlobalAveragePooling2D": np.mean}
 _JOINS = ("Add", "Concatenate", *SCALES)
 _PLAIN = ("Activation", "ReLU", "ZeroPadding2D", "Flatten")
 UNDERSTOOD = (*_IDENTITIES, *_POOLS, *_GLOBAL_POOLS, *_JOINS, *_PLAIN)
@@ -72,7 +72,7 @@ def backbone_wiring(backbone: str, options: tuple[tuple[str, Any], ...]) -> Wiri
     jax.eval_shape(run, {}, picture)
     gives = {name: _stand_in(name, shape) for name, shape in shapes.items()}
     # One program: hundreds of small ones would take long to compile, as would an optimised one.
-    quickly = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    quickly: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     program = jax.jit(run).lower(gives, picture).compile(quickly if jax.default_backend() == "cpu" else None)
     reads, result = jax.device_get(program(gives, picture))
     return Wiring(reads, gives, result)
@@ -84,7 +84,7 @@ def _read_and_given(module: nn.Conv | nn.BatchNorm, x: Any) -> tuple[Any, tuple[
         return x, x.shape
     same, strides = module.padding == "SAME", module.strides
     if not isinstance(module.padding, str):
-        x = jnp.pad(x, ((0, 0), *module.padding, (0, 0)))  # type: ignore[arg-type]
+        x = jnp.pad(x, ((0, 0), *module.padding, (0, 0)))  # type: ignore[arg-type,misc]
     sides = zip(x.shape[1:3], module.kernel_size, strides)  # type: ignore[arg-type]
     return x, (1, *(-(-n // s) if same else (n - k) // s + 1 for n, k, s in sides), module.features)
 

@@ -188,7 +188,9 @@ def to_monai(params: Mapping[str, Any], model: Mapping[str, Any], *, names: str 
     network = factory.unet(model)
     for key, theirs in _OURS_ALONE.items():
         if getattr(network.config, key) != theirs:
-            raise InputError("convert", f"model.{key}", getattr(network.config, key), f"{theirs}, as in MONAI's network")
+            raise InputError(
+                "convert", f"model.{key}", getattr(network.config, key), f"{theirs}, as in MONAI's network"
+            )
     if names not in ("new", "old"):
         raise InputError("convert", "names", names, "new (MONAI >= 1.4) or old (GenerativeModels)")
     if names == "old" and (network.config.use_combined_linear or not network.config.include_fc):
