@@ -168,7 +168,7 @@ def quadratic(spike_factor=0.0, name="sgd", rate=0.1, **options):
     settings = optimizers.OptimizerSettings(name=name, learning_rate=rate, warmup_steps=0, schedule="constant")
     tx = optimizers.make(settings, 100)
 
-    def loss(params, model_state, batch, key):
+    def loss(params, model_state, batch, key, update):
         value = jnp.mean((params["w"] - batch["target"]) ** 2)
         return value, ({}, model_state)
 
@@ -248,8 +248,8 @@ def test_stored_bytes_and_numbers_are_the_same_picture():
     loss, params = tiny_loss()
     batch = {**next(tiny.Endless()), "index": np.arange(tiny.BATCH)}
     stored = np.rint(batch["image"] * 255).astype(np.uint8)
-    as_bytes = loss(params, {}, {**batch, "image": jnp.asarray(stored)}, KEY)[0]
-    as_numbers = loss(params, {}, {**batch, "image": jnp.asarray(stored / np.float32(255))}, KEY)[0]
+    as_bytes = loss(params, {}, {**batch, "image": jnp.asarray(stored)}, KEY, 0)[0]
+    as_numbers = loss(params, {}, {**batch, "image": jnp.asarray(stored / np.float32(255))}, KEY, 0)[0]
     assert float(as_bytes) == pytest.approx(float(as_numbers), abs=1e-6)
 
 
@@ -257,8 +257,10 @@ def test_learned_uncertainty_starts_as_the_plain_loss_and_learns():
     batch = {k: jnp.asarray(v) for k, v in {**next(tiny.Endless()), "index": np.arange(tiny.BATCH)}.items()}
     loss, params = tiny_loss(loss_weight="uncertainty")
     plain, _ = tiny_loss()
-    assert float(loss(params, {}, batch, KEY)[0]) == pytest.approx(float(plain(params, {}, batch, KEY)[0]), abs=1e-6)
-    gradient = jax.jit(jax.grad(lambda p: loss(p, {}, batch, KEY)[0]))(params)
+    assert float(loss(params, {}, batch, KEY, 0)[0]) == pytest.approx(
+        float(plain(params, {}, batch, KEY, 0)[0]), abs=1e-6
+    )
+    gradient = jax.jit(jax.grad(lambda p: loss(p, {}, batch, KEY, 0)[0]))(params)
     assert np.abs(gradient[diffusion_step.UNCERTAINTY]["weight"]).max() > 0
     assert diffusion_step.UNCERTAINTY not in diffusion_step.network_params(params)
 
