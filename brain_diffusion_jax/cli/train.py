@@ -59,9 +59,8 @@ def connect(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from brain_diffusion_jax.config import load_config
-
-    config = load_config(arguments.config, arguments.overrides)
+    planned = ("covariates", "prepare.fit.size") if arguments.dry_run else ()
+    config = training_data.load(arguments, "diffusion", *planned)
     if arguments.dry_run:
         found = dry_run(config, arguments.mesh)
         print(json.dumps(found.to_json(), indent=2) if arguments.json else found)
