@@ -34,15 +34,14 @@ class Kind:
     """reads: of a config, in training and in the use of the run later. fixed: of these, what a run keeps from its
     first step to its last; a change of anything else is allowed and noted in the run's history.
 
-    network: sections that describe the network. steps, batch_size: where these numbers stand. numbers: parts of
-    the names of metrics that say how good it is. ranks: whether validation_loss orders checkpoints.
+    network: sections that describe the network. steps: where their number stands. numbers: parts of the names
+    of metrics that say how good it is. ranks: whether validation_loss orders checkpoints.
     """
 
     reads: tuple[str, ...]
     fixed: tuple[str, ...]
     network: tuple[str, ...]
     steps: str
-    batch_size: str
     numbers: tuple[str, ...] = ("loss",)
     ranks: bool = True
 
@@ -57,7 +56,6 @@ KINDS: dict[str, Kind] = {
         ),
         network=("model", "conditioning", "diffusion"),
         steps="train.num_steps",
-        batch_size="data.batch_size",
     ),
     "age": Kind(
         reads=(*_EVERY_RUN, "age_model", *_LOOP),
@@ -68,7 +66,6 @@ KINDS: dict[str, Kind] = {
         ),
         network=("age_model",),
         steps="age_model.num_steps",
-        batch_size="age_model.batch_size",
         numbers=("loss", "mae"),
     ),
     "class": Kind(
@@ -76,7 +73,6 @@ KINDS: dict[str, Kind] = {
         fixed=("seed", "train.power_ema", *_keys("class_model", "target backbone width dense")),
         network=("class_model",),
         steps="class_model.num_steps",
-        batch_size="class_model.batch_size",
         numbers=("loss", "accuracy"),
     ),
     "gan": Kind(
@@ -88,7 +84,6 @@ KINDS: dict[str, Kind] = {
         fixed=("seed", "train.power_ema", *_keys("gan", "channels latent conditional")),
         network=("gan",),
         steps="gan.num_steps",
-        batch_size="gan.batch_size",
         numbers=("wasserstein", "penalty"),
         ranks=False,
     ),
