@@ -125,7 +125,7 @@ def base_config() -> ConfigDict:
             clip_range=None,  # bounds of the clipping; None: data_range
         )
     )
-    # See training.optimizer and training.loop.
+    # See training.optimizer.OptimizerSettings.
     c.optimizer = ConfigDict(
         dict(
             name="adamw",
@@ -170,6 +170,7 @@ def base_config() -> ConfigDict:
             peak_tflops=0.0,
         )
     )
+    # How `sample` and `study` draw where the command line does not say; see diffusion.plan.
     c.sample = ConfigDict(
         # 20 network calls were no worse than 1000 of DDPM on OASIS: docs/results.md, "Samplers against steps".
         dict(sampler="ddim", num_steps=20, eta=0.0, spacing="trailing", guidance_scale=3.0, batch_size=32)

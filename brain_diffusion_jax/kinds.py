@@ -104,7 +104,6 @@ READS: dict[str, tuple[str, ...]] = {
     "prepare": ("name", *_COHORT, "prepare", "pictures", "split", "data.shards"),
     "inspect": _COHORT,
     "predict-age": _COHORT,
-    "study": ("sample", "study", "data.shards"),
 }
 
 

@@ -3,7 +3,8 @@
   brain-diffusion train configs/base.py data.shards=shards/phantom train.num_steps=2000 --run runs/first
   brain-diffusion train configs/oasis_axial.py --dry-run --mesh 8x4
 
-Options of the config are given as section.key=value. A run folder that holds a checkpoint is continued.
+Options of the config are given as section.key=value. A run folder that holds a checkpoint is continued;
+what is then changed in its settings is noted in its history.jsonl, which `info` shows.
 Ctrl-C and SIGTERM save first; exit status 130 or 75 (start the same command again to go on).
 Several processes find each other through SLURM, JobSet or TPU metadata, or --coordinator; see scripts/.
 """
