@@ -24,7 +24,7 @@ setup(
         "grain>=0.2.12",
         "h5py>=3.11",  # visits links without following them
         "importlib_resources",  # tensorflow-datasets imports it without naming it on newer Pythons
-        "jax>=0.7",
+        "jax>=0.10",
         "jaxtyping",
         "jinja2",
         "matplotlib",

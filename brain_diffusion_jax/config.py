@@ -7,15 +7,18 @@ api/ and cli/ nobody sees a ConfigDict.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from brain_diffusion_jax.config_files import adopt, convert, paths, read_python
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.files import read_json
+from brain_diffusion_jax.kinds import covers
 
 
 def base_config() -> ConfigDict:
@@ -122,7 +125,7 @@ def base_config() -> ConfigDict:
             clip_range=None,  # bounds of the clipping; None: data_range
         )
     )
-    # See training.optimizer and training.loop.
+    # See training.optimizer.OptimizerSettings.
     c.optimizer = ConfigDict(
         dict(
             name="adamw",
@@ -167,11 +170,11 @@ def base_config() -> ConfigDict:
             peak_tflops=0.0,
         )
     )
+    # How `sample` and `study` draw where the command line does not say; see diffusion.plan.
     c.sample = ConfigDict(
         # 20 network calls were no worse than 1000 of DDPM on OASIS: docs/results.md, "Samplers against steps".
         dict(sampler="ddim", num_steps=20, eta=0.0, spacing="trailing", guidance_scale=3.0, batch_size=32)
     )
-    # The age regressor, and how `train-age` trains it; see models.deep_brain_net and cli.train_age.
     # The WGAN-GP baseline; see cli train-gan. A step is one critic update.
     c.gan = ConfigDict(
         dict(
@@ -207,6 +210,7 @@ def base_config() -> ConfigDict:
             ),
         )
     )
+    # The age regressor, and how `train-age` trains it; see models.deep_brain_net and cli.train_age.
     c.age_model = ConfigDict(
         dict(
             backbone="small_cnn",
@@ -260,27 +264,6 @@ def base_config() -> ConfigDict:
     return c
 
 
-def _describe(value: Any) -> str:
-    return "nothing (None)" if value is None else f"{type(value).__name__} {value!r}"
-
-
-def _convert(old: Any, new: Any, where: object, field: str) -> Any:
-    """`new` in the type of `old`; int to float and list to tuple are no mistakes, the rest is."""
-    if isinstance(new, list):
-        new = tuple(new)
-    if old is None or new is None:
-        return new
-    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
-        return float(new)
-    if isinstance(old, tuple) and not isinstance(new, tuple | str):
-        return (new,)
-    if isinstance(old, str) and field.endswith("grid") and isinstance(new, tuple):
-        return new
-    if type(old) is not type(new):
-        raise InputError(where, field, _describe(new), f"{type(old).__name__}, as in the default {old!r}")
-    return new
-
-
 def _parse(text: str) -> Any:
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
@@ -304,12 +287,8 @@ def _words(text: str, several: bool) -> str | tuple[str, ...]:
     return value if isinstance(value, str) else text
 
 
-def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for key, value in config.items():
-        inner = _paths(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else []
-        names += inner or [f"{prefix}{key}"]
-    return names
+# Files and folders, whose ~ no shell expands after a "=".
+_PATHS = ("data.shards", "cohort.root", "cohort.table", "pictures.root", "age_model.pretrained")
 
 
 # Sections whose keys the user invents (columns of their own table).
@@ -324,8 +303,17 @@ def _default(path: str) -> Any:
     return node
 
 
-def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object = "command line") -> ConfigDict:
-    """Set `section.key=value` in place; a typo lists the nearest keys, a wrong type says both types."""
+def apply_overrides(
+    config: ConfigDict,
+    overrides: Sequence[str],
+    where: object = "command line",
+    *,
+    reads: tuple[str, ...] | None = None,
+) -> ConfigDict:
+    """Set `section.key=value` in place; a typo lists the nearest keys, a wrong type says both types.
+
+    reads: what the command reads (`kinds.KINDS`, `kinds.READS`); anything else is refused, since it would be lost.
+    """
     for item in overrides:
         path, separator, text = item.partition("=")
         if not separator:
@@ -337,27 +325,36 @@ def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object 
         for section in sections:
             inner = node.get(section) if isinstance(node, ConfigDict) else None
             if not isinstance(inner, ConfigDict):
-                raise InputError(where, path, "an unknown key", nearest(path, _paths(config)))
+                raise InputError(where, path, "an unknown key", nearest(path, paths(config)))
             node = inner
+        if reads is not None and (key in node or ".".join(sections) in _OPEN) and not covers(reads, path):
+            read = [known for known in paths(config) if covers(reads, known)]
+            raise InputError(where, path, "a setting that this command does not read", nearest(path, read))
         if ".".join(sections) in _OPEN:
             with node.unlocked(), node.ignore_type():
                 node[key] = _words(text, several=sections[-1] == "keep")
             continue
         if key not in node or isinstance(node[key], ConfigDict):
-            raise InputError(where, path, "an unknown key", nearest(path, _paths(config)))
+            raise InputError(where, path, "an unknown key", nearest(path, paths(config)))
         old, new = node[key], _parse(text)
         if isinstance(old, str) and not (path.endswith("grid") and isinstance(new, tuple)):
             new = text  # a word such as "1" or "none" stays a word...
             if text == "None" and _default(path) is None:  # ...but what may be unset can be unset again
                 new = None
-        value = _convert(old, new, where, path)
+        value = convert(old, new, where, path)
         with node.ignore_type():
             node[key] = value
+    for section, key in (path.split(".") for path in _PATHS):
+        if config[section][key]:
+            config[section][key] = os.path.expanduser(config[section][key])
     return config
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The locked config of a `configs/*.py` file, or of a run folder's config.json, with overrides."""
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, reads: tuple[str, ...] | None = None) -> ConfigDict:
+    """The locked config of a `configs/*.py` file, or of a run folder's config.json, with overrides.
+
+    reads: as of `apply_overrides`.
+    """
     path = Path(path)
     if path.is_dir():
         path = path / "config.json"
@@ -370,19 +367,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
             f"a config file; {nearest(path.name, beside)}" if beside else "a config file",
         )
     if path.suffix == ".json":
-        config = from_json(json.loads(path.read_text()))
+        config = from_json(read_json(path, "config"))
     else:
-        spec = importlib.util.spec_from_file_location(f"brain_diffusion_config_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise InputError(path, "config", "not Python", "a .py file with get_config()")
-        module = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-            config = module.get_config()
-        except (AttributeError, KeyError, TypeError, SyntaxError, NameError) as error:
-            raise InputError(path, "get_config()", f"{type(error).__name__}: {error}", "a ConfigDict") from error
+        config = base_config()
+        known = paths(config)
+        adopt(config, read_python(path, known).to_dict(), path, known)
     config.lock()
-    return apply_overrides(config, overrides)
+    return apply_overrides(config, overrides, reads=reads)
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:

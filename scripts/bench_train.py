@@ -76,7 +76,7 @@ def ours(network: dict, batch: int, size: tuple[int, int], dtype: str) -> Side:
     process = Process(schedule="linear", prediction="eps")
     data = inputs(batch, size)
 
-    def loss(params, model_state, batch, key):
+    def loss(params, model_state, batch, key, update):
         x0 = process.to_network(batch["image"].astype(jnp.float32) / 255.0)
         times, noise = jax.random.split(key)
         level = process.level(jax.random.randint(times, x0.shape[:1], 0, process.num_train_steps))

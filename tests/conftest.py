@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def real_data():
         return folder
 
     return find
+
+
+def pytest_sessionfinish() -> None:
+    """Five seconds after its last test a worker of xdist is interrupted. Where it still collected garbage then, the
+    heap being full of programs, JAX's callback printed an ignored KeyboardInterrupt: what is alive stays, uncollected.
+    """
+    gc.freeze()
 
 
 def _required() -> set[str]:

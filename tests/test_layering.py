@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "brain_diffusion_jax"
-SEAMS = {"errors", "files", "pixels", "covariates", "contract", "array_types", "__init__"}
+SEAMS = {"errors", "files", "pixels", "kinds", "covariates", "contract", "array_types", "__init__"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "pixels": {"errors"},
+    "kinds": set(),
     "covariates": {"errors"},
     "contract": {"errors", "files", "covariates"},
     "array_types": {"errors", "covariates", "contract"},
-    "config": {"errors", "files"},
+    "config_files": {"errors"},
+    "config": {"errors", "files", "kinds", "config_files"},
     "data": SEAMS,
     "models": SEAMS,
     "diffusion": SEAMS,

@@ -24,29 +24,40 @@ def describe(folder: Path) -> dict[str, Any]:
     """Everything `info` shows, as plain JSON values."""
     from brain_diffusion_jax import files
     from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.kinds import KINDS, covers, value_at
     from brain_diffusion_jax.training import checkpoints, metrics
 
     config = checkpoints.read_config(folder)
+    name = config.pop("kind", "diffusion")
+    if name not in KINDS:
+        raise InputError(folder / checkpoints.CONFIG, "kind", name, " or ".join(KINDS))
+    kind = KINDS[name]
     contract = checkpoints.read_contract(folder)
     steps = checkpoints.saved_steps(folder)
     if not steps and ("source" in config or folder.name.endswith(files.PART)):
         raise InputError(folder, "checkpoints", "none: a conversion that was stopped", "a whole run; convert again")
     rows = metrics.read_jsonl(folder)
-    measured = [r for r in rows if r.get("validation_loss") is not None]
+    measured = [r for r in rows if kind.ranks and r.get("validation_loss") is not None]
     best = min(measured, key=lambda r: r["validation_loss"], default=None)
     last = max((r["step"] for r in rows), default=steps[-1] if steps else 0)
     speeds = sorted(r["images_per_s"] for r in rows if r.get("images_per_s"))
     return {
         "run": str(folder),
-        "kind": config.get("kind"),
+        "kind": name,
         "step": last,
-        "of": config.get("age_model" if config.get("kind") == "age" else "train", {}).get("num_steps"),
+        "of": value_at(config, kind.steps),
         "checkpoints": steps,
         "best": best and {"step": best["step"], "validation_loss": best["validation_loss"]},
         "last": rows[-1] if rows else None,
         "images_per_s": speeds[len(speeds) // 2] if speeds else None,
         "contract": contract and contract.to_json(),
-        "config": config,
+        "history": checkpoints.read_history(folder),
+        "config": {
+            section: {key: value for key, value in values.items() if covers(kind.reads, f"{section}.{key}")}
+            if isinstance(values, dict)
+            else values
+            for section, values in config.items()
+        },
     }
 
 
@@ -68,10 +79,13 @@ def _text(found: dict[str, Any]) -> str:
         names = ", ".join(c["name"] for c in contract["schema"])
         size = "x".join(map(str, contract["image_size"]))
         lines.append(f"contract     {contract['kind']} {size}, {names}; {contract['fingerprint'][:19]}")
+    for row in found["history"]:
+        changed = ", ".join(f"{path} {old!r} -> {new!r}" for path, (old, new) in row["changes"].items())
+        lines.append(f"changed      at step {row['step']}: {changed}")
     lines.append("config")
     for section, values in found["config"].items():
         if isinstance(values, dict):
             lines += [f"  {section}.{key} = {value!r}" for key, value in values.items()]
-        elif section != "kind":
+        else:
             lines.append(f"  {section} = {values!r}")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -68,6 +69,14 @@ def command(name: str) -> tuple[Callable[[argparse.Namespace], int], Callable[[S
     return module.run, parser.parse_args if parser._subparsers else parser.parse_intermixed_args
 
 
+def _at_home(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Arguments with the ~ that shells leave alone in --out=~/pictures."""
+    for name, value in vars(arguments).items():
+        if isinstance(value, str | os.PathLike) and str(value).startswith("~"):
+            setattr(arguments, name, type(value)(os.path.expanduser(value)))  # type: ignore[call-arg]
+    return arguments
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status (2: bad input, 130: interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -80,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, rest = words[0], words[1:]
     try:
         run, parse = command(name)
-        return run(parse(rest)) or 0
+        return run(_at_home(parse(rest))) or 0
     except InputError as error:
         print(f"brain-diffusion {name}: error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -95,13 +95,14 @@ def find_people(arguments: argparse.Namespace) -> list[Person]:
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
     from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.kinds import READS
 
     if not arguments.cohort:
         if not arguments.scans:
             raise InputError("command line", "SCAN", "nothing", "scans, or --cohort CONFIG")
         paths = [Path(scan) for scan in arguments.scans]
         return [Person(path.name.removesuffix(".gz").removesuffix(".nii"), path) for path in paths]
-    config = load_config(arguments.cohort, arguments.scans)
+    config = load_config(arguments.cohort, arguments.scans, reads=READS["predict-age"])
     cohort = read_cohort(CohortSpec(**config.cohort.to_dict()), Schema.from_json(config.covariates))
     return [Person(s.scan, s.path, s.covariates.get("age")) for s in cohort.scans]  # type: ignore[arg-type]
 

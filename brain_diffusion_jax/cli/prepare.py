@@ -78,10 +78,11 @@ def _prepare(args: argparse.Namespace) -> int:
     from brain_diffusion_jax.data.shards import write_shards
     from brain_diffusion_jax.data.splits import SplitSpec
     from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.kinds import READS
 
     if args.workers < 0:
         raise InputError("command line", "--workers", args.workers, "0 or more")
-    config = configs.load_config(args.config, args.overrides)
+    config = configs.load_config(args.config, args.overrides, reads=READS["prepare"])
     out = Path(args.out or config.data.shards or Path("shards") / config.name)
     if config.pictures.root:
         from brain_diffusion_jax.cli.prepare_pictures import prepare as prepare_pictures

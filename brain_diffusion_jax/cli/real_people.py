@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 
@@ -13,6 +14,9 @@ def open_real(model: Any, data: str | None) -> tuple[str, Any, dict[str, Any]]:
     shards = data or model.config.data.shards
     if not shards:
         raise InputError("command line", "--data", "nothing", "the folder of shards with the real people")
+    if not data and not Path(shards).is_absolute() and not Path(shards).exists():  # runs of release 0.1
+        found = f"{shards}, seen from the folder that training was started in"
+        raise InputError(model.path / "config.json", "data.shards", found, "--data FOLDER, or to be started there")
     contract = Contract.load(shards)
     if model.contract is not None:
         require_same(model.contract, contract, f"{model.path} against {shards}")

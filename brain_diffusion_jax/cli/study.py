@@ -76,12 +76,14 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     from brain_diffusion_jax.cli.sample import load_generator, refuse_diffusion_settings
     from brain_diffusion_jax.config import apply_overrides
     from brain_diffusion_jax.evaluation import study
+    from brain_diffusion_jax.kinds import KINDS
 
     model = load_generator(arguments.run, step=arguments.checkpoint)
     diffusion = model.kind == "diffusion"
     if not diffusion:
         refuse_diffusion_settings(arguments, model)
-    config = apply_overrides(model.config, arguments.overrides)
+    own = [path for path in KINDS[model.kind].reads if path.startswith(("sample", "study"))]
+    config = apply_overrides(model.config, arguments.overrides, reads=("data.shards", *own))
     shards, contract, real = open_real(model, arguments.data)
     extractors, age_fn, second = regressors(arguments, contract)
     extractors = [*class_extractors(arguments, contract), *extractors, *inception_extractors(arguments)]

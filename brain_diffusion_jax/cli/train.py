@@ -3,7 +3,8 @@
   brain-diffusion train configs/base.py data.shards=shards/phantom train.num_steps=2000 --run runs/first
   brain-diffusion train configs/oasis_axial.py --dry-run --mesh 8x4
 
-Options of the config are given as section.key=value. A run folder that holds a checkpoint is continued.
+Options of the config are given as section.key=value. A run folder that holds a checkpoint is continued;
+what is then changed in its settings is noted in its history.jsonl, which `info` shows.
 Ctrl-C and SIGTERM save first; exit status 130 or 75 (start the same command again to go on).
 Several processes find each other through SLURM, JobSet or TPU metadata, or --coordinator; see scripts/.
 """
@@ -59,9 +60,8 @@ def connect(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from brain_diffusion_jax.config import load_config
-
-    config = load_config(arguments.config, arguments.overrides)
+    planned = ("covariates", "prepare.fit.size") if arguments.dry_run else ()
+    config = training_data.load(arguments, "diffusion", *planned)
     if arguments.dry_run:
         found = dry_run(config, arguments.mesh)
         print(json.dumps(found.to_json(), indent=2) if arguments.json else found)

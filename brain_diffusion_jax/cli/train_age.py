@@ -25,10 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from brain_diffusion_jax.config import load_config
     from brain_diffusion_jax.evaluation import age as age_evaluation
 
-    config = load_config(arguments.config, arguments.overrides)
+    config = training_data.load(arguments, "age")
     folder = arguments.run or Path("runs") / f"{config.name}-age"
     outcome = train(config, folder, show_progress=not (arguments.quiet or arguments.json))
     if outcome.exit_code:

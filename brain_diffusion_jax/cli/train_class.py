@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from brain_diffusion_jax.config import load_config
-
-    config = load_config(arguments.config, arguments.overrides)
+    config = training_data.load(arguments, "class")
     folder = arguments.run or Path("runs") / f"{config.name}-class"
     outcome = train(config, folder, show_progress=not (arguments.quiet or arguments.json))
     if outcome.exit_code:

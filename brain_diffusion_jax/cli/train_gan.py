@@ -20,9 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from brain_diffusion_jax.config import load_config
 
-    config = load_config(arguments.config, arguments.overrides)
+    config = training_data.load(arguments, "gan")
     folder = arguments.run or Path("runs") / f"{config.name}-gan"
     outcome = train(config, folder, show_progress=not arguments.quiet)
     print(f"{outcome.run}: step {outcome.step}{', ' + outcome.reason if outcome.reason else ''}")

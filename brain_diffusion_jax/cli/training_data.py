@@ -17,6 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser, suffix: str = "", *, report: 
         parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
 
 
+def load(arguments: argparse.Namespace, kind: str, *more: str) -> Any:
+    """The config of a training command; refuses overrides that no run of `kind` reads. more: read too.
+
+    A run is used from other folders too, so that its config names the shards by their whole path.
+    """
+    from brain_diffusion_jax.config import load_config
+    from brain_diffusion_jax.kinds import KINDS
+
+    config = load_config(arguments.config, arguments.overrides, reads=(*KINDS[kind].reads, *more))
+    if config.data.shards:
+        config.data.shards = str(Path(config.data.shards).absolute())
+    return config
+
+
 def shards_contract(config: Any) -> Any:
     """The contract of config.data.shards; refuses a config that names none."""
     from brain_diffusion_jax.contract import Contract

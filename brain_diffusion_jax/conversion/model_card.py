@@ -11,7 +11,9 @@ from typing import Any
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Schema
+from brain_diffusion_jax.kinds import KINDS, covers
 
+_GENERATORS = ("diffusion", "gan")
 _USE = {
     "diffusion": (
         "Research on synthetic brain MRI: studying generative models, testing pipelines, teaching.",
@@ -20,6 +22,14 @@ _USE = {
     "age": (
         "Research: judging pictures by the age they look, and features for distances between sets of pictures.",
         "Age in years from one picture",
+    ),
+    "class": (
+        "Research: judging whether pictures show the class asked for, and features for distances between sets.",
+        "Probabilities of the classes from one picture",
+    ),
+    "gan": (
+        "Research on synthetic brain MRI: the WGAN-GP baseline that other generators are compared with.",
+        "Synthetic pictures of the requested covariates",
     ),
 }
 
@@ -50,7 +60,7 @@ def model_card(
         _conditions(config, contract, kind),
         _network(kind, config),
         _training(kind, config, history),
-        _numbers(history, study),
+        _numbers(kind, history, study),
         _limits(kind, config, contract, study),
         _loading(kind, example or f"{name}.safetensors", _schema(config, contract)),
     ]
@@ -120,28 +130,34 @@ def _conditions(config: Mapping[str, Any], contract: Contract | None, kind: str)
 
 
 def _network(kind: str, config: Mapping[str, Any]) -> str:
-    names = ("model", "conditioning", "diffusion") if kind == "diffusion" else ("age_model",)
-    rows = [[f"{n}.{k}", _plain(v)] for n in names for k, v in dict(config.get(n, {})).items() if v is not None]
+    rows = [
+        [f"{n}.{k}", _plain(v)]
+        for n in KINDS[kind].network
+        for k, v in dict(config.get(n, {})).items()
+        if v is not None
+    ]
     return "## Network\n\n" + _table(["setting", "value"], rows)
 
 
 def _training(kind: str, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     if not history:
         return "## Training\n\nNot trained here, or no record of it."
-    sections = ("data", "optimizer", "train") if kind == "diffusion" else ("data", "age_model")
-    keys = ("batch_size", "name", "learning_rate", "schedule", "drop_probability", "loss", "ema_decay", "num_epochs")
+    read = KINDS[kind].reads
+    sections = dict.fromkeys(("data", "optimizer", "train", KINDS[kind].steps.partition(".")[0]))
+    keys = ("batch_size", "name", "learning_rate", "schedule", "drop_probability", "loss", "ema_decay")
     rows = [["steps", max(int(r.get("step", 0)) for r in history)]]
     for section in sections:
-        rows += [[f"{section}.{k}", _plain(v)] for k, v in dict(config.get(section, {})).items() if k in keys]
+        values = {k: v for k, v in dict(config.get(section, {})).items() if k in keys}
+        rows += [[f"{section}.{k}", _plain(v)] for k, v in values.items() if covers(read, f"{section}.{k}")]
     return "## Training\n\n" + _table(["setting", "value"], rows)
 
 
-def _numbers(history: Sequence[Mapping[str, Any]], study: Mapping[str, Any] | None) -> str:
+def _numbers(kind: str, history: Sequence[Mapping[str, Any]], study: Mapping[str, Any] | None) -> str:
     parts = []
     last: dict[str, Any] = {}
     for row in history:
         last |= {k: v for k, v in row.items() if isinstance(v, int | float) and k not in ("time",)}
-    losses = [[k, f"{v:.5g}"] for k, v in last.items() if "loss" in k or "mae" in k]
+    losses = [[k, f"{v:.5g}"] for k, v in last.items() if any(n in k for n in KINDS[kind].numbers)]
     if losses:
         parts.append("Last of the training record:\n\n" + _table(["number", "value"], losses))
     if study:
@@ -180,9 +196,9 @@ def _limits(kind: str, config: Mapping[str, Any], contract: Contract | None, stu
             "Without a data contract nobody can check that pictures given to it, or compared with its own, "
             "were prepared alike."
         )
-    elif contract.kind == "slices" and kind == "diffusion":
+    elif contract.kind == "slices" and kind in _GENERATORS:
         lines.append("Slices are made one by one: those of one synthetic person do not stack into a volume.")
-    if kind == "diffusion":
+    if kind in _GENERATORS:
         lines.append(
             "Pictures may resemble people of the training data; run `brain-diffusion evaluate` with its "
             "memorisation measure before publishing pictures or weights."
@@ -196,6 +212,8 @@ def _loading(kind: str, file: str, schema: Schema) -> str:
     middle = {c.name: c.decode(0.0 if isinstance(c, Categorical) else 0.5) for c in schema.covariates}
     call = {
         "diffusion": f"pictures = model.sample([{json.dumps(middle)}], guidance_scale=3.0)  # [n, rows, cols, 1]",
+        "gan": f"pictures = model.sample([{json.dumps(middle)}])  # [n, rows, cols, 1]",
+        "class": "found = model.probabilities(pictures)  # [n, rows, cols, 1] in [0, 1]",
         "age": "ages = model.predict(pictures)  # [n, rows, cols, 1] in [0, 1]",
     }.get(kind, "model")
     file = re.sub(r"[\s`\x00-\x1f]+", "_", file)  # it stands in a block of code

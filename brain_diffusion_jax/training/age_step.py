@@ -21,8 +21,6 @@ from brain_diffusion_jax.training.step import (
     Batch,
     LossFn,
     Metrics,
-    StepFn,
-    build_step,
     dropout_by_sample,
     sample_keys,
     to_unit,
@@ -112,7 +110,7 @@ def _hold(params: Params, frozen: tuple[str, ...]) -> Params:
 def make_loss(
     network: AgeNetwork, target: Target, how: AgeLoss, weights: np.ndarray | None = None, bin_years: float = 5.0
 ) -> LossFn:
-    """loss(params, model_state, batch, key) for `step.build_step`; weights: of `age_weights`.
+    """loss(params, model_state, batch, key, update) for `step.build_step`; weights: of `age_weights`.
 
     batch: image uint8|float32 [b, rows, cols, 1|3], values f32 [b, n], present bool [b, n], index [b].
     Pictures whose age is absent have no weight. Metrics: "mae", in years.
@@ -120,7 +118,9 @@ def make_loss(
 
     augmentation = how.augmentation
 
-    def loss(params: Params, model_state: Any, batch: Batch, key: Key) -> tuple[Array, tuple[Metrics, Any]]:
+    def loss(
+        params: Params, model_state: Any, batch: Batch, key: Key, update: Array
+    ) -> tuple[Array, tuple[Metrics, Any]]:
         augment_key, dropout_key = jax.random.split(key)
         images = to_unit(batch["image"])
         if augmentation is not None:
@@ -164,15 +164,3 @@ def make_measure(network: AgeNetwork, target: Target) -> Callable[..., Metrics]:
 def make_init(network: AgeNetwork, image_size: tuple[int, ...]) -> Callable[[Key], dict[str, Any]]:
     """init(key) -> variables, for pictures of (rows, cols)."""
     return lambda key: dict(network.init(key, jnp.zeros((1, *image_size, 1), jnp.float32)))
-
-
-def make_step(
-    network: AgeNetwork,
-    target: Target,
-    optimizer: optax.GradientTransformation,
-    how: AgeLoss,
-    weights: np.ndarray | None = None,
-    **options: Any,
-) -> StepFn:
-    """step(state, batch, key) -> (state, metrics); `options` as of `step.build_step`."""
-    return build_step(make_loss(network, target, how, weights), optimizer, **options)

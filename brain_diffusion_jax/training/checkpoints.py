@@ -1,4 +1,4 @@
-"""Run folders: runs/<name>/{config.json, contract.json, checkpoints/, metrics.jsonl, samples/}.
+"""Run folders: runs/<name>/{config.json, contract.json, history.jsonl, checkpoints/, metrics.jsonl, samples/}.
 
 What a checkpoint holds, and how it is saved and restored, is in `store`.
 """
@@ -6,22 +6,24 @@ What a checkpoint holds, and how it is saved and restored, is in `store`.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from brain_diffusion_jax import kinds
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.files import read_json_lines, write_json_lines
 from brain_diffusion_jax.training.store import FOLDER, Keep, Store, saved_steps
 
 CONFIG = "config.json"
+HISTORY = "history.jsonl"
+_BEFORE_CONFIG = ("lock", "log.txt", FOLDER)  # what a run may hold before its config
 NOT_NETWORK = "uncertainty"  # trained beside the network, no part of it; see losses in diffusion_step
-
-# Settings of a network that change how it is computed, and nothing that a checkpoint holds.
-HOW_COMPUTED = ("remat", "fast_conv_gradient")
 
 
 def write_json(path: Path, items: Any) -> None:
@@ -47,11 +49,11 @@ def read_contract(run: str | Path) -> Contract | None:
     return Contract.load(run) if (Path(run) / "contract.json").exists() else None
 
 
-def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None) -> bool:
-    """Create or reopen a run folder; True if it holds a checkpoint to go on from.
+def require_same_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None) -> None:
+    """Refuse to go on in a folder with other data, another kind, or settings that a run keeps; writes nothing.
 
-    Raises ContractMismatch for data of another contract, InputError for a folder of another kind or
-    one that holds something else.
+    Raises ContractMismatch for data of another contract, InputError for the rest and for a folder that holds
+    something else.
     """
     run = Path(run)
     if run.exists() and not run.is_dir():
@@ -60,22 +62,46 @@ def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contr
         old = read_config(run)
         if old.get("kind") != kind:
             raise InputError(run / CONFIG, "kind", old.get("kind"), f"{kind} (choose another run folder)")
-        for section in ("model", "conditioning", "age_model", "diffusion"):
-            mine, new = old.get(section) or {}, config.get(section) or {}
-            # A setting that the run does not name is younger than the run.
-            keys = [k for k in sorted(mine) if k not in HOW_COMPUTED and new and mine[k] != new.get(k)]
-            if keys:
-                found = ", ".join(f"{section}.{k}={new.get(k)!r} (run: {mine[k]!r})" for k in keys)
-                raise InputError(run / CONFIG, section, found, "the config the run was started with, or another --run")
-    elif run.exists() and any(p for p in run.iterdir() if p.name not in ("lock", "log.txt")):
+        changed = kinds.changes(kinds.KINDS[kind], old, _plain(config))
+        broken = kinds.forbidden(kinds.KINDS[kind], changed)
+        if broken:
+            found = ", ".join(f"{path}={changed[path][1]!r} (run: {changed[path][0]!r})" for path in broken)
+            raise InputError(run / CONFIG, "config", found, "what the run was started with, or another --run")
+    elif run.exists() and (saved_steps(run) or any(p.name not in _BEFORE_CONFIG for p in run.iterdir())):
         raise InputError(run, "run folder", "a folder that holds something else", "a new or an unfinished run folder")
     if contract is not None and (run / "contract.json").exists():
         require_same(Contract.load(run), contract, run, same_data=True)
+
+
+def record_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None, step: int = 0) -> None:
+    """Write config.json and contract.json; what changes in an old run is first noted in history.jsonl, with `step`."""
+    run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
+    if (run / CONFIG).exists():
+        changed = kinds.changes(kinds.KINDS[kind], read_config(run), _plain(config))
+        if changed:
+            row = {"step": step, "time": round(time.time(), 2), "changes": {k: list(v) for k, v in changed.items()}}
+            write_json_lines(run / HISTORY, [*read_history(run), row])
+    if contract is not None:
+        contract.save(run)
+    write_json(run / CONFIG, {"kind": kind, **{k: v for k, v in config.items() if k != "kind"}})
+
+
+def read_history(run: str | Path) -> list[dict[str, Any]]:
+    """[{"step", "time", "changes": {path: [before, after]}}] of the settings that changed in mid-run."""
+    return read_json_lines(Path(run) / HISTORY)[0]
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """As config.json gives it back."""
+    return json.loads(json.dumps(config))
+
+
+def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None) -> bool:
+    """`require_same_run`, then `record_run`; True if the folder holds a checkpoint to go on from."""
+    require_same_run(run, kind, config, contract)
     if jax.process_index() == 0:
-        if contract is not None:
-            contract.save(run)
-        write_json(run / CONFIG, {"kind": kind, **{k: v for k, v in config.items() if k != "kind"}})
+        record_run(run, kind, config, contract)
     return bool(saved_steps(run))
 
 
@@ -160,6 +186,9 @@ __all__ = [
     "open_run",
     "read_config",
     "read_contract",
+    "read_history",
+    "record_run",
+    "require_same_run",
     "saved_steps",
     "write_json",
     "write_run",

@@ -43,13 +43,15 @@ def find_target(schema: Schema, name: str) -> ClassTarget:
 def make_loss(
     network: AgeNetwork, target: ClassTarget, *, label_smoothing: float = 0.0, augmentation: Augmentation | None = None
 ) -> LossFn:
-    """loss(params, model_state, batch, key) for `step.build_step`: cross entropy; metrics: "accuracy".
+    """loss(params, model_state, batch, key, update) for `step.build_step`: cross entropy; metrics: "accuracy".
 
     batch: image uint8|float32 [b, rows, cols, 1], values f32 [b, n], present bool [b, n], index [b].
     Pictures whose class is absent have no weight.
     """
 
-    def loss(params: Params, model_state: Any, batch: Batch, key: Key) -> tuple[Array, tuple[Metrics, Any]]:
+    def loss(
+        params: Params, model_state: Any, batch: Batch, key: Key, update: Array
+    ) -> tuple[Array, tuple[Metrics, Any]]:
         augment_key, dropout_key = jax.random.split(key)
         images = to_unit(batch["image"])
         if augmentation is not None:

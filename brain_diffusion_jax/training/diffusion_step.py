@@ -9,7 +9,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from brain_diffusion_jax.array_types import Key, Params
@@ -19,8 +18,6 @@ from brain_diffusion_jax.training.step import (
     Batch,
     LossFn,
     Metrics,
-    StepFn,
-    build_step,
     dropout_by_sample,
     sample_keys,
     to_unit,
@@ -88,13 +85,15 @@ def _noise(key: Key, index: Array, shape: tuple[int, ...]) -> Array:
 
 
 def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> LossFn:
-    """loss(params, model_state, batch, key) for `step.build_step`.
+    """loss(params, model_state, batch, key, update) for `step.build_step`.
 
     batch: image uint8|float32 [b, *spatial, c], values f32 [b, n], present bool [b, n], index int32 [b].
     Metrics: "mse", the unweighted squared error of the network's own output.
     """
 
-    def loss(params: Params, model_state: Any, batch: Batch, key: Key) -> tuple[Array, tuple[Metrics, Any]]:
+    def loss(
+        params: Params, model_state: Any, batch: Batch, key: Key, update: Array
+    ) -> tuple[Array, tuple[Metrics, Any]]:
         time_key, noise_key, drop_key, dropout_key = jax.random.split(key, 4)
         index = batch["index"]
         x0 = process.to_network(to_unit(batch["image"]))
@@ -166,10 +165,3 @@ def make_init(module: nn.Module, image_shape: tuple[int, ...], covariates: int, 
         return variables
 
     return init
-
-
-def make_step(
-    module: nn.Module, process: Process, optimizer: optax.GradientTransformation, settings: DiffusionLoss, **how: Any
-) -> StepFn:
-    """step(state, batch, key) -> (state, metrics); `how` as in `step.build_step`."""
-    return build_step(make_loss(module, process, settings), optimizer, **how)

@@ -74,6 +74,7 @@ def estimate(
 ) -> Estimate:
     """Cost of a step on `data` x `fsdp` devices. example: shapes of a global batch, "index" among them."""
     key = jax.eval_shape(lambda: jax.random.key(0))
+    update = jax.ShapeDtypeStruct((), "int32")
     state = jax.eval_shape(init, key)
     devices = data * fsdp
     parts = devices * accumulation
@@ -83,12 +84,13 @@ def estimate(
 
     local = {name: shrink(leaf) for name, leaf in example.items()}
 
-    def pullback(params: Any, model_state: Any, batch: Any, key: Any) -> Any:
-        return jax.vjp(lambda p: loss(p, model_state, batch, key)[0], params)[1]
+    def pullback(params: Any, *rest: Any) -> Any:
+        return jax.vjp(lambda p: loss(p, *rest)[0], params)[1]
 
     # The pullback is a pytree of everything the backward pass needs, the weights among it.
-    kept = jax.eval_shape(pullback, state.params, state.model_state, local, key)
-    gradient = jax.make_jaxpr(jax.grad(lambda *a: loss(*a)[0]))(state.params, state.model_state, local, key)
+    arguments = state.params, state.model_state, local, key, update
+    kept = jax.eval_shape(pullback, *arguments)
+    gradient = jax.make_jaxpr(jax.grad(lambda *a: loss(*a)[0]))(*arguments)
     return Estimate(
         mesh=f"{data} x {fsdp}",
         parameters=count_parameters(state.params),

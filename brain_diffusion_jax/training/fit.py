@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import logging
 import sys
@@ -89,12 +90,13 @@ def fit(
     distributed.require_agreement({"config": config, "batch_size": batch_size})
     with stopping.lock(run, jax.process_index() == 0), stopping.Signals() as signals:
         if jax.process_index() == 0:
-            checkpoints.open_run(run, task.kind, config, contract)
+            checkpoints.require_same_run(run, task.kind, config, contract)
         distributed.barrier("run folder open")
         keep = checkpoints.Keep(settings.keep_last, settings.keep_best, settings.keep_every)
         store = checkpoints.Store(run, keep)
         try:
-            fitting = _Fitting(task, run, layout, store, settings, optimizer_settings, batch_size, seed)
+            record = functools.partial(checkpoints.record_run, run, task.kind, config, contract)
+            fitting = _Fitting(task, run, layout, store, settings, optimizer_settings, batch_size, seed, record)
             return fitting.train(loader, validation, signals, draw_samples, show_progress, profile_steps)
         finally:
             store.close()
@@ -122,6 +124,7 @@ class _Fitting:
     optimizer_settings: optimizer.OptimizerSettings
     batch_size: int
     seed: int
+    record: Callable[[int], None]
     judgement: Judgement = field(default_factory=Judgement)
     skipped: list[int] = field(default_factory=list)
     rows: dict[str, float] = field(default_factory=dict)
@@ -171,6 +174,8 @@ class _Fitting:
         if s.early_stopping and self.judgement.since_best >= s.early_stopping:
             return Outcome(self.run, position.step, hooks.EARLY_STOPPING, {})
         chief = jax.process_index() == 0
+        if chief and position.step < s.num_steps:  # only now is it certain that the run goes on with these settings
+            self.record(position.step)
         writer = MetricsWriter(self.run, position.step) if chief else None
         bar = _bar(position.step, s.num_steps, show_progress)
         program = self.layout.compile(self.make_step)

@@ -21,9 +21,6 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import Gan
 from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys, to_unit
 
-# The collection beside the parameters that counts steps, so that the loss knows when to move the generator.
-CLOCK = "clock"
-
 
 @dataclass(frozen=True)
 class GanSettings:
@@ -41,11 +38,16 @@ class GanSettings:
             raise InputError("config", "gan.penalty", self.penalty, "0 or more")
 
 
+def generator_due(update: Array, critic_steps: int) -> Array:
+    """Whether the generator moves in the update that follows `update` earlier ones; for loss and optimizer alike."""
+    return update % critic_steps == critic_steps - 1
+
+
 def make_optimizer(settings: GanSettings) -> optax.GradientTransformation:
     """Adam for both networks; the generator's moves (and moments) wait for every critic_steps-th step."""
 
-    def due(step: Array) -> Array:
-        return step % settings.critic_steps == settings.critic_steps - 1
+    def due(update: Array) -> Array:
+        return generator_due(update, settings.critic_steps)
 
     adam = optax.adam(settings.learning_rate, *settings.betas)
     return optax.multi_transform(
@@ -64,14 +66,13 @@ def make_init(gan: Gan, covariates: int) -> Callable[[Key], dict[str, Any]]:
 
     def init(key: Key) -> dict[str, Any]:
         null = jnp.zeros((1, covariates), jnp.float32), jnp.zeros((1, covariates), bool)
-        variables = gan.init(key, jnp.zeros((1, gan.generator.latent), jnp.float32), *null)
-        return {**variables, CLOCK: {"step": jnp.zeros((), jnp.int32)}}
+        return dict(gan.init(key, jnp.zeros((1, gan.generator.latent), jnp.float32), *null))
 
     return init
 
 
 def make_loss(gan: Gan, settings: GanSettings) -> LossFn:
-    """loss(params, model_state, batch, key) for `step.build_step`.
+    """loss(params, model_state, batch, key, update) for `step.build_step`.
 
     batch: image uint8|float32 [b, rows, cols, 1], values, present, index. Metrics: "wasserstein", the
     critic's estimate of the distance; "penalty"; "generator" (0 on steps that leave it alone).
@@ -104,16 +105,19 @@ def make_loss(gan: Gan, settings: GanSettings) -> LossFn:
         scores: Any = gan.apply({"params": held}, fake, *condition, method="criticise")
         return -jnp.mean(scores)
 
-    def loss(params: Params, model_state: Any, batch: Batch, key: Key) -> tuple[Array, tuple[Metrics, Any]]:
-        step = model_state[CLOCK]["step"]
+    def loss(
+        params: Params, model_state: Any, batch: Batch, key: Key, update: Array
+    ) -> tuple[Array, tuple[Metrics, Any]]:
         critic_key, generator_key = jax.random.split(key)
         real = 2.0 * to_unit(batch["image"]) - 1.0
         value, metrics = critic_loss(params, real, batch, critic_key)
-        due = step % settings.critic_steps == settings.critic_steps - 1
         moved = jax.lax.cond(
-            due, lambda p: generator_loss(p, batch, generator_key), lambda p: jnp.zeros((), jnp.float32), params
+            generator_due(update, settings.critic_steps),
+            lambda p: generator_loss(p, batch, generator_key),
+            lambda p: jnp.zeros((), jnp.float32),
+            params,
         )
-        return value + moved, ({**metrics, "generator": moved}, {CLOCK: {"step": step + 1}})
+        return value + moved, ({**metrics, "generator": moved}, model_state)
 
     return loss
 

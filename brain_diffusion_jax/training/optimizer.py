@@ -63,7 +63,7 @@ OPTIMIZERS: dict[str, Build] = {
 
 
 def learning_rate(settings: OptimizerSettings, num_steps: int) -> optax.Schedule:
-    """step -> learning rate: linear warm-up from 0, then settings.schedule up to num_steps."""
+    """step -> learning rate: linear warm-up from 1/warmup_steps of it, then settings.schedule up to num_steps."""
     warmup = min(settings.warmup_steps, max(num_steps - 1, 0))
     peak = settings.learning_rate
     if settings.schedule == "cosine":

@@ -1,8 +1,9 @@
 """The part of a train step that every task shares: gradients, accumulation, update, averages.
 
-A task gives `loss(params, model_state, batch, key) -> (mean loss, (metrics, model_state))`, where
+A task gives `loss(params, model_state, batch, key, update) -> (mean loss, (metrics, model_state))`, where
 `metrics` are means over the batch and every random draw of a sample depends on (key, batch["index"])
-alone. Then sharding, pmap and accumulation change nothing but the order of summation.
+alone. update: int32, how many updates the weights have had; the same for every part of a batch. Then
+sharding, pmap and accumulation change nothing but the order of summation.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from brain_diffusion_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
-LossFn = Callable[[Params, Any, Batch, Key], tuple[jax.Array, tuple[Metrics, Any]]]
+LossFn = Callable[[Params, Any, Batch, Key, jax.Array], tuple[jax.Array, tuple[Metrics, Any]]]
 StepFn = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
 # Steps before a loss can count as a spike: until then there is no mean to compare with.
 SPIKE_AFTER = 20
@@ -36,20 +37,20 @@ def _split(batch: Batch, parts: int) -> Batch:
 
 
 def gradients(loss: LossFn, accumulation: int = 1) -> Callable[..., tuple[Params, Metrics, Any]]:
-    """(params, model_state, batch, key) -> (mean gradient, mean metrics, model_state), in `accumulation` parts."""
+    """(params, model_state, batch, key, update) -> (mean gradient, mean metrics, model_state), in so many parts."""
     value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
-    def whole(params, model_state, batch, key):
-        (value, (metrics, model_state)), grads = value_and_grad(params, model_state, batch, key)
+    def whole(params, model_state, batch, key, update):
+        (value, (metrics, model_state)), grads = value_and_grad(params, model_state, batch, key, update)
         return grads, {"loss": value, **metrics}, model_state
 
     if accumulation == 1:
         return whole
 
-    def in_parts(params, model_state, batch, key):
+    def in_parts(params, model_state, batch, key, update):
         def body(carry, part):
             total, model_state = carry
-            grads, metrics, model_state = whole(params, model_state, part, key)
+            grads, metrics, model_state = whole(params, model_state, part, key, update)
             return (jax.tree.map(jnp.add, total, grads), model_state), metrics
 
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -90,7 +91,7 @@ def build_step(
         key = jax.random.fold_in(key, state.step)
         batch = dict(batch)
         votes = batch.pop(VOTE, None)
-        grads, metrics, model_state = grad_fn(state.params, state.model_state, batch, key)
+        grads, metrics, model_state = grad_fn(state.params, state.model_state, batch, key, state.accepted)
         if votes is not None:
             metrics = {**metrics, VOTE: jnp.mean(votes)}
         if axis_name is not None:

@@ -49,12 +49,40 @@ def setting(tmp_path_factory):
     return root, config, f"data.shards={shards}"
 
 
-def test_gan_trains_goes_on_and_samples_by_class_and_seed(setting, capsys):
+def test_gan_trains_goes_on_and_samples_by_class_and_seed(setting, capsys, monkeypatch):
     root, config, shards = setting
     run = root / "gan"
-    assert main(["train-gan", config, shards, "gan.num_steps=10", "--run", str(run), "--quiet"]) == 0
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("HOME", str(root))
+    relative = ["train-gan", config, "data.shards=shards", "gan.num_steps=10", "--run=~/gan", "--quiet"]
+    assert main(relative) == 0
+    assert checkpoints.read_config(run)["data"]["shards"] == str(root / "shards")  # used from anywhere
+    monkeypatch.undo()
+    record = (run / "config.json").read_bytes()
+    for wrong, words in (
+        ("train.num_steps=5", "train.num_steps: found a setting that this command does not read"),
+        ("gan.latent=5", "gan.latent=5 (run: 4)"),
+    ):
+        assert main(["train-gan", config, shards, wrong, "--run", str(run), "--quiet"]) == 2
+        assert words in capsys.readouterr().err
+        assert (run / "config.json").read_bytes() == record
     assert main(["train-gan", config, shards, "gan.num_steps=20", "--run", str(run), "--quiet"]) == 0
     assert checkpoints.saved_steps(run)[-1] == 20
+    assert [row["changes"] for row in checkpoints.read_history(run)] == [{"gan.num_steps": [10, 20]}]
+    capsys.readouterr()
+    assert main(["info", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert "steps        20 of 20" in shown
+    assert "changed      at step 10: gan.num_steps 10 -> 20" in shown
+    assert "gan.critic_steps" in shown
+    for other in ("model.channels", "age_model.", "train.num_steps", "optimizer.", "validation loss"):
+        assert other not in shown, other
+    assert main(["convert", "safetensors", str(run), "--out", str(root / "gan.safetensors")]) == 0
+    card = (root / "gan.md").read_text()
+    assert "| gan.critic_steps | 5 |" in card
+    assert "| gan.batch_size | 8 |" in card
+    assert "wasserstein" in card
+    assert not any(other in card for other in ("| model.", "| optimizer.", "| data.batch_size", "age_model"))
     model = api.load(run)
     asked = [{"class": "dark"}, {"class": "light"}, {}]
     first = model.sample(asked, seed=1)
@@ -81,7 +109,7 @@ def test_gan_trains_goes_on_and_samples_by_class_and_seed(setting, capsys):
     assert not (root / "no").exists()
 
 
-def test_classifier_learns_an_easy_class_and_reports(setting):
+def test_classifier_learns_an_easy_class_and_reports(setting, capsys):
     root, config, shards = setting
     run = root / "class"
     assert main(["train-class", config, shards, "class_model.num_steps=60", "--run", str(run), "--quiet"]) == 0
@@ -95,5 +123,16 @@ def test_classifier_learns_an_easy_class_and_reports(setting):
     assert found.argmax(1).tolist() == [0, 1]
     assert judge.features(pictures).ndim == 2
     assert (run / "class_report.json").exists()
+    capsys.readouterr()
+    assert main(["info", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert "steps        60 of 60" in shown
+    assert "class_model.width" in shown
+    assert "age_model." not in shown
+    assert main(["convert", "safetensors", str(run), "--out", str(root / "class.safetensors")]) == 0
+    card = (root / "class.md").read_text()
+    assert "| class_model.width | 0.25 |" in card
+    assert "validation_accuracy" in card
+    assert "model.probabilities(" in card
     with pytest.raises(InputError, match="diffusion or gan"):
         load_generator(run)

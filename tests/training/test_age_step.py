@@ -18,6 +18,7 @@ from brain_diffusion_jax.models.deep_brain_net import make_age_network
 from brain_diffusion_jax.training import age_step
 from brain_diffusion_jax.training.augmentation import Augmentation, augment
 from brain_diffusion_jax.training.state import create
+from brain_diffusion_jax.training.step import build_step
 
 SCHEMA = Schema.from_json(
     [{"name": "sex", "values": ("F", "M")}, {"name": "age", "unit": "years", "low": 20, "high": 100}]
@@ -76,7 +77,7 @@ def test_a_step_learns_holds_the_frozen_and_leaves_out_absent_ages():
     batch = batch_of()
     variables = age_step.make_init(network, (32, 24))(jax.random.key(0))
     tx = optax.adam(1e-2)
-    step = jax.jit(age_step.make_step(network, TARGET, tx, how, ema_decay=0.0))
+    step = jax.jit(build_step(age_step.make_loss(network, TARGET, how), tx, ema_decay=0.0))
     state = create(variables, tx)
     first, _ = step(state, batch, jax.random.key(1))
     for name in ("conv0", "norm0", "conv1"):
@@ -99,7 +100,7 @@ def test_a_step_learns_holds_the_frozen_and_leaves_out_absent_ages():
         values[0, 1] = value
         changed = {**batch, "values": values, "present": absent}
         results.append(
-            loss(variables["params"], {"batch_stats": variables["batch_stats"]}, changed, jax.random.key(0))[0]
+            loss(variables["params"], {"batch_stats": variables["batch_stats"]}, changed, jax.random.key(0), 0)[0]
         )
     assert results[0] == results[1]
 
@@ -134,12 +135,13 @@ import jax, numpy as np, optax
 from tests.training.test_age_step import TARGET, batch_of, network_with
 from brain_diffusion_jax.training import age_step
 from brain_diffusion_jax.training.state import create
+from brain_diffusion_jax.training.step import build_step
 
 def after(axis_name):
     network, tx = network_with(axis_name=axis_name), optax.sgd(1e-3)
     variables = age_step.make_init(network_with(), (32, 24))(jax.random.key(0))
     options = {"ema_decay": 0.0, "axis_name": axis_name}
-    step = age_step.make_step(network, TARGET, tx, age_step.AgeLoss(), **options)
+    step = build_step(age_step.make_loss(network, TARGET, age_step.AgeLoss()), tx, **options)
     state, batch, key = create(variables, tx), batch_of(8), jax.random.key(1)
     if axis_name is None:
         state, _ = jax.jit(step)(state, batch, key)
@@ -155,7 +157,7 @@ def sharded():
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     batch = jax.device_put(batch_of(8), place)
-    step = age_step.make_step(network, TARGET, tx, age_step.AgeLoss(), ema_decay=0.0)
+    step = build_step(age_step.make_loss(network, TARGET, age_step.AgeLoss()), tx, ema_decay=0.0)
     return jax.jit(step)(state, batch, jax.random.key(1))[0]
 
 one = after(None)

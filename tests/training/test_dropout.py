@@ -27,7 +27,7 @@ def test_a_sample_keeps_its_masks_in_any_batch(lifted):
     # Zero at first, and then no mask would show.
     params = jax.tree.map(lambda leaf: leaf + 0.1, variables["params"])
 
-    def loss(params, model_state, batch, key):
+    def loss(params, model_state, batch, key, update):
         with dropout_by_sample(batch["index"]):
             y = network.apply(
                 {"params": params},
@@ -40,7 +40,7 @@ def test_a_sample_keeps_its_masks_in_any_batch(lifted):
         return jnp.mean(y**2), ({}, model_state)
 
     def run(parts: int, key: int):
-        return gradients(loss, parts)(params, {}, batch, jax.random.key(key))[1]["loss"]
+        return gradients(loss, parts)(params, {}, batch, jax.random.key(key), 0)[1]["loss"]
 
     whole, in_parts = run(1, 0), run(2, 0)
     np.testing.assert_allclose(whole, in_parts, rtol=1e-5)

@@ -35,7 +35,7 @@ from brain_diffusion_jax.training import optimizer as optimizers
 KEY = jax.random.key(0)
 
 
-def run(folder, data=None, task=None, adam=tiny.ADAM, **changes):
+def run(folder, data=None, task=None, adam=tiny.ADAM, config=None, seed=0, **changes):
     return fit.fit(
         task or tiny.diffusion_task(),
         folder,
@@ -44,8 +44,9 @@ def run(folder, data=None, task=None, adam=tiny.ADAM, **changes):
         tiny.train_settings(**changes),
         adam,
         batch_size=tiny.BATCH,
-        config={"train": changes},
+        config={"train": changes} if config is None else config,
         contract=tiny.CONTRACT,
+        seed=seed,
         show_progress=False,
     )
 
@@ -90,6 +91,45 @@ def test_a_run_leaves_what_others_read(tmp_path, monkeypatch):
             seed=1,
             show_progress=False,
         )
+
+
+def test_a_refused_call_leaves_the_record_as_it_was_and_an_allowed_change_is_noted(tmp_path):
+    folder = tmp_path / "run"
+    config = {"seed": 3, "train": {"num_steps": 2, "drop_probability": 0.3}, "optimizer": {"name": "adamw"}}
+    config["optimizer"] |= {"learning_rate": 1e-2, "clip_norm": 1.0}
+    run(folder, config=config, seed=3, num_steps=2, checkpoint_every=2)
+    record = (folder / "config.json").read_bytes()
+
+    def changed(section, key, value):
+        return {**config, section: {**config[section], key: value}}
+
+    lion = optimizers.OptimizerSettings(name="lion")
+    for wrong, words, options in (
+        ({**config, "seed": 4}, r"seed=4 \(run: 3\)", {"seed": 4}),
+        (changed("optimizer", "name", "lion"), r"optimizer\.name='lion' \(run: 'adamw'\)", {"adam": lion}),
+        (changed("optimizer", "clip_norm", 0.0), r"optimizer\.clip_norm=0\.0 \(run: 1\.0\)", {}),
+        (config, "seed: found 5; expected 3", {"seed": 5}),  # known only once the checkpoint is open
+    ):
+        with pytest.raises(InputError, match=words):
+            run(folder, config=wrong, num_steps=4, **{"seed": 3, **options})
+        assert (folder / "config.json").read_bytes() == record
+    assert not (folder / checkpoints.HISTORY).exists()
+
+    new = changed("train", "drop_probability", 0.1)
+    new["optimizer"] = {**config["optimizer"], "learning_rate": 1e-3, "clip_norm": 0.5}
+    run(folder, config=new, seed=3, num_steps=2)  # nothing is left to do: nothing changes
+    assert (folder / "config.json").read_bytes() == record
+    run(folder, config=new, seed=3, num_steps=4)
+    run(folder, config=new, seed=3, num_steps=6)
+    (row,) = checkpoints.read_history(folder)
+    assert row["step"] == 2
+    assert row["changes"] == {
+        "train.drop_probability": [0.3, 0.1],
+        "optimizer.learning_rate": [1e-2, 1e-3],
+        "optimizer.clip_norm": [1.0, 0.5],
+    }
+    assert checkpoints.read_config(folder)["train"]["drop_probability"] == 0.1
+    assert "optimizer.learning_rate 0.01 -> 0.001" in info._text(info.describe(folder))
 
 
 class Without(tiny.Endless):
@@ -168,7 +208,7 @@ def quadratic(spike_factor=0.0, name="sgd", rate=0.1, **options):
     settings = optimizers.OptimizerSettings(name=name, learning_rate=rate, warmup_steps=0, schedule="constant")
     tx = optimizers.make(settings, 100)
 
-    def loss(params, model_state, batch, key):
+    def loss(params, model_state, batch, key, update):
         value = jnp.mean((params["w"] - batch["target"]) ** 2)
         return value, ({}, model_state)
 
@@ -248,8 +288,8 @@ def test_stored_bytes_and_numbers_are_the_same_picture():
     loss, params = tiny_loss()
     batch = {**next(tiny.Endless()), "index": np.arange(tiny.BATCH)}
     stored = np.rint(batch["image"] * 255).astype(np.uint8)
-    as_bytes = loss(params, {}, {**batch, "image": jnp.asarray(stored)}, KEY)[0]
-    as_numbers = loss(params, {}, {**batch, "image": jnp.asarray(stored / np.float32(255))}, KEY)[0]
+    as_bytes = loss(params, {}, {**batch, "image": jnp.asarray(stored)}, KEY, 0)[0]
+    as_numbers = loss(params, {}, {**batch, "image": jnp.asarray(stored / np.float32(255))}, KEY, 0)[0]
     assert float(as_bytes) == pytest.approx(float(as_numbers), abs=1e-6)
 
 
@@ -257,8 +297,10 @@ def test_learned_uncertainty_starts_as_the_plain_loss_and_learns():
     batch = {k: jnp.asarray(v) for k, v in {**next(tiny.Endless()), "index": np.arange(tiny.BATCH)}.items()}
     loss, params = tiny_loss(loss_weight="uncertainty")
     plain, _ = tiny_loss()
-    assert float(loss(params, {}, batch, KEY)[0]) == pytest.approx(float(plain(params, {}, batch, KEY)[0]), abs=1e-6)
-    gradient = jax.jit(jax.grad(lambda p: loss(p, {}, batch, KEY)[0]))(params)
+    assert float(loss(params, {}, batch, KEY, 0)[0]) == pytest.approx(
+        float(plain(params, {}, batch, KEY, 0)[0]), abs=1e-6
+    )
+    gradient = jax.jit(jax.grad(lambda p: loss(p, {}, batch, KEY, 0)[0]))(params)
     assert np.abs(gradient[diffusion_step.UNCERTAINTY]["weight"]).max() > 0
     assert diffusion_step.UNCERTAINTY not in diffusion_step.network_params(params)
 

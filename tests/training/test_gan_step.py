@@ -11,7 +11,7 @@ import pytest
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import make_gan
-from brain_diffusion_jax.training import gan_step, state, step
+from brain_diffusion_jax.training import gan_step, state, step, store
 
 SIZE, BATCH = (14, 10), 8
 GAN = make_gan(SIZE, (2,), channels=(8, 8), latent=4)
@@ -61,9 +61,17 @@ def test_generator_moves_on_every_third_step_only(trained):
     assert all(np.isfinite(v) for r in rows for v in r.values())
 
 
-def test_clock_and_loss_are_part_of_the_state(trained):
-    assert int(trained[2].model_state[gan_step.CLOCK]["step"]) == 6
-    assert int(trained[2].step) == 6
+def test_a_run_of_release_0_1_whose_checkpoint_holds_a_clock_goes_on(trained, tmp_path):
+    """There the count of updates stood beside the parameters too."""
+    now = trained[2]
+    old = now.replace(model_state={"clock": {"step": jnp.asarray(6, jnp.int32)}})
+    saved = store.Store(tmp_path)
+    saved.save(old, {})
+    saved.wait()
+    found, _ = saved.restore(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), now))
+    saved.close()
+    assert int(found.accepted) == 6
+    jax.tree.map(np.testing.assert_array_equal, found, now)
 
 
 def test_penalty_is_the_squared_distance_of_the_slope_from_one():
@@ -71,8 +79,7 @@ def test_penalty_is_the_squared_distance_of_the_slope_from_one():
     params = GAN.init(jax.random.key(0), jnp.zeros((1, 4)), jnp.zeros((1, 1)), jnp.zeros((1, 1), bool))["params"]
     flat = jax.tree.map(jnp.zeros_like, params["critic"])  # a critic that says 0 everywhere has slope 0
     loss = gan_step.make_loss(GAN, gan_step.GanSettings(penalty=7.0))
-    model_state = {gan_step.CLOCK: {"step": jnp.zeros((), jnp.int32)}}
-    value, (metrics, _) = loss({**params, "critic": flat}, model_state, batch(), jax.random.key(0))
+    value, (metrics, _) = loss({**params, "critic": flat}, {}, batch(), jax.random.key(0), 0)
     assert float(metrics["penalty"]) == pytest.approx(1.0, abs=1e-4)
     assert float(value) == pytest.approx(7.0, abs=1e-3)
 

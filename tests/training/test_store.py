@@ -12,6 +12,8 @@ import optax
 import pytest
 import tiny
 
+from brain_diffusion_jax import config as configs
+from brain_diffusion_jax import kinds
 from brain_diffusion_jax.contract import Contract, ContractMismatch
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training import checkpoints, ema, metrics, power_ema, state, stopping
@@ -132,6 +134,34 @@ def test_a_run_folder_of_something_else_is_refused(tmp_path):
     (full / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="holds something else"):
         checkpoints.open_run(full, "diffusion", CONFIG, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "free", "fixed"),
+    [
+        ("gan", {"model": {"channels": [9]}, "gan": {"num_steps": 9, "penalty": 3.0}}, {"gan": {"latent": 9}}),
+        ("class", {"gan": {"latent": 9}, "class_model": {"learning_rate": 9.0}}, {"class_model": {"width": 9.0}}),
+        ("age", {"optimizer": {"name": "lion"}, "age_model": {"num_steps": 9}}, {"age_model": {"bins": 9}}),
+        ("diffusion", {"gan": {"latent": 9}, "train": {"ema_decay": 0.9}}, {"train": {"power_ema": [0.1]}}),
+        ("diffusion", {"train": {"loss_weight": "min_snr"}}, {"train": {"loss_weight": "uncertainty"}}),
+    ],
+)
+def test_a_run_keeps_what_its_kind_reads_and_nothing_else(tmp_path, kind, free, fixed):
+    whole = configs.to_json(configs.base_config())
+
+    def changed(by):
+        return {**whole, **{section: {**whole[section], **values} for section, values in by.items()}}
+
+    checkpoints.open_run(tmp_path / "run", kind, whole, None)
+    ((section, values),) = fixed.items()
+    (key,) = values
+    with pytest.raises(InputError, match=rf"{section}\.{key}="):
+        checkpoints.open_run(tmp_path / "run", kind, changed(fixed), None)
+    assert checkpoints.read_config(tmp_path / "run") == {"kind": kind, **whole}
+    checkpoints.open_run(tmp_path / "run", kind, changed(free), None)
+    noted = [path for row in checkpoints.read_history(tmp_path / "run") for path in row["changes"]]
+    read = kinds.KINDS[kind].reads
+    assert noted == [f"{s}.{k}" for s in whole for k in free.get(s, ()) if kinds.covers(read, f"{s}.{k}")]
 
 
 def test_two_runs_in_one_folder(tmp_path):

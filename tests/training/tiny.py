@@ -1,4 +1,4 @@
-"""The smallest tasks that have every part: a conditional denoiser, a regressor, endless data without files."""
+"""The smallest tasks that have every part: a denoiser, a regressor, a classifier, a GAN; endless data without files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
+from brain_diffusion_jax.models.gan import make_gan
 from brain_diffusion_jax.models.layers import conv
-from brain_diffusion_jax.training import age_step, diffusion_step
+from brain_diffusion_jax.training import age_step, class_step, diffusion_step, gan_step
 from brain_diffusion_jax.training.fit import Task
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.settings import TrainSettings
@@ -78,6 +79,30 @@ def age_task(norm: bool = False) -> Task:
         age_step.make_init(network(None), SIZE),
         lambda axis: age_step.make_loss(network(axis), target, age_step.AgeLoss()),
         age_step.make_measure(network(None), target),
+    )
+
+
+def class_task() -> Task:
+    target = class_step.find_target(SCHEMA, "sex")
+    network = AgeNetwork(TinyTrunk(), dense=(16,), dropout=0.2, bins=2)
+    return Task(
+        "class",
+        age_step.make_init(network, SIZE),
+        lambda axis: class_step.make_loss(network, target, label_smoothing=0.1),
+        class_step.make_measure(network, target),
+    )
+
+
+def gan_task() -> Task:
+    """The generator moves in every second update."""
+    gan = make_gan(SIZE, SCHEMA.cardinalities, channels=(8, 16), latent=4)
+    how = gan_step.GanSettings(critic_steps=2, learning_rate=1e-3)
+    return Task(
+        "gan",
+        gan_step.make_init(gan, len(SCHEMA.names)),
+        lambda axis: gan_step.make_loss(gan, how),
+        gan_step.make_measure(gan),
+        gan_step.make_optimizer(how),
     )
 
 

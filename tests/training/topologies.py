@@ -38,7 +38,7 @@ class Trainer:
     """A task in a layout, compiled once."""
 
     def __init__(self, task, layout: str, accumulation: int = 1) -> None:
-        tx = optimizer.make(tiny.ADAM, 10)
+        tx = task.optimizer or optimizer.make(tiny.ADAM, 10)
         self.layout = LAYOUTS[layout]()
         self.init = lambda key: state.create(task.init(key), tx, (0.1,))
         self.like = self.layout.abstract(self.init, KEY)
@@ -83,6 +83,8 @@ def trajectories() -> tuple[dict[str, list[float]], dict[str, Trainer]]:
         "diffusion": (tiny.diffusion_task(), ["one", "data4", "data8", "fsdp8", "4x2", "pmap8", "one/4", "two/4"]),
         "age": (tiny.age_task(), ["one", "4x2", "pmap8", "two/4"]),
         "norm": (tiny.age_task(norm=True), ["one", "4x2", "pmap8"]),
+        "class": (tiny.class_task(), ["one", "4x2", "pmap8", "one/4"]),
+        "gan": (tiny.gan_task(), ["one", "4x2", "pmap8", "one/4"]),
     }
     losses, trainers = {}, {}
     for kind, (task, names) in cases.items():
