@@ -2,15 +2,18 @@
 names the file and what is wrong in it.
 
 A failed write leaves what was there before and no part of the new file. OSError (full or read-only disk) passes
-through: `cli.main` turns it into one line.
+through: `cli.main` turns it into one line. Part files of a killed process have unforeseeable names, so they are in
+nobody's way; a living writer holds a lock on its part, so that the others can be removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -27,28 +30,115 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 def part_path(path: str | Path) -> Path:
     """A name beside `path` that nobody can foresee: `.NAME.<random>.part`, shortened to what file systems take."""
     path = Path(path)
-    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}{PART}")
+    return path.with_name(f".{_short(path.name)}.{secrets.token_hex(6)}{PART}")
+
+
+def _short(name: str) -> str:
+    return os.fsdecode(os.fsencode(name)[:100])
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+def replacing(path: str | Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     """A new binary file that takes the place of `path` when the block ends without an exception.
 
     The folder is made where it is missing. A `path` that is a symbolic link is replaced, not followed.
+    sync: wait until the disk has it; not worth the time for one of thousands of pictures.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_path(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
     try:
-        with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
+            _claim(descriptor)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(descriptor)
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """A fresh folder beside `path` that becomes `path` when the block ends without an exception.
+
+    `path` must be new or an empty folder. What killed calls left beside it is removed.
+    """
+    require_new_folder(path)
+    path = Path(os.path.abspath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, path.name)
+    part = part_path(path)
+    part.mkdir()
+    descriptor = os.open(part, os.O_RDONLY | _NO_FOLLOW)
+    try:
+        _claim(descriptor)
+        yield part
+        os.rename(part, path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def require_new_folder(path: str | Path, field: str = "output folder") -> None:
+    """Raise InputError unless `path` is free or an empty folder; a link to one counts as taken."""
+    require_no_link(path, field)
+    if os.path.isdir(path) and os.listdir(path):
+        raise InputError(path, field, "something already there", "a new or empty folder")
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise InputError(path, field, "a file", "a new or empty folder")
+
+
+def require_writable(path: str | Path, field: str = "output") -> None:
+    """Raise InputError where no file can be put in the place of `path`: asked before long work, not after it.
+
+    Makes the folder that `path` is to lie in.
+    """
+    path = Path(os.path.abspath(path))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # a name that is too long
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = part_path(path)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666))
+        part.unlink()
+    except OSError as error:
+        raise InputError(path, field, error.strerror or error, "a place that can be written") from error
+
+
+def require_writable_folder(path: str | Path, field: str = "output folder") -> None:
+    """Make the folder; raise InputError where nothing can be written into it."""
+    require_writable(Path(path) / "file", field)
+
+
+def remove_leftovers(folder: str | Path, name: str | None = None) -> None:
+    """Remove part files and folders of killed writers in `folder`, those of `name` or of all names."""
+    start = "." if name is None else f".{_short(name)}."
+    with os.scandir(folder) as entries:
+        parts = [e.path for e in entries if e.name.startswith(start) and e.name.endswith(PART)]
+    for part in parts:
+        try:
+            descriptor = os.open(part, os.O_RDONLY | _NO_FOLLOW)
+        except OSError:  # removed meanwhile, or a link
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(part) if os.path.isdir(part) else os.unlink(part)
+        except OSError:  # its writer lives
+            pass
+        finally:
+            os.close(descriptor)
+
+
+def _claim(descriptor: int) -> None:
+    """Lock a part while its writer lives; file systems without locks keep leftovers."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -83,7 +173,7 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
     """picture: uint8 [rows, cols] or [rows, cols, 3]."""
     from PIL import Image
 
-    with replacing(path) as file:
+    with replacing(path, sync=False) as file:
         Image.fromarray(picture).save(file, format="PNG")
 
 
@@ -95,10 +185,10 @@ def open_to_append(path: str | Path) -> IO[str]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, 0o666), "a", encoding="utf-8")
 
 
-def require_no_link(path: str | Path) -> None:
-    """Raise InputError where `path` is a symbolic link: what is written there would land in another file."""
+def require_no_link(path: str | Path, field: str = "file") -> None:
+    """Raise InputError where `path` is a symbolic link: what is written there would land in another place."""
     if os.path.islink(path):
-        raise InputError(path, "file", f"a symbolic link to {os.readlink(path)}", "a plain file")
+        raise InputError(path, field, f"a symbolic link to {os.readlink(path)}", "no link")
 
 
 def read_text(path: str | Path, what: str = "file", *, expected: str = "a text file that may be read") -> str:
