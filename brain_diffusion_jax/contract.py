@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
 
@@ -71,22 +72,13 @@ class Contract:
 
     def save(self, folder: str | Path) -> Path:
         path = Path(folder) / FILE_NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(self.to_json(), indent=2) + "\n")
-        part.replace(path)
+        files.write_json(path, self.to_json())
         return path
 
     @classmethod
     def load(cls, folder: str | Path) -> Contract:
         path = Path(folder) / FILE_NAME
-        try:
-            items = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise InputError(path, "contract", "no such file", "a folder written by `brain-diffusion`") from None
-        except json.JSONDecodeError as error:
-            raise InputError(path, "contract", f"broken JSON ({error})", "a JSON object") from error
-        return cls.from_json(items, path)
+        return cls.from_json(files.read_json(path, "contract"), path)
 
 
 def differences(mine: Contract, other: Contract, ignore: tuple[str, ...] = ()) -> list[str]:

@@ -9,7 +9,9 @@ nobody's way; a living writer holds a lock on its part, so that the others can b
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
+import io
 import json
 import os
 import secrets
@@ -155,11 +157,19 @@ def write_json(path: str | Path, items: Any, *, indent: int | None = 2) -> None:
     write_text(path, json.dumps(items, indent=indent, default=str) + "\n")
 
 
+def write_csv(path: str | Path, header: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(list(header))
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
 def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
     import numpy as np
 
     with replacing(path) as file:
-        np.savez(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def write_npy(path: str | Path, array: np.ndarray) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a cohort's folder, or a configs/*.py file")
@@ -63,9 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         inspected, remarks = inspection.inspect_cohort(cohort, lambda _: bar.update())
 
     header, rows = inspection.table(inspected, schema.names)
-    inspection.write_csv(out / "scans.csv", header, rows)
+    files.write_csv(out / "scans.csv", header, rows)
     if cohort.dropped:
-        inspection.write_csv(out / "dropped.csv", ("row_or_file", "reason"), cohort.dropped)
+        files.write_csv(out / "dropped.csv", ("row_or_file", "reason"), cohort.dropped)
     save_png(out / "contact_sheet.png", inspection.contact_sheet(inspected, arguments.columns))
     write_histograms(out / "histograms.png", schema, cohort)
     summary: dict[str, Any] = {
@@ -112,9 +114,8 @@ def write_histograms(path: Path, schema: Any, cohort: Any) -> Path:
         absent = len(cohort.scans) - len(values)
         axes.set_title(f"{len(values)} scans" + (f", {absent} without" if absent else ""), fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(path)
+    with files.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=110)
     return path
 
 
@@ -145,7 +146,5 @@ def write_page(path: Path, summary: dict[str, Any], header: Sequence[str], rows:
         *lines,
         "</table>",
     ]
-    part = path.with_name(path.name + ".part")
-    part.write_text("\n".join(page))
-    part.replace(path)
+    files.write_text(path, "\n".join(page))
     return path

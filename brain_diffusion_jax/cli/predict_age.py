@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from brain_diffusion_jax import files
+
 GROUP = 20  # people in one compiled call
 
 
@@ -216,31 +218,19 @@ def _rule(model: Any, preparation: str) -> Any:
 
 def _correction(run: Path) -> Any:
     """The bias correction that train-age fitted on validation people; None where the run has none."""
-    import json
 
     from brain_diffusion_jax.evaluation.age import BiasCorrection
 
     path = run / "age_report.json"
     if not path.exists():
         return None
-    report = json.loads(path.read_text())
+    report = files.read_json(path, "age report")
     found = next((report[name]["correction"] for name in ("test", "validation") if name in report), None)
     return BiasCorrection(found["slope"], found["intercept"]) if found else None
 
 
 def write(out: Path, rows: Sequence[dict[str, Any]], correction: Any = None) -> None:
-    """ages.csv, slices.csv and ages.png; each is complete or absent."""
-    import csv
-
-    out.mkdir(parents=True, exist_ok=True)
-
-    def table(name: str, header: list[str], lines: Iterator[list[Any]]) -> None:
-        part = out / f"{name}.part"
-        with part.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(lines)
-        part.replace(out / name)
+    """ages.csv, slices.csv and ages.png."""
 
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
@@ -252,11 +242,11 @@ def write(out: Path, rows: Sequence[dict[str, Any]], correction: Any = None) -> 
             yield [row["name"], *ages, number(corrected), len(row["ages"]), "; ".join(row["notes"]), row["refused"]]
 
     header = ["scan", "true_age", "age", "spread", "mean", "bias_corrected", "slices", "notes", "refused"]
-    table("ages.csv", header, lines())
+    files.write_csv(out / "ages.csv", header, lines())
     each = (
         [row["name"], index, number(age)] for row in rows for index, age in zip(row["slices"], row["ages"], strict=True)
     )
-    table("slices.csv", ["scan", "slice", "age"], each)
+    files.write_csv(out / "slices.csv", ["scan", "slice", "age"], each)
     if any(row["age"] is not None for row in rows):
         plot(out / "ages.png", [row for row in rows if row["age"] is not None])
 
@@ -286,9 +276,8 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             axes.plot(ends, ends, color="0.7", linewidth=1, zorder=0)
         axes.set(xlabel="true age (years)" if known else "person, by predicted age", ylabel="predicted age (years)")
         axes.set_title(f"{len(rows)} people: median over slices and spread")
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(path)
+    with files.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

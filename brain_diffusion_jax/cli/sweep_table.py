@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 
 Row = dict[str, Any]
@@ -184,15 +185,8 @@ def _ages(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:
 
 def write(path: Path, found: Sequence[Row]) -> None:
     """The rows as CSV."""
-    import csv
-
     columns = list(dict.fromkeys(k for row in found for k in row))
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    part.replace(path)
+    files.write_csv(path, columns, ([row.get(c, "") for c in columns] for row in found))
 
 
 # Shown of a comparison with people; the CSV has everything.

@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.cli import training_data
 
 
@@ -210,7 +211,6 @@ def _validation(shards: str, target: Any, most: int = 2000) -> dict[str, Any] | 
 
 def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
     """Report of the best checkpoint on validation and test people; written into the run folder."""
-    import csv
 
     from brain_diffusion_jax.evaluation import age as age_evaluation
     from brain_diffusion_jax.training import checkpoints
@@ -228,15 +228,12 @@ def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any
     for name, (person, _, age, predicted) in found.items():
         result[name] = age_evaluation.report(people[name], (age, predicted, person), correction, replicates=replicates)
     checkpoints.write_json(folder / "age_report.json", result)
-    part = folder / "age_people.csv.part"
-    with part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["split", "person", "scan", "age", "predicted", "corrected", "spread", "slices"])
-        for name, p in people.items():
-            rows = zip(p.person, p.scan, p.age, p.predicted, correction(p.predicted), p.spread, p.slices, strict=True)
-            for row in rows:
-                writer.writerow([name, *row[:2], *(f"{v:.3f}" for v in row[2:6]), row[6]])
-    part.replace(folder / "age_people.csv")
+    header = ["split", "person", "scan", "age", "predicted", "corrected", "spread", "slices"]
+    rows = []
+    for name, p in people.items():
+        columns = (p.person, p.scan, p.age, p.predicted, correction(p.predicted), p.spread, p.slices)
+        rows += [[name, *r[:2], *(f"{v:.3f}" for v in r[2:6]), r[6]] for r in zip(*columns, strict=True)]
+    files.write_csv(folder / "age_people.csv", header, rows)
     shown = people.get("test", fitted)
     if shown is not None:
         age_evaluation.calibration_plot(folder / "age_calibration.png", shown, correction)
@@ -253,8 +250,8 @@ def _predictions(folder: Path, shards: str, step: int | None) -> dict[str, tuple
     from brain_diffusion_jax.data.loader import read_all
     from brain_diffusion_jax.data.shard_reader import load_manifest
     from brain_diffusion_jax.models import factory
+    from brain_diffusion_jax.pixels import to_unit
     from brain_diffusion_jax.training import age_step, checkpoints
-    from brain_diffusion_jax.training.step import to_unit
 
     items = checkpoints.read_config(folder)
     section = configs.from_json({k: v for k, v in items.items() if k != "kind"}).age_model

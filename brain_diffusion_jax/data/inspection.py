@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from brain_diffusion_jax.data import quality
 from brain_diffusion_jax.data.cohort import Cohort, Scan
 from brain_diffusion_jax.data.nifti import MNI_2MM, Volume, read_volume, resample
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_uint8
 
 # The cuts that a preview shows, in mm: axial z, coronal y, sagittal x.
 CUTS_MM = (20.0, -18.0, 10.0)
@@ -109,17 +108,6 @@ def table(inspected: Sequence[Inspected], covariates: Sequence[str]) -> tuple[li
     return header, rows
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
-    """Write a table, complete or not at all."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    part.replace(path)
-    return path
-
-
 def contact_sheet(inspected: Sequence[Inspected], columns: int = 6) -> np.ndarray:
     """All previews with their names, uint8 [rows, cols, 3]; flagged scans come first, framed in red."""
     from PIL import Image, ImageDraw
@@ -134,8 +122,7 @@ def contact_sheet(inspected: Sequence[Inspected], columns: int = 6) -> np.ndarra
         item = inspected[index]
         left, top = (place % columns) * cell[1], (place // columns) * cell[0]
         if item.preview is not None:
-            grey = np.rint(item.preview * 255).astype(np.uint8)
-            sheet.paste(Image.fromarray(grey), (left + 2, top + 2 + text))
+            sheet.paste(Image.fromarray(to_uint8(item.preview)), (left + 2, top + 2 + text))
         colour = (255, 80, 80) if item.flagged else (220, 220, 220)
         described = " ".join(
             f"{value:g}" if isinstance(value, float) else str(value) for value in item.scan.covariates.values()

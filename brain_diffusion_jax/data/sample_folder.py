@@ -13,9 +13,11 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_uint8, to_unit
 
 SETTINGS = "sampling.json"
 MANIFEST = "manifest.csv"
@@ -74,7 +76,7 @@ class SampleFolder:
         if file.exists():
             if not resume:
                 raise InputError(self.path, "output folder", "pictures of an earlier call", "a new folder, or --resume")
-            old = json.loads(file.read_text())
+            old = files.read_json(file, "settings")
             if old != settings:
                 keys = sorted(k for k in {*old, *settings} if old.get(k) != settings.get(k))
                 found = ", ".join(f"{k}={settings.get(k)!r} (before: {old.get(k)!r})" for k in keys)
@@ -82,7 +84,7 @@ class SampleFolder:
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(self.path, "output folder", "other files", "a new or empty folder")
         (self.path / "pictures").mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings, indent=2) + "\n")
+        files.write_json(file, settings)
         if contract is not None:
             contract.save(self.path)
         self.done = self._finished()
@@ -92,10 +94,10 @@ class SampleFolder:
         manifest = self.path / MANIFEST
         if not manifest.exists():
             return 0
-        lines = manifest.read_text().splitlines(keepends=True)
+        lines = files.read_text(manifest, "manifest").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
         if len(whole) != len(lines):
-            manifest.write_text("".join(whole))
+            files.write_text(manifest, "".join(whole))
         return max(0, len(whole) - 1)
 
     def write(
@@ -116,7 +118,7 @@ class SampleFolder:
         rows, scale = [], "" if guidance_scale is None else guidance_scale
         for index, (picture, condition) in enumerate(zip(pictures[..., 0], conditions, strict=True), first):
             name = f"pictures/{index:06d}.png"
-            Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(self.path / name)
+            files.write_png(self.path / name, to_uint8(picture))
             place = slice_index(self.contract, condition) if self.contract and nifti else None
             if self.contract is not None and place is not None:
                 (self.path / "nifti").mkdir(exist_ok=True)
@@ -142,5 +144,5 @@ def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n r c 1"], lis
         rows = list(csv.DictReader(stream))
     if not rows:
         raise InputError(manifest, "rows", 0, "at least one picture")
-    pictures = [np.asarray(Image.open(folder / row["file"]), np.float32) / 255 for row in rows]
+    pictures = [to_unit(np.asarray(Image.open(folder / row["file"]))) for row in rows]
     return np.stack(pictures)[..., None], rows

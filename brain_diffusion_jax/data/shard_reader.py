@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError, nearest
 
@@ -23,10 +23,7 @@ def load_manifest(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         state = "an unfinished prepare" if (Path(folder) / ".prepare").exists() else "no shards"
         raise InputError(folder, "shards", state, "a folder finished by `brain-diffusion prepare`")
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(path, "manifest", f"broken JSON ({error})", "the file that `prepare` wrote") from None
+    return files.read_json(path, "manifest")
 
 
 def parse_record(record: bytes) -> dict[str, Any]:

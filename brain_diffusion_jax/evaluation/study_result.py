@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.sample_store import save_text
 
 FILE_NAME = "study.json"
 
@@ -69,9 +69,9 @@ class StudyResult:
     def save(self, folder: str | Path) -> Path:
         """Write study.json, metrics.csv and pictures.csv into `folder`."""
         folder = Path(folder)
-        save_text(folder / "metrics.csv", metrics_csv(self.rows))
-        save_text(folder / "pictures.csv", pictures_csv(self.rows))
-        save_text(folder / FILE_NAME, json.dumps(self.to_json(), indent=1) + "\n")
+        files.write_text(folder / "metrics.csv", metrics_csv(self.rows))
+        files.write_text(folder / "pictures.csv", pictures_csv(self.rows))
+        files.write_json(folder / FILE_NAME, self.to_json(), indent=1)
         return folder / FILE_NAME
 
     @classmethod

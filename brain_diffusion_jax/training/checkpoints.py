@@ -5,7 +5,6 @@ What a checkpoint holds, and how it is saved and restored, is in `store`.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.files import read_json, write_json
 from brain_diffusion_jax.training.store import FOLDER, Keep, Store, saved_steps
 
 CONFIG = "config.json"
@@ -24,22 +24,9 @@ NOT_NETWORK = "uncertainty"  # trained beside the network, no part of it; see lo
 HOW_COMPUTED = ("remat", "fast_conv_gradient")
 
 
-def write_json(path: Path, items: Any) -> None:
-    """Write JSON beside and rename, so that a reader never sees half."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(items, indent=2) + "\n")
-    part.replace(path)
-
-
 def read_config(run: str | Path) -> dict[str, Any]:
     """config.json of a run folder: {"kind": "diffusion" | "age" | ..., **config}."""
-    path = Path(run) / CONFIG
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(path, "run folder", "no such file", "a folder written by `brain-diffusion train`") from None
-    except json.JSONDecodeError as error:
-        raise InputError(path, "config", f"broken JSON ({error})", "a JSON object") from error
+    return read_json(Path(run) / CONFIG, "run folder", expected="a folder written by `brain-diffusion train`")
 
 
 def read_contract(run: str | Path) -> Contract | None:

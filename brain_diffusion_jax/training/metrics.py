@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
+
 JSONL = "metrics.jsonl"
 
 
@@ -38,10 +40,8 @@ class MetricsWriter:
         path = self._run / JSONL
         if path.exists():
             kept = read_jsonl(self._run, step)
-            part = path.with_name(path.name + ".part")
-            part.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            part.replace(path)
-        self._file = path.open("a")
+            files.write_json_lines(path, kept)
+        self._file = files.open_to_append(path)
         self._board = SummaryWriter(str(self._run), purge_step=step + 1 if step else None)
 
     def cut(self, step: int) -> None:

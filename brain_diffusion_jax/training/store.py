@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training.state import TrainState, tree_bytes
 
@@ -222,9 +223,7 @@ def _write_checksums(folder: Path) -> None:
     if not folder.is_dir():  # already superseded
         return
     sums = {str(p.relative_to(folder)): _checksum(p) for p in _files(folder)}
-    part = folder / f"{CHECKSUMS}.part"
-    part.write_text(json.dumps(sums))
-    part.replace(folder / CHECKSUMS)
+    files.write_json(folder / CHECKSUMS, sums, indent=None)
 
 
 def _damage(folder: Path) -> str:
