@@ -58,8 +58,10 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
             if sync:
                 os.fsync(descriptor)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, part, str(part)):
+            raise type(error)(error.errno, error.strerror, str(path)) from None
         raise
 
 
@@ -150,7 +152,16 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """UTF-8, whatever the locale; line ends as they are in `text`."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, _utf8(text))
+
+
+def _utf8(text: str) -> bytes:
+    """What the locale could not read of a path stands as the bytes that it has, where they are UTF-8."""
+    with contextlib.suppress(UnicodeError):
+        data = text.encode("utf-8", "surrogateescape")
+        data.decode("utf-8")
+        return data
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: str | Path, items: Any, *, indent: int | None = 2) -> None:
@@ -187,12 +198,26 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
         Image.fromarray(picture).save(file, format="PNG")
 
 
-def open_to_append(path: str | Path) -> IO[str]:
-    """`path` opened at its end as UTF-8 text; a symbolic link in its place is refused."""
+def open_to_append(path: str | Path, *, binary: bool = False) -> IO[Any]:
+    """`path` opened at its end, as UTF-8 text or binary; a symbolic link in its place is refused."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     require_no_link(path)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, 0o666), "a", encoding="utf-8")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, 0o666)
+    return os.fdopen(descriptor, "ab") if binary else os.fdopen(descriptor, "a+", encoding="utf-8", newline="")
+
+
+def require_plain_tree(folder: str | Path, field: str = "folder to write in") -> None:
+    """Raise InputError where anything below `folder` is neither a plain file nor a folder.
+
+    A folder from elsewhere may hold links; what is written through them would change files outside it.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(place, name)
+            require_no_link(path, field)
+            if name in names and not os.path.isfile(path):
+                raise InputError(path, field, "no plain file", "plain files and folders")
 
 
 def require_no_link(path: str | Path, field: str = "file") -> None:
@@ -244,11 +269,16 @@ def parse_json(text: str, where: object, what: str = "file", kind: type | tuple[
 
 
 def read_json_lines(path: str | Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """(objects, complaints) of a file with one JSON object a line. A line that is none is left out and named."""
+    """(objects, complaints) of a file with one JSON object a line. A line that is none is left out and named.
+
+    A last line without its end was being written when its process died; nothing is said of it.
+    """
     try:
-        lines = Path(path).read_bytes().split(b"\n")
+        *lines, _ = Path(path).read_bytes().split(b"\n")
     except FileNotFoundError:
         return [], []
+    except OSError as error:
+        return [], [f"{path}: {error.strerror}"]
     found: list[dict[str, Any]] = []
     complaints: list[str] = []
     for number, line in enumerate(lines, start=1):
