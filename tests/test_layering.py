@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "brain_diffusion_jax"
-SEAMS = {"errors", "files", "pixels", "covariates", "contract", "array_types", "__init__"}
+SEAMS = {"errors", "files", "json_types", "pixels", "covariates", "contract", "array_types", "__init__"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "pixels": {"errors"},
-    "covariates": {"errors"},
-    "contract": {"errors", "files", "covariates"},
+    "json_types": {"errors"},
+    "covariates": {"errors", "json_types"},
+    "contract": {"errors", "files", "json_types", "covariates"},
     "array_types": {"errors", "covariates", "contract"},
     "config": {"errors", "files"},
     "data": SEAMS,

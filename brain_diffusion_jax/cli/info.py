@@ -36,7 +36,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "run": str(folder),
         "kind": config.get("kind"),
         "step": last,
-        "of": config.get("age_model" if config.get("kind") == "age" else "train", {}).get("num_steps"),
+        "of": (config.get("age_model" if config.get("kind") == "age" else "train") or {}).get("num_steps"),
         "checkpoints": steps,
         "best": best and {"step": best["step"], "validation_loss": best["validation_loss"]},
         "last": rows[-1] if rows else None,

@@ -27,7 +27,7 @@ _FIXED = ("file", "index", "seed", "guidance_scale")
 def slice_index(contract: Contract, condition: Mapping[str, Any]) -> int | None:
     """The slice a condition asks for on the contract's grid; None where it names none that exists."""
     indices = list(contract.slices.get("indices", ()))
-    if not contract.grid or not indices:
+    if contract.grid.get("shape") is None or not indices:
         return None
     wanted = condition.get("slice", indices[0] if len(indices) == 1 else None)
     size = contract.grid["shape"][AXES[contract.slices["axis"]]]

@@ -15,6 +15,7 @@ from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.files import read_json, write_json
+from brain_diffusion_jax.json_types import require_types
 from brain_diffusion_jax.training.store import FOLDER, Keep, Store, saved_steps
 
 CONFIG = "config.json"
@@ -24,9 +25,15 @@ NOT_NETWORK = "uncertainty"  # trained beside the network, no part of it; see lo
 HOW_COMPUTED = ("remat", "fast_conv_gradient")
 
 
+_SECTIONS = ("model", "conditioning", "age_model", "class_model", "gan", "diffusion", "train", "study")
+
+
 def read_config(run: str | Path) -> dict[str, Any]:
     """config.json of a run folder: {"kind": "diffusion" | "age" | ..., **config}."""
-    return read_json(Path(run) / CONFIG, "run folder", expected="a folder written by `brain-diffusion train`")
+    path = Path(run) / CONFIG
+    config = read_json(path, "run folder", expected="a folder written by `brain-diffusion train`")
+    require_types(config, {"kind": str, **dict.fromkeys(_SECTIONS, dict[str, Any] | None)}, path)
+    return config
 
 
 def read_contract(run: str | Path) -> Contract | None:

@@ -9,7 +9,6 @@ that is taken for a checkpoint; checksums.json, added afterwards, tells a damage
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import shutil
 import zlib
@@ -232,8 +231,8 @@ def _damage(folder: Path) -> str:
     if not path.exists():
         return ""
     try:
-        sums = json.loads(path.read_text())
-    except json.JSONDecodeError:
+        sums = files.read_json(path, "checksums")
+    except InputError:
         return f"broken {CHECKSUMS}"
     for name, expected in sums.items():
         file = folder / name
