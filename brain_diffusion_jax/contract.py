@@ -99,7 +99,7 @@ _TYPES: dict[str, Any] = {
 }
 _INNER: dict[str, dict[str, Any]] = {
     "grid": {"name": str, "shape": list[int], "affine": list[list[float]]},
-    "slices": {"axis": str, "indices": list[float], "rule": dict[str, Any]},
+    "slices": {"axis": str, "indices": list[float], "rule": dict[str, Any] | str},
     "fit": {"rule": str, "method": str, "size": list[int] | None, "native_size": list[int] | None},
     "intensity": {"rule": str, "low": float, "high": float},
 }

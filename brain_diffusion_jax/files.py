@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -51,17 +52,15 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     part = part_path(path)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             _claim(descriptor)
             yield file
             file.flush()
             if sync:
                 os.fsync(descriptor)
         os.replace(part, path)
-    except BaseException as error:
+    except BaseException:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename in (None, part, str(part)):
-            raise type(error)(error.errno, error.strerror, str(path)) from None
         raise
 
 
@@ -99,25 +98,37 @@ def require_new_folder(path: str | Path, field: str = "output folder") -> None:
 
 
 def require_writable(path: str | Path, field: str = "output") -> None:
-    """Raise InputError where no file can be put in the place of `path`: asked before long work, not after it.
+    """Raise InputError where `path` cannot be written, or made and filled: asked before long work, not after it.
 
-    Makes the folder that `path` is to lie in.
+    Leaves nothing behind, not even folders that are missing.
     """
     path = Path(os.path.abspath(path))
+    there = next(p for p in (path, *path.parents) if os.path.lexists(p) or p == p.parent)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.lstat(path)  # a name that is too long
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = part_path(path)
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666))
-        part.unlink()
+        for name in path.parts[len(there.parts) :]:
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(there / name)  # a name that is too long
+        if there.is_dir():
+            trial = part_path(there / "trial")
+            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666))
+            trial.unlink()
+        elif there == path:
+            os.close(os.open(path, os.O_WRONLY))
+        else:
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
     except OSError as error:
         raise InputError(path, field, error.strerror or error, "a place that can be written") from error
 
 
-def require_writable_folder(path: str | Path, field: str = "output folder") -> None:
-    """Make the folder; raise InputError where nothing can be written into it."""
-    require_writable(Path(path) / "file", field)
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Errors of the disk within it name `path` where they name nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno:
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 def remove_leftovers(folder: str | Path, name: str | None = None) -> None:

@@ -133,8 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.evaluation import anatomy
 
     out = Path(arguments.out)
-    if out.exists() and any(out.iterdir()):
-        raise InputError(out, "--out", "already holds something", "a new folder")
+    files.require_new_folder(out, "--out")
     model = load_diffusion(arguments)
     picture, index, position = _picture(model, arguments)
     truth = _truth(arguments, model.schema, index, position)
@@ -161,16 +160,16 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(arguments.age_model, "kind", judge.kind, "age")
         judged = np.clip(np.concatenate([picture[None], edited]), 0, 1)[..., None]
         report["predicted_age_slice_then_edits"] = [float(v) for v in judge.predict(judged)]
-    out.mkdir(parents=True, exist_ok=True)
-    for name, one in zip(["same", *words], edited, strict=True):
-        picture_grid.save_png(out / f"edited_{arguments.covariate}_{name}.png", to_uint8(one))
     # What changed, around mid grey.
     changes = np.clip(0.5 + (np.concatenate([picture[None], edited]) - picture), 0, 1)
     shown = np.concatenate([picture[None], edited, changes])
-    picture_grid.save_png(out / "grid.png", picture_grid.tile(shown, len(edited) + 1))
-    if model.contract is not None:
-        model.contract.save(out)
-    files.write_json(out / "audit.json", report)
+    with files.replacing_folder(out) as part:
+        for name, one in zip(["same", *words], edited, strict=True):
+            files.write_png(part / f"edited_{arguments.covariate}_{name}.png", to_uint8(one))
+        files.write_png(part / "grid.png", picture_grid.tile(shown, len(edited) + 1))
+        if model.contract is not None:
+            model.contract.save(part)
+        files.write_json(part / "audit.json", report)
     if arguments.json:
         print(json.dumps(report))
     else:

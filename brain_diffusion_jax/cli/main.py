@@ -15,6 +15,7 @@ from typing import TextIO
 
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.files import require_writable
 
 # name: (module in brain_diffusion_jax.cli, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -108,7 +109,10 @@ def _main(words: list[str]) -> int:
         print(f"brain-diffusion-jax {__version__}")
         return 0
     run, parse = command(words[0])
-    return run(parse(words[1:])) or 0
+    arguments = parse(words[1:])
+    if getattr(arguments, "out", None):
+        require_writable(arguments.out, "--out")
+    return run(arguments) or 0
 
 
 def _fail(name: str, why: object) -> int:

@@ -69,8 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     for kind in arguments.allow:
         if kind not in KINDS:
             raise InputError("command line", "--allow", kind, nearest(kind, KINDS))
-    if arguments.out.exists() and any(arguments.out.iterdir()):
-        raise InputError(arguments.out, "--out", "not empty", "a new folder")
+    files.require_new_folder(arguments.out, "--out")
     model = api.load(arguments.model)
     if not isinstance(model, api.AgeModel):
         raise InputError(arguments.model, "kind", model.kind, "age")
@@ -82,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         allowed=tuple(arguments.allow),
         batch_size=arguments.batch,
     )
-    write(arguments.out, rows, _correction(arguments.model))
+    with files.replacing_folder(arguments.out) as part:
+        write(part, rows, _correction(arguments.model))
     if arguments.json:
         print(json.dumps([{k: v for k, v in row.items() if k not in ("slices", "ages")} for row in rows]))
     else:

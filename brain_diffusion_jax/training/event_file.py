@@ -24,7 +24,8 @@ class EventFile:
         from tensorboardX.proto.event_pb2 import SessionLog
 
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{secrets.token_hex(4)}"
-        self._file = files.open_to_append(Path(run) / name, binary=True)
+        self._path = Path(run) / name
+        self._file = files.open_to_append(self._path, binary=True)
         self._write(step=purge_step, file_version="brain.Event:2")
         if purge_step is not None:
             self._write(step=purge_step, session_log=SessionLog(status=SessionLog.START))
@@ -36,8 +37,9 @@ class EventFile:
         data = Event(wall_time=time.time(), **fields).SerializeToString()
         size = struct.pack("<Q", len(data))
         checks = [struct.pack("<I", masked_crc32c(part)) for part in (size, data)]
-        self._file.write(size + checks[0] + data + checks[1])
-        self._file.flush()
+        with files.naming(self._path):
+            self._file.write(size + checks[0] + data + checks[1])
+            self._file.flush()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         from tensorboardX import summary

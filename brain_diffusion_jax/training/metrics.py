@@ -61,8 +61,9 @@ class MetricsWriter:
     def write(self, step: int, values: dict[str, float]) -> None:
         """One row; numbers that are not finite become null in JSON."""
         row = {k: (float(v) if math.isfinite(v) else None) for k, v in values.items()}
-        self._file.write(json.dumps({"step": step, "time": round(time.time(), 2), **row}) + "\n")
-        self._file.flush()
+        with files.naming(self._run / JSONL):
+            self._file.write(json.dumps({"step": step, "time": round(time.time(), 2), **row}) + "\n")
+            self._file.flush()
         self._board.scalars(step, {name: value for name, value in row.items() if value is not None})
 
     def image(self, step: int, name: str, picture: Any) -> None:

@@ -66,7 +66,8 @@ def lock(run: str | Path, hold: bool = True) -> Iterator[None]:
             raise InputError(path, "run folder", f"in use by {file.read().strip()}", "no other run in it") from None
         file.truncate(0)
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        file.write(json.dumps(owner))
-        file.flush()
+        with files.naming(path):
+            file.write(json.dumps(owner))
+            file.flush()
         yield
         file.truncate(0)
