@@ -166,6 +166,11 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, _utf8(text))
 
 
+def readable(text: str) -> str:
+    """Text of a path for people and fonts, also where the locale could not read all of it."""
+    return _utf8(text).decode("utf-8")
+
+
 def _utf8(text: str) -> bytes:
     """What the locale could not read of a path stands as the bytes that it has, where they are UTF-8."""
     with contextlib.suppress(UnicodeError):

@@ -46,7 +46,7 @@ def imports(tree: ast.AST) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for module, column in imports(ast.parse(path.read_text())):
+    for module, column in imports(ast.parse(path.read_text(encoding="utf-8"))):
         parts = module.split(".")
         if parts[0] == "brain_diffusion_jax" and len(parts) > 1 and parts[1] != "__version__":
             assert parts[1] in ALLOWED[room] | {room}, f"{path}: {room} may not import {module}"

@@ -53,7 +53,7 @@ def from_arguments(arguments: argparse.Namespace, schema: Schema) -> list[dict[s
     if arguments.conditions:
         path = Path(arguments.conditions)
         try:
-            with path.open(newline="") as stream:
+            with path.open(encoding="utf-8", newline="") as stream:
                 rows = list(csv.DictReader(stream))
         except OSError as error:
             raise InputError(path, "--conditions", error.strerror, "a readable CSV file") from error

@@ -259,9 +259,8 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     axes = figure.subplots()
     if len(rows) <= 8:
         for row in rows:
-            (line,) = axes.plot(
-                row["slices"], row["ages"], ".-", linewidth=0.8, label=f"{row['name']}: {row['age']:.1f}"
-            )
+            label = files.readable(f"{row['name']}: {row['age']:.1f}")
+            (line,) = axes.plot(row["slices"], row["ages"], ".-", linewidth=0.8, label=label)
             axes.axhline(row["age"], color=line.get_color(), linewidth=1, linestyle="--")
         axes.set(xlabel="slice", ylabel="predicted age (years)", title="Each slice, and the median (dashed)")
         axes.legend(frameon=False, fontsize=8)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.data import quality
 from brain_diffusion_jax.data.cohort import Cohort, Scan
 from brain_diffusion_jax.data.nifti import MNI_2MM, Volume, read_volume, resample
@@ -127,7 +128,7 @@ def contact_sheet(inspected: Sequence[Inspected], columns: int = 6) -> np.ndarra
         described = " ".join(
             f"{value:g}" if isinstance(value, float) else str(value) for value in item.scan.covariates.values()
         )
-        label = f"{item.scan.scan} {described} {item.reasons}"
+        label = files.readable(f"{item.scan.scan} {described} {item.reasons}")
         draw.text((left + 4, top + 2), label[:48], fill=colour)
         if item.flagged:
             draw.rectangle((left, top, left + cell[1] - 1, top + cell[0] - 1), outline=colour, width=2)

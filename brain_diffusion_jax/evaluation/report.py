@@ -75,7 +75,7 @@ def render(**values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(TEMPLATE.read_text()).render(**values)
+    return environment.from_string(files.read_text(TEMPLATE)).render(**values)
 
 
 def _subtitle(result: StudyResult) -> str:

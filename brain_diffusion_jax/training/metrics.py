@@ -71,5 +71,6 @@ class MetricsWriter:
         self._board.image(step, name, picture)
 
     def close(self) -> None:
-        self._file.close()
+        with files.naming(self._run / JSONL):
+            self._file.close()
         self._board.close()
