@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.cli import predict_age
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
@@ -79,6 +80,7 @@ def _info(folder):
     configs.load_config(folder)
 
 
+AGE_REPORT = {"step": 3, "test": {"people": 4, "correction": {"slope": 0.5, "intercept": 1, "fitted_on": "others"}}}
 SHARDS = {"splits": {"train": [{"file": "a", "bytes": 4, "records": 1}]}, "fingerprint": "x"}
 PLAN = {"scales": [1.0, 2.0], "seed": 0}
 ROWS = "".join(json.dumps({"step": s, "time": 1.5, "loss": 0.5, "validation_loss": None}) + "\n" for s in range(5))
@@ -92,6 +94,7 @@ CASES = {
     "plan": ("plan.json", json.dumps(PLAN), lambda folder: sample_store.claim(folder, PLAN)),
     "sampling": ("sampling.json", json.dumps(PLAN), lambda folder: SampleFolder(folder, PLAN, None, resume=True)),
     "metrics": (metrics.JSONL, ROWS, metrics.read_jsonl),
+    "age report": ("age_report.json", json.dumps(AGE_REPORT), predict_age._correction),
     "checksums": (store.CHECKSUMS, json.dumps({"a": [4, 1]}), lambda folder: store._damage(folder)),
 }
 

@@ -219,14 +219,24 @@ def _rule(model: Any, preparation: str) -> Any:
 def _correction(run: Path) -> Any:
     """The bias correction that train-age fitted on validation people; None where the run has none."""
 
+    from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.age import BiasCorrection
+    from brain_diffusion_jax.json_types import require_types
 
     path = run / "age_report.json"
     if not path.exists():
         return None
     report = files.read_json(path, "age report")
-    found = next((report[name]["correction"] for name in ("test", "validation") if name in report), None)
-    return BiasCorrection(found["slope"], found["intercept"]) if found else None
+    name = next((name for name in ("test", "validation") if name in report), None)
+    if name is None:
+        return None
+    require_types(report, {name: dict[str, Any]}, path)
+    found = report[name].get("correction")
+    require_types({"correction": found}, {"correction": dict[str, Any]}, path, f"{name}.")
+    require_types(found, {"slope": float, "intercept": float}, path, f"{name}.correction.")
+    if not {"slope", "intercept"} <= set(found):
+        raise InputError(path, f"{name}.correction", sorted(found), "slope and intercept")
+    return BiasCorrection(found["slope"], found["intercept"])
 
 
 def write(out: Path, rows: Sequence[dict[str, Any]], correction: Any = None) -> None:
