@@ -130,6 +130,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 def _check(items: Mapping[str, Any], where: object) -> None:
     """Raise InputError for the first field that is of another type than its readers can take."""
     require_types(items, _TYPES, where)
+    if items.get("kind") == "pictures":  # their fit is `picture_prep`'s, and nobody inverts it
+        items = {**items, "fit": {}}
     for name, inner in _INNER.items():
         require_types(items.get(name, {}), inner, where, f"{name}.")
     for path, right, expected in _RULES:
