@@ -278,7 +278,7 @@ def parse_json(text: str, where: object, what: str = "file", kind: type | tuple[
         raise InputError(where, what, f"broken JSON ({str(error)[:80]})", "JSON") from None
     if not isinstance(items, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        names = {dict: "an object", list: "a list", str: "text"}
+        names: dict[Any, str] = {dict: "an object", list: "a list", str: "text"}
         wanted = " or ".join(names.get(k, k.__name__) for k in kinds)
         raise InputError(where, what, f"{type(items).__name__} in JSON", wanted)
     return items
