@@ -84,7 +84,7 @@ def _opens_by_locale(call: ast.Call) -> bool:
         return False
     if name == "open":
         modes = [a.value for a in call.args[-1:] if isinstance(a, ast.Constant)]
-        return owner not in ("os", "Image", "webbrowser") and not any("b" in str(mode) for mode in modes)
+        return owner not in ("os", "Image", "webbrowser", "gzip", "bz2") and not any("b" in str(mode) for mode in modes)
     return name in ("read_text", "write_text") and owner != "files"
 
 
