@@ -15,9 +15,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.config_files import adopt, convert, paths, read_python
 from brain_diffusion_jax.errors import InputError, nearest
-from brain_diffusion_jax.files import read_json
 from brain_diffusion_jax.kinds import covers
 
 
@@ -367,7 +367,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, reads: tuple
             f"a config file; {nearest(path.name, beside)}" if beside else "a config file",
         )
     if path.suffix == ".json":
-        config = from_json(read_json(path, "config"))
+        config = from_json(files.read_json(path, "config"), path)
     else:
         config = base_config()
         known = paths(config)
@@ -389,17 +389,32 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-def from_json(items: dict[str, Any]) -> ConfigDict:
+def from_json(items: dict[str, Any], where: object = "config") -> ConfigDict:
     """The inverse of `to_json`; keys added to base_config since then get their defaults."""
     config = base_config()
-    _merge(config, _tuples(items))
+    _merge(config, _tuples(items), where)
     return config
 
 
-def _merge(config: ConfigDict, items: dict[str, Any]) -> None:
+def _merge(config: ConfigDict, items: dict[str, Any], where: object, section: str = "") -> None:
     with config.unlocked(), config.ignore_type():
         for key, value in items.items():
-            if isinstance(config.get(key), ConfigDict) and isinstance(value, dict):
-                _merge(config[key], value)
+            path, old = f"{section}{key}", config.get(key)
+            if "." in key:
+                raise InputError(where, path, "a dot in a key", "a word")
+            if not isinstance(old, ConfigDict):
+                open_section = section.removesuffix(".") in _OPEN
+                config[key] = value if open_section else _checked(old, value, where, path)
+            elif isinstance(value, dict):
+                _merge(old, value, where, f"{path}.")
             else:
-                config[key] = value
+                raise InputError(where, path, _describe(value), "a section")
+
+
+def _checked(old: Any, new: Any, where: object, field: str) -> Any:
+    """`_convert`, also of what a tuple holds where the default says its type."""
+    value = _convert(old, new, where, field)
+    if isinstance(old, tuple) and isinstance(value, tuple) and len({type(v) for v in old}) == 1:
+        for item in value:
+            _convert(old[0], item, where, field)
+    return value

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.json_types import require_types
 
 
 class Condition(NamedTuple):
@@ -163,6 +164,8 @@ class Schema:
         """Covariates from dicts: {name, values} is categorical, {name, unit, low, high} continuous."""
         covariates: list[Covariate] = []
         for item in items:
+            types = {"name": str, "unit": str, "low": float, "high": float, "values": list[str | int]}
+            require_types(dict(item), types, "schema", f"{str(item.get('name', '?'))[:40]}.")
             kind: type[Covariate] = Categorical if "values" in item else Continuous
             try:
                 covariates.append(kind(**dict(item)))

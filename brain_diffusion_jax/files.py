@@ -9,6 +9,7 @@ nobody's way; a living writer holds a lock on its part, so that the others can b
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -49,7 +50,7 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     part = part_path(path)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             _claim(descriptor)
             yield file
             file.flush()
@@ -95,25 +96,37 @@ def require_new_folder(path: str | Path, field: str = "output folder") -> None:
 
 
 def require_writable(path: str | Path, field: str = "output") -> None:
-    """Raise InputError where no file can be put in the place of `path`: asked before long work, not after it.
+    """Raise InputError where `path` cannot be written, or made and filled: asked before long work, not after it.
 
-    Makes the folder that `path` is to lie in.
+    Leaves nothing behind, not even folders that are missing.
     """
     path = Path(os.path.abspath(path))
+    there = next(p for p in (path, *path.parents) if os.path.lexists(p) or p == p.parent)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.lstat(path)  # a name that is too long
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = part_path(path)
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666))
-        part.unlink()
+        for name in path.parts[len(there.parts) :]:
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(there / name)  # a name that is too long
+        if there.is_dir():
+            trial = part_path(there / "trial")
+            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666))
+            trial.unlink()
+        elif there == path:
+            os.close(os.open(path, os.O_WRONLY))
+        else:
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
     except OSError as error:
         raise InputError(path, field, error.strerror or error, "a place that can be written") from error
 
 
-def require_writable_folder(path: str | Path, field: str = "output folder") -> None:
-    """Make the folder; raise InputError where nothing can be written into it."""
-    require_writable(Path(path) / "file", field)
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Errors of the disk within it name `path` where they name nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno:
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 def remove_leftovers(folder: str | Path, name: str | None = None) -> None:
@@ -148,7 +161,21 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """UTF-8, whatever the locale; line ends as they are in `text`."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, _utf8(text))
+
+
+def readable(text: str) -> str:
+    """Text of a path for people and fonts, also where the locale could not read all of it."""
+    return _utf8(text).decode("utf-8")
+
+
+def _utf8(text: str) -> bytes:
+    """What the locale could not read of a path stands as the bytes that it has, where they are UTF-8."""
+    with contextlib.suppress(UnicodeError):
+        data = text.encode("utf-8", "surrogateescape")
+        data.decode("utf-8")
+        return data
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: str | Path, items: Any, *, indent: int | None = 2) -> None:
@@ -159,7 +186,7 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
     import numpy as np
 
     with replacing(path) as file:
-        np.savez(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def write_npy(path: str | Path, array: np.ndarray) -> None:
@@ -177,12 +204,26 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
         Image.fromarray(picture).save(file, format="PNG")
 
 
-def open_to_append(path: str | Path) -> IO[str]:
-    """`path` opened at its end as UTF-8 text; a symbolic link in its place is refused."""
+def open_to_append(path: str | Path, *, binary: bool = False) -> IO[Any]:
+    """`path` opened at its end, as UTF-8 text or binary; a symbolic link in its place is refused."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     require_no_link(path)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, 0o666), "a", encoding="utf-8")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, 0o666)
+    return os.fdopen(descriptor, "ab") if binary else os.fdopen(descriptor, "a+", encoding="utf-8", newline="")
+
+
+def require_plain_tree(folder: str | Path, field: str = "folder to write in") -> None:
+    """Raise InputError where anything below `folder` is neither a plain file nor a folder.
+
+    A folder from elsewhere may hold links; what is written through them would change files outside it.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(place, name)
+            require_no_link(path, field)
+            if name in names and not os.path.isfile(path):
+                raise InputError(path, field, "no plain file", "plain files and folders")
 
 
 def require_no_link(path: str | Path, field: str = "file") -> None:
@@ -228,18 +269,23 @@ def parse_json(text: str, where: object, what: str = "file", kind: type | tuple[
         raise InputError(where, what, f"broken JSON ({str(error)[:80]})", "JSON") from None
     if not isinstance(items, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        names = {dict: "an object", list: "a list", str: "text"}
+        names: dict[Any, str] = {dict: "an object", list: "a list", str: "text"}
         wanted = " or ".join(names.get(k, k.__name__) for k in kinds)
         raise InputError(where, what, f"{type(items).__name__} in JSON", wanted)
     return items
 
 
 def read_json_lines(path: str | Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """(objects, complaints) of a file with one JSON object a line. A line that is none is left out and named."""
+    """(objects, complaints) of a file with one JSON object a line. A line that is none is left out and named.
+
+    A last line without its end was being written when its process died; nothing is said of it.
+    """
     try:
-        lines = Path(path).read_bytes().split(b"\n")
+        *lines, _ = Path(path).read_bytes().split(b"\n")
     except FileNotFoundError:
         return [], []
+    except OSError as error:
+        return [], [f"{path}: {error.strerror}"]
     found: list[dict[str, Any]] = []
     complaints: list[str] = []
     for number, line in enumerate(lines, start=1):

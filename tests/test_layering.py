@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "brain_diffusion_jax"
-SEAMS = {"errors", "files", "pixels", "kinds", "covariates", "contract", "array_types", "__init__"}
+SEAMS = {"errors", "files", "json_types", "pixels", "kinds", "covariates", "contract", "array_types", "__init__"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "pixels": {"errors"},
     "kinds": set(),
-    "covariates": {"errors"},
-    "contract": {"errors", "files", "covariates"},
+    "json_types": {"errors"},
+    "covariates": {"errors", "json_types"},
+    "contract": {"errors", "files", "json_types", "covariates"},
     "array_types": {"errors", "covariates", "contract"},
     "config_files": {"errors"},
     "config": {"errors", "files", "kinds", "config_files"},
@@ -47,7 +48,7 @@ def imports(tree: ast.AST) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for module, column in imports(ast.parse(path.read_text())):
+    for module, column in imports(ast.parse(path.read_text(encoding="utf-8"))):
         parts = module.split(".")
         if parts[0] == "brain_diffusion_jax" and len(parts) > 1 and parts[1] != "__version__":
             assert parts[1] in ALLOWED[room] | {room}, f"{path}: {room} may not import {module}"
@@ -73,3 +74,29 @@ def test_importing_the_package_is_light() -> None:
 def test_no_file_has_a_name_that_says_nothing() -> None:
     empty = {"utils", "common", "helpers", "misc", "manager"}
     assert not [p for p in FILES if p.stem in empty or p.stem.startswith(("simple_", "general_"))]
+
+
+# Where text files are still opened otherwise than by `files`.
+NO_ENCODING = {"data/shards.py", "cli/convert_safetensors.py", "data/sample_folder.py"}
+
+
+def _opens_by_locale(call: ast.Call) -> bool:
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    owner = getattr(getattr(call.func, "value", None), "id", "")
+    if any(k.arg == "encoding" for k in call.keywords):
+        return False
+    if name == "open":
+        modes = [a.value for a in call.args[-1:] if isinstance(a, ast.Constant)]
+        return owner not in ("os", "Image", "webbrowser", "gzip", "bz2") and not any("b" in str(mode) for mode in modes)
+    return name in ("read_text", "write_text") and owner != "files"
+
+
+def test_no_text_file_is_opened_as_the_locale_says() -> None:
+    """Ruff's rule (PLW1514) sees only paths whose type it knows."""
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and path.name != "files.py" and _opens_by_locale(node)
+    }
+    assert found <= NO_ENCODING

@@ -14,6 +14,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from brain_diffusion_jax import files
+from brain_diffusion_jax.pixels import to_uint8, to_unit
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="run folder of a diffusion model trained on slices")
@@ -65,8 +68,7 @@ def _picture(model: Any, arguments: argparse.Namespace) -> tuple[Any, int, float
         first, last = prepared.indices[0], prepared.indices[-1]
         raise InputError("age-edit", "--slice", wanted, f"a slice the model knows: {first} to {last}")
     row = prepared.indices.index(wanted)
-    picture = prepared.pictures[row].astype("float32")
-    return picture / 255 if prepared.pictures.dtype == "uint8" else picture, wanted, prepared.positions_mm[row]
+    return to_unit(prepared.pictures[row]), wanted, prepared.positions_mm[row]
 
 
 def edit(model: Any, picture: Any, truth: dict[str, Any], wanted: list[dict[str, Any]], **settings: Any) -> Any:
@@ -133,8 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.evaluation import anatomy
 
     out = Path(arguments.out)
-    if out.exists() and any(out.iterdir()):
-        raise InputError(out, "--out", "already holds something", "a new folder")
+    files.require_new_folder(out, "--out")
     model = load_diffusion(arguments)
     picture, index, position = _picture(model, arguments)
     truth = _truth(arguments, model.schema, index, position)
@@ -161,17 +162,16 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(arguments.age_model, "kind", judge.kind, "age")
         judged = np.clip(np.concatenate([picture[None], edited]), 0, 1)[..., None]
         report["predicted_age_slice_then_edits"] = [float(v) for v in judge.predict(judged)]
-    out.mkdir(parents=True, exist_ok=True)
-    for name, one in zip(["same", *words], edited, strict=True):
-        picture_grid.save_png(out / f"edited_{arguments.covariate}_{name}.png", (one * 255).round().astype(np.uint8))
     # What changed, around mid grey.
     changes = np.clip(0.5 + (np.concatenate([picture[None], edited]) - picture), 0, 1)
     shown = np.concatenate([picture[None], edited, changes])
-    picture_grid.save_png(out / "grid.png", picture_grid.tile(shown, len(edited) + 1))
-    if model.contract is not None:
-        model.contract.save(out)
-    (out / "audit.json.part").write_text(json.dumps(report, indent=2) + "\n")
-    (out / "audit.json.part").replace(out / "audit.json")
+    with files.replacing_folder(out) as part:
+        for name, one in zip(["same", *words], edited, strict=True):
+            files.write_png(part / f"edited_{arguments.covariate}_{name}.png", to_uint8(one))
+        files.write_png(part / "grid.png", picture_grid.tile(shown, len(edited) + 1))
+        if model.contract is not None:
+            model.contract.save(part)
+        files.write_json(part / "audit.json", report)
     if arguments.json:
         print(json.dumps(report))
     else:

@@ -13,6 +13,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax.pixels import to_unit
+
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
@@ -27,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
+    from brain_diffusion_jax import files
     from brain_diffusion_jax.data.shard_reader import MANIFEST
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation import audit
-    from brain_diffusion_jax.evaluation.sample_store import save_text
 
     folder = Path(arguments.what)
     if not folder.is_dir():
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     findings = audit.audit(entries, details, threshold)
     text = json.dumps(findings.to_json(), indent=1)
     if arguments.out:
-        save_text(Path(arguments.out), text + "\n")
+        files.write_text(arguments.out, text + "\n")
     print(text if arguments.json else summary(findings))
     return 1 if findings.leaks else 0
 
@@ -95,7 +97,7 @@ def from_folder(folder: Path, pattern: str | None) -> tuple[list[Any], Any]:
             raise InputError(path, "--person", f"no match of {pattern!r}", "a person in every file's path")
         person = match.group(1 if match.re.groups else 0) if match else ""
         try:
-            picture = np.asarray(Image.open(path).convert("L"), np.float32) / 255
+            picture = to_unit(np.asarray(Image.open(path).convert("L")))
         except (UnidentifiedImageError, OSError) as error:
             raise InputError(path, "picture", str(error), "a readable picture") from error
         entries.append(Entry(str(relative), relative.parts[0], person))

@@ -10,6 +10,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="runs/demo", help="folder to write (default runs/demo)")
@@ -65,7 +67,6 @@ def demo_config() -> Any:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import json
     import shlex
 
     from brain_diffusion_jax import config as configs
@@ -82,16 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     file = out / "demo.json"
     wanted = {"people": arguments.people, **configs.to_json(config)}
     if file.exists():
-        if json.loads(file.read_text()) != wanted:
+        if files.read_json(file, "demo") != wanted:
             raise InputError(
                 file, "demo", "begun with other settings", "the same --people and --steps, or another --out"
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(out, "--out", "other files", "a new or empty folder")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(wanted, indent=2) + "\n")
+    files.write_json(file, wanted)
     config_file = out / "config.json"
-    config_file.write_text(json.dumps(configs.to_json(config), indent=2) + "\n")
+    files.write_json(config_file, configs.to_json(config))
 
     stages: list[tuple[Path, list[str]]] = [
         (

@@ -121,12 +121,11 @@ def _write(out: Path, found: dict[str, Any], text: str, sets: dict[str, Any], ea
     """classes.json, classes.md, and a contact sheet of every set: a row a class, `each` pictures of it."""
     import numpy as np
 
+    from brain_diffusion_jax import files
     from brain_diffusion_jax.data import picture_grid
-    from brain_diffusion_jax.training.checkpoints import write_json
 
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "classes.json", found)
-    (out / "classes.md").write_text(text + "\n")
+    files.write_json(out / "classes.json", found)
+    files.write_text(out / "classes.md", text + "\n")
     for name, (images, labels) in sets.items():
         shown = np.concatenate([np.flatnonzero(labels == word)[:each] for word in np.unique(labels)])
         picture_grid.save_png(out / f"{name}.png", picture_grid.tile(images[shown, ..., 0], each))

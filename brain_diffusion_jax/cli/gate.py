@@ -21,6 +21,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
+from brain_diffusion_jax.pixels import to_unit
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -149,17 +152,13 @@ def _self_test(arguments: argparse.Namespace, judge: Any, real: dict[str, Any]) 
 
 def real_pictures(shards: Path, split: str, judge: Any) -> Any:
     """gate.Pictures of a split, without those whose class is unknown."""
-    import numpy as np
 
     from brain_diffusion_jax.data.loader import read_all
     from brain_diffusion_jax.evaluation.gate import Pictures
 
     items = read_all(shards, split)
     known = items["present"][:, judge.column]
-    images = items["image"][known].astype(np.float32)
-    return Pictures(
-        images / 255.0 if items["image"].dtype == np.uint8 else images, items["values"][known, judge.column].astype(int)
-    )
+    return Pictures(to_unit(items["image"][known]), items["values"][known, judge.column].astype(int))
 
 
 def _generated(arguments: argparse.Namespace, name: str, words: tuple[str, ...]) -> tuple[Any, list[str]]:
@@ -181,32 +180,24 @@ def _generated(arguments: argparse.Namespace, name: str, words: tuple[str, ...])
 
 
 def _write(out: Path, summary: dict[str, Any], made: Any, words: list[str], verdicts: Any) -> None:
-    """All files into `<out>.part`, then renamed."""
-    import json
-    import shutil
-
+    """All files, or none of them."""
     import numpy as np
 
     from brain_diffusion_jax.data import picture_grid
     from brain_diffusion_jax.data.table import write_table
     from brain_diffusion_jax.evaluation import gate
 
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    (part / "gate.json").write_text(json.dumps(summary, indent=2) + "\n")
-    lines: list[list[Any]] = []
+    lines = []
     for i, (word, good, reasons) in enumerate(zip(words, verdicts.accepted, verdicts.reasons, strict=True)):
         scores = [f"{verdicts.scores[n][i]:.4f}" for n in gate.SAYS]
         lines.append([i, word, "accept" if good else "reject", gate.describe(reasons), *scores])
-    write_table(part / "verdicts.csv", ["index", "asked", "verdict", "reasons", *gate.SAYS], lines)
-    for name, rows in (
-        ("accepted", np.flatnonzero(verdicts.accepted)),
-        ("rejected", np.flatnonzero(~verdicts.accepted)),
-    ):
-        if len(rows):
-            worst_first = rows[np.argsort(-verdicts.margin[rows])][:256]
-            picture_grid.save_png(part / f"{name}.png", picture_grid.tile(made.images[worst_first]))
-    if out.exists():
-        out.rmdir()
-    part.replace(out)
+    with files.replacing_folder(out) as part:
+        files.write_json(part / "gate.json", summary)
+        write_table(part / "verdicts.csv", ["index", "asked", "verdict", "reasons", *gate.SAYS], lines)
+        for name, rows in (
+            ("accepted", np.flatnonzero(verdicts.accepted)),
+            ("rejected", np.flatnonzero(~verdicts.accepted)),
+        ):
+            if len(rows):
+                worst_first = rows[np.argsort(-verdicts.margin[rows])][:256]
+                picture_grid.save_png(part / f"{name}.png", picture_grid.tile(made.images[worst_first]))

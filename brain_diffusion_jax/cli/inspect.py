@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a cohort's folder, or a configs/*.py file")
@@ -114,9 +116,8 @@ def write_histograms(path: Path, schema: Any, cohort: Any) -> Path:
         absent = len(cohort.scans) - len(values)
         axes.set_title(f"{len(values)} scans" + (f", {absent} without" if absent else ""), fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(path)
+    with files.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=110)
     return path
 
 
@@ -147,7 +148,5 @@ def write_page(path: Path, summary: dict[str, Any], header: Sequence[str], rows:
         *lines,
         "</table>",
     ]
-    part = path.with_name(path.name + ".part")
-    part.write_text("\n".join(page))
-    part.replace(path)
+    files.write_text(path, "\n".join(page))
     return path

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
+import select
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.files import require_writable
 
 # name: (module in brain_diffusion_jax.cli, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -35,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141  # as of a program that SIGPIPE ended
 
 
 def _overview() -> str:
@@ -78,24 +85,91 @@ def _at_home(arguments: argparse.Namespace) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status (2: bad input, 130: interrupted)."""
+    """Run one subcommand; returns the exit status (2: bad input or no room, 130: interrupted, 141: closed pipe)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    name = f"brain-diffusion {words[0]}" if words and not words[0].startswith("-") else "brain-diffusion"
+    _print_everything()
+    try:
+        with _home():
+            try:
+                return _main(words)
+            finally:
+                sys.stdout.flush()
+    except InputError as error:
+        return _fail(name, error)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; what was finished is kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except MemoryError as error:
+        return _fail(name, f"out of memory {error}".strip())
+    except OSError as error:
+        if _drop_dead_streams() and isinstance(error, BrokenPipeError):
+            return EXIT_CLOSED_PIPE
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(name, f"{where}{error.strerror or error}")
+
+
+def _main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0
     if words[0] == "--version":
         print(f"brain-diffusion-jax {__version__}")
         return 0
-    name, rest = words[0], words[1:]
+    run, parse = command(words[0])
+    arguments = _at_home(parse(words[1:]))
+    if getattr(arguments, "out", None):
+        require_writable(arguments.out, "--out")
+    return run(arguments) or 0
+
+
+def _fail(name: str, why: object) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(f"{name}: error: {why}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def _print_everything() -> None:
+    """Let a terminal that knows ASCII or Latin-1 only show other characters escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_dead_streams() -> bool:
+    """Whether nobody takes what stdout or stderr write, as after `| head -1`; they write to nowhere from now on."""
+    dead = [stream for stream in (sys.stdout, sys.stderr) if _is_dead(stream)]
+    for stream in dead:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(dead)
+
+
+def _is_dead(stream: TextIO) -> bool:
     try:
-        run, parse = command(name)
-        return run(_at_home(parse(rest))) or 0
-    except InputError as error:
-        print(f"brain-diffusion {name}: error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"brain-diffusion {name}: interrupted; what was finished is kept", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        watch = select.poll()
+        watch.register(stream.fileno(), 0)
+        if any(event & select.POLLERR for _, event in watch.poll(0)):
+            return True
+        stream.flush()
+    except io.UnsupportedOperation:  # no file behind it
+        return False
+    except OSError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[None]:
+    """A home folder for libraries that insist on one, where the user has none (a bare uid in a container)."""
+    if os.path.isabs(os.path.expanduser("~")):
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["HOME"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["HOME"]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from brain_diffusion_jax import files
+
 GROUP = 20  # people in one compiled call
 
 
@@ -67,8 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     for kind in arguments.allow:
         if kind not in KINDS:
             raise InputError("command line", "--allow", kind, nearest(kind, KINDS))
-    if arguments.out.exists() and any(arguments.out.iterdir()):
-        raise InputError(arguments.out, "--out", "not empty", "a new folder")
+    files.require_new_folder(arguments.out, "--out")
     model = api.load(arguments.model)
     if not isinstance(model, api.AgeModel):
         raise InputError(arguments.model, "kind", model.kind, "age")
@@ -80,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         allowed=tuple(arguments.allow),
         batch_size=arguments.batch,
     )
-    write(arguments.out, rows, _correction(arguments.model))
+    with files.replacing_folder(arguments.out) as part:
+        write(part, rows, _correction(arguments.model))
     if arguments.json:
         print(json.dumps([{k: v for k, v in row.items() if k not in ("slices", "ages")} for row in rows]))
     else:
@@ -217,20 +219,29 @@ def _rule(model: Any, preparation: str) -> Any:
 
 def _correction(run: Path) -> Any:
     """The bias correction that train-age fitted on validation people; None where the run has none."""
-    import json
 
+    from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.age import BiasCorrection
+    from brain_diffusion_jax.json_types import require_types
 
     path = run / "age_report.json"
     if not path.exists():
         return None
-    report = json.loads(path.read_text())
-    found = next((report[name]["correction"] for name in ("test", "validation") if name in report), None)
-    return BiasCorrection(found["slope"], found["intercept"]) if found else None
+    report = files.read_json(path, "age report")
+    name = next((name for name in ("test", "validation") if name in report), None)
+    if name is None:
+        return None
+    require_types(report, {name: dict[str, Any]}, path)
+    found = report[name].get("correction")
+    require_types({"correction": found}, {"correction": dict[str, Any]}, path, f"{name}.")
+    require_types(found, {"slope": float, "intercept": float}, path, f"{name}.correction.")
+    if not {"slope", "intercept"} <= set(found):
+        raise InputError(path, f"{name}.correction", sorted(found), "slope and intercept")
+    return BiasCorrection(found["slope"], found["intercept"])
 
 
 def write(out: Path, rows: Sequence[dict[str, Any]], correction: Any = None) -> None:
-    """ages.csv, slices.csv and ages.png; each is complete or absent."""
+    """ages.csv, slices.csv and ages.png."""
     from brain_diffusion_jax.data.table import write_table
 
     def number(value: float | None) -> str:
@@ -260,9 +271,8 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     axes = figure.subplots()
     if len(rows) <= 8:
         for row in rows:
-            (line,) = axes.plot(
-                row["slices"], row["ages"], ".-", linewidth=0.8, label=f"{row['name']}: {row['age']:.1f}"
-            )
+            label = files.readable(f"{row['name']}: {row['age']:.1f}")
+            (line,) = axes.plot(row["slices"], row["ages"], ".-", linewidth=0.8, label=label)
             axes.axhline(row["age"], color=line.get_color(), linewidth=1, linestyle="--")
         axes.set(xlabel="slice", ylabel="predicted age (years)", title="Each slice, and the median (dashed)")
         axes.legend(frameon=False, fontsize=8)
@@ -277,9 +287,8 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             axes.plot(ends, ends, color="0.7", linewidth=1, zorder=0)
         axes.set(xlabel="true age (years)" if known else "person, by predicted age", ylabel="predicted age (years)")
         axes.set_title(f"{len(rows)} people: median over slices and spread")
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(path)
+    with files.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

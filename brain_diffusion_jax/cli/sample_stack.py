@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.cli import conditions
 from brain_diffusion_jax.errors import InputError
 
@@ -29,8 +30,8 @@ def real_differences(shards: str, indices: list[int], most: int = 40) -> dict[st
     import numpy as np
 
     from brain_diffusion_jax.data import shard_reader
-    from brain_diffusion_jax.data.intensity import to_unit
     from brain_diffusion_jax.diffusion.stack import adjacent_differences
+    from brain_diffusion_jax.pixels import to_unit
 
     if not shards or not Path(shards).is_dir():
         return None
@@ -100,7 +101,7 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
             row["at_trained_slices"] = adjacent_differences(pictures[places]).tolist()
         rows.append(row)
     summary = {"out": str(out), "slices": [chosen[0], chosen[-1]], "volumes": rows, "real": real}
-    (out / "volumes.json").write_text(json.dumps(summary, indent=2) + "\n")
+    files.write_json(out / "volumes.json", summary)
     if arguments.json:
         print(json.dumps(summary))
         return 0

@@ -14,6 +14,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", help="run folder of a diffusion model or a WGAN-GP")
@@ -127,7 +129,6 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
 
 def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_steps: int) -> list[dict[str, Any]]:
     """Train-on-synthetic test-on-real, by a small network or the pixel probe, from the pictures left in `out`."""
-    import json
 
     from tqdm import tqdm
 
@@ -140,7 +141,7 @@ def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_s
         raise InputError("--utility", "training pictures", "none", "shards with a training split")
     path = out / f"utility_{seeds}x{num_steps}.json"
     if path.exists():
-        return json.loads(path.read_text())
+        return files.read_json(path, "utility", list)
     chosen, _ = study.choose_pictures(real, settings)
     synthetic = {
         sample_store.scale_name(scale): PictureSet(
@@ -164,7 +165,7 @@ def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_s
             seeds=range(seeds),
             progress=lambda name: bar.update(1),
         )
-    sample_store.save_text(path, json.dumps(found, indent=1) + "\n")
+    files.write_json(path, found, indent=1)
     return found
 
 

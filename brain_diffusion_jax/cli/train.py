@@ -180,8 +180,8 @@ def sample_grid(module: Any, process: Any, config: Any, validation: dict[str, An
     from brain_diffusion_jax.covariates import Condition
     from brain_diffusion_jax.data import picture_grid
     from brain_diffusion_jax.diffusion import levels, samplers, sweep
+    from brain_diffusion_jax.pixels import to_unit
     from brain_diffusion_jax.training.diffusion_step import network_params
-    from brain_diffusion_jax.training.step import to_unit
 
     rows = np.linspace(0, len(validation["image"]) - 1, columns).astype(int)
     condition = Condition(validation["values"][rows], validation["present"][rows])

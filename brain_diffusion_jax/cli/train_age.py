@@ -248,8 +248,8 @@ def _predictions(folder: Path, shards: str, step: int | None) -> dict[str, tuple
     from brain_diffusion_jax.data.loader import read_all
     from brain_diffusion_jax.data.shard_reader import load_manifest
     from brain_diffusion_jax.models import factory
+    from brain_diffusion_jax.pixels import to_unit
     from brain_diffusion_jax.training import age_step, checkpoints
-    from brain_diffusion_jax.training.step import to_unit
 
     items = checkpoints.read_config(folder)
     section = configs.from_json({k: v for k, v in items.items() if k != "kind"}).age_model

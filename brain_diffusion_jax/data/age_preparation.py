@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from brain_diffusion_jax.data.nifti import MNI_1MM, Volume, resample
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_unit
 
 SLICES = range(45, 125)
 SIZE = (256, 256)
@@ -80,4 +81,4 @@ def stored_pictures(volume: Volume, *, jpeg: bool = False) -> UInt8[np.ndarray, 
 
 def published_pictures(volume: Volume, *, jpeg: bool = False) -> Float[np.ndarray, "80 256 256 c"]:
     """`stored_pictures` as float32 in [0, 1], as the network reads them."""
-    return stored_pictures(volume, jpeg=jpeg).astype(np.float32) / np.float32(255)
+    return to_unit(stored_pictures(volume, jpeg=jpeg))

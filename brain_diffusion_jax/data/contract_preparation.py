@@ -13,6 +13,13 @@ def preparation_of(contract: Contract, where: object = "contract") -> Preparatio
     """The preparation whose pictures follow `contract`; raises InputError for contracts without volumes."""
     if contract.kind != "slices":
         raise InputError(where, "kind", contract.kind, "slices: a model of pictures without geometry reads no volumes")
+    try:
+        return _preparation(contract, where)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(where, "preparation", f"{type(error).__name__}: {error}", "what `prepare` writes") from error
+
+
+def _preparation(contract: Contract, where: object) -> Preparation:
     rule = dict(contract.slices["rule"])
     axis = rule.pop("axis", contract.slices["axis"])
     fit = {k: v for k, v in contract.fit.items() if k != "native_size"}

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.data import quality
 from brain_diffusion_jax.data.cohort import Cohort, Scan
 from brain_diffusion_jax.data.nifti import MNI_2MM, Volume, read_volume, resample
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_uint8
 
 # The cuts that a preview shows, in mm: axial z, coronal y, sagittal x.
 CUTS_MM = (20.0, -18.0, 10.0)
@@ -121,13 +123,12 @@ def contact_sheet(inspected: Sequence[Inspected], columns: int = 6) -> np.ndarra
         item = inspected[index]
         left, top = (place % columns) * cell[1], (place // columns) * cell[0]
         if item.preview is not None:
-            grey = np.rint(item.preview * 255).astype(np.uint8)
-            sheet.paste(Image.fromarray(grey), (left + 2, top + 2 + text))
+            sheet.paste(Image.fromarray(to_uint8(item.preview)), (left + 2, top + 2 + text))
         colour = (255, 80, 80) if item.flagged else (220, 220, 220)
         described = " ".join(
             f"{value:g}" if isinstance(value, float) else str(value) for value in item.scan.covariates.values()
         )
-        label = f"{item.scan.scan} {described} {item.reasons}"
+        label = files.readable(f"{item.scan.scan} {described} {item.reasons}")
         draw.text((left + 4, top + 2), label[:48], fill=colour)
         if item.flagged:
             draw.rectangle((left, top, left + cell[1] - 1, top + cell[0] - 1), outline=colour, width=2)

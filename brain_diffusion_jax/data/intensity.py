@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.pixels import full_scale, to_uint8, to_unit
 
 RULES = ("fixed", "percentile", "white_matter")
-FULL_SCALE = {"uint8": 255.0, "float32": 1.0}
 
 
 class Window(NamedTuple):
@@ -43,7 +43,7 @@ class IntensityRule:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise InputError("prepare.intensity", "rule", self.rule, nearest(self.rule, RULES))
-        if self.dtype not in FULL_SCALE:
+        if self.dtype not in ("uint8", "float32"):
             raise InputError("prepare.intensity", "dtype", self.dtype, "uint8 or float32")
         if not 0 < self.top <= 1:
             raise InputError("prepare.intensity", "top", self.top, "a share of full scale in (0, 1]")
@@ -55,7 +55,7 @@ class IntensityRule:
     def to_json(self) -> dict[str, Any]:
         """For Contract.intensity: the rule and how to go back to the scan's unit."""
         where = "low, high above" if self.rule == "fixed" else "the scan's low, high in scans.csv"
-        scale = FULL_SCALE[self.dtype]
+        scale = full_scale(self.dtype)
         return {**asdict(self), "inverse": f"value = low + stored / {scale:g} * (high - low), with {where}"}
 
 
@@ -104,19 +104,12 @@ def find_window(data: np.ndarray, rule: IntensityRule, where: object = "scan") -
 def to_stored(data: np.ndarray, window: Window, dtype: str) -> np.ndarray:
     """Intensities in the scan's unit to stored pixels of `dtype`."""
     unit = np.clip((np.asarray(data, np.float32) - window.low) / (window.high - window.low), 0.0, 1.0)
-    return np.rint(unit * 255.0).astype(np.uint8) if dtype == "uint8" else unit.astype(np.float32)
+    return to_uint8(unit) if dtype == "uint8" else unit.astype(np.float32)
 
 
 def from_stored(pixels: np.ndarray, window: Window) -> np.ndarray:
     """Stored pixels back to the scan's unit, float32; clipped ends and uint8 rounding stay lost."""
     return (to_unit(pixels) * (window.high - window.low) + window.low).astype(np.float32)
-
-
-def to_unit(pixels: np.ndarray) -> np.ndarray:
-    """Stored pixels to float32 in [0, 1]."""
-    pixels = np.asarray(pixels)
-    scale = np.float32(255.0 if pixels.dtype == np.uint8 else 1.0)
-    return (pixels.astype(np.float32) / scale).astype(np.float32)
 
 
 def check_fixed_window(data: np.ndarray, window: Window, path: str | Path) -> str | None:

@@ -8,14 +8,13 @@ person deviates. participants.tsv carries the true tissue volumes, so that a mea
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from brain_diffusion_jax import __version__
+from brain_diffusion_jax import __version__, files
 from brain_diffusion_jax.data import phantom_anatomy, phantom_scan
 from brain_diffusion_jax.data.table import write_table
 from brain_diffusion_jax.errors import InputError
@@ -110,19 +109,20 @@ def write_cohort(folder: str | Path, people: int, seed: int, *, progress: Callab
 
     Scans are uint8 with slope 0.01 and an LAS affine, as published cohorts come. Same seed, same bytes of
     image; person i does not depend on how many there are. progress: called with each finished count.
-    Raises InputError where `people` < 1 or the folder already holds something; an interrupted run
-    leaves only `<folder>.part`, which the next run replaces.
+    Raises InputError where `people` < 1 or the folder already holds something; an interrupted call leaves
+    no folder.
     """
-    import nibabel
-
     folder = Path(folder)
     if people < 1:
         raise InputError("phantom", "people", people, "at least 1")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(folder, "output folder", "something already there", "a new or empty folder")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    with files.replacing_folder(folder) as part:
+        _write_people(part, people, seed, progress)
+    return folder
+
+
+def _write_people(folder: Path, people: int, seed: int, progress: Callable[[int], None] | None) -> None:
+    import nibabel
+
     truths = []
     width = max(3, len(str(people)))
     for index, (age, sex) in enumerate(draw_people(people, seed)):
@@ -132,17 +132,13 @@ def write_cohort(folder: str | Path, people: int, seed: int, *, progress: Callab
         image = nibabel.Nifti1Image(stored, AFFINE_LAS)
         image.header.set_slope_inter(1.0 / phantom_scan.STORED_PER_UNIT, 0.0)
         image.header.set_xyzt_units("mm")
-        path = part / name / "anat" / f"{name}_T1w.nii.gz"
+        path = folder / name / "anat" / f"{name}_T1w.nii.gz"
         path.parent.mkdir(parents=True)
         nibabel.save(image, path)
         truths.append(truth)
         if progress is not None:
             progress(index + 1)
-    _write_tables(part, truths, seed)
-    if folder.exists():
-        folder.rmdir()
-    part.replace(folder)
-    return folder
+    _write_tables(folder, truths, seed)
 
 
 def _write_tables(folder: Path, truths: list[Phantom], seed: int) -> None:
@@ -160,4 +156,4 @@ def _write_tables(folder: Path, truths: list[Phantom], seed: int) -> None:
         "DatasetType": "raw",
         "GeneratedBy": [{"Name": "brain-diffusion-jax phantom", "Version": __version__, "Seed": seed}],
     }
-    (folder / "dataset_description.json").write_text(json.dumps(description, indent=2) + "\n")
+    files.write_json(folder / "dataset_description.json", description)

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from brain_diffusion_jax import files
+from brain_diffusion_jax.pixels import to_uint8
+
 
 def tile(
     unit_pictures: Float[np.ndarray, "n rows cols"], columns: int = 0, gap: int = 1
@@ -22,7 +25,7 @@ def tile(
     columns = min(count, columns or int(np.ceil(np.sqrt(count))))
     lines = -(-count // columns)
     sheet = np.full((lines * (rows + gap) - gap, columns * (cols + gap) - gap), 96, np.uint8)
-    grey = np.rint(np.clip(np.nan_to_num(pictures), 0.0, 1.0) * 255).astype(np.uint8)
+    grey = to_uint8(np.nan_to_num(pictures))
     for number in range(lines * columns):
         top, left = (number // columns) * (rows + gap), (number % columns) * (cols + gap)
         sheet[top : top + rows, left : left + cols] = grey[number] if number < count else 0
@@ -31,11 +34,5 @@ def tile(
 
 def save_png(path: str | Path, array: UInt8[np.ndarray, "rows cols *channels"]) -> Path:
     """Write uint8 grey [rows, cols] or colour [rows, cols, 3] as PNG, complete or not at all."""
-    from PIL import Image
-
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    Image.fromarray(np.asarray(array)).save(part, format="PNG")
-    part.replace(path)
-    return path
+    files.write_png(path, np.asarray(array))
+    return Path(path)

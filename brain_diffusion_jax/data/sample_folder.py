@@ -19,6 +19,7 @@ from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
 from brain_diffusion_jax.data.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.data.table import Row, read_table, table_text
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_uint8
 
 SETTINGS = "sampling.json"
 MANIFEST = "manifest.csv"
@@ -28,7 +29,7 @@ _FIXED = ("file", "index", "seed", "guidance_scale")
 def slice_index(contract: Contract, condition: Mapping[str, Any]) -> int | None:
     """The slice a condition asks for on the contract's grid; None where it names none that exists."""
     indices = list(contract.slices.get("indices", ()))
-    if not contract.grid or not indices:
+    if contract.grid.get("shape") is None or not indices:
         return None
     wanted = condition.get("slice", indices[0] if len(indices) == 1 else None)
     size = contract.grid["shape"][AXES[contract.slices["axis"]]]
@@ -77,7 +78,7 @@ class SampleFolder:
         if file.exists():
             if not resume:
                 raise InputError(self.path, "output folder", "pictures of an earlier call", "a new folder, or --resume")
-            old = json.loads(file.read_text())
+            old = files.read_json(file, "settings")
             if old != settings:
                 keys = sorted(k for k in {*old, *settings} if old.get(k) != settings.get(k))
                 found = ", ".join(f"{k}={settings.get(k)!r} (before: {old.get(k)!r})" for k in keys)
@@ -85,7 +86,7 @@ class SampleFolder:
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(self.path, "output folder", "other files", "a new or empty folder")
         (self.path / "pictures").mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings, indent=2) + "\n")
+        files.write_json(file, settings)
         if contract is not None:
             contract.save(self.path)
         self.done = self._finished()
@@ -95,10 +96,10 @@ class SampleFolder:
         manifest = self.path / MANIFEST
         if not manifest.exists():
             return 0
-        lines = manifest.read_text().splitlines(keepends=True)
+        lines = files.read_text(manifest, "manifest").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
         if len(whole) != len(lines):
-            manifest.write_text("".join(whole))
+            files.write_text(manifest, "".join(whole))
         return max(0, len(whole) - 1)
 
     def write(
@@ -119,7 +120,7 @@ class SampleFolder:
         rows, scale = [], "" if guidance_scale is None else guidance_scale
         for index, (picture, condition) in enumerate(zip(pictures[..., 0], conditions, strict=True), first):
             name = f"pictures/{index:06d}.png"
-            Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(self.path / name)
+            files.write_png(self.path / name, to_uint8(picture))
             place = slice_index(self.contract, condition) if self.contract and nifti else None
             if self.contract is not None and place is not None:
                 (self.path / "nifti").mkdir(exist_ok=True)

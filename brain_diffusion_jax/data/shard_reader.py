@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.json_types import require_types
 
 MANIFEST = "shards.json"
 # Only whole records are ever asked for, so reading ahead is wasted work.
@@ -23,10 +24,16 @@ def load_manifest(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         state = "an unfinished prepare" if (Path(folder) / ".prepare").exists() else "no shards"
         raise InputError(folder, "shards", state, "a folder finished by `brain-diffusion prepare`")
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(path, "manifest", f"broken JSON ({error})", "the file that `prepare` wrote") from None
+    manifest = files.read_json(path, "manifest")
+    require_types(manifest, {"splits": dict[str, list[dict[str, Any]]]}, path)
+    if "splits" not in manifest:
+        raise InputError(path, "splits", "nothing", "the shards of each split")
+    for name, items in manifest["splits"].items():
+        for item in items:
+            require_types(item, {"file": str, "bytes": int, "records": int}, path, f"splits.{name}: ")
+            if not {"file", "bytes", "records"} <= set(item) or item["records"] < 0:
+                raise InputError(path, f"splits.{name}", str(item)[:80], "file, bytes and records of a shard")
+    return manifest
 
 
 def parse_record(record: bytes) -> dict[str, Any]:

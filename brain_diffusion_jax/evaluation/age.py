@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.bootstrap import interval
 
@@ -195,7 +196,6 @@ def _bands(result: dict[str, Any]) -> str:
 
 def calibration_plot(path: Any, people: People, correction: BiasCorrection, title: str = "") -> None:
     """PNG: predicted over true age, before and after correction, with the spread over slices."""
-    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -226,7 +226,5 @@ def calibration_plot(path: Any, people: People, correction: BiasCorrection, titl
         or f"MAE {mean_absolute_error(people.age, people.predicted):.1f} years, "
         f"r {pearson(people.age, people.predicted):.2f}, {len(people.scan)} scans"
     )
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(path)
+    with files.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -7,16 +7,16 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
+
+from brain_diffusion_jax.pixels import to_unit
 
 
 @partial(jax.jit, static_argnums=0)
 def _ages(apply: Callable[[Any, Any], Any], variables: Any, batches: Any) -> Any:
     def one(images):
-        unit = images.astype(jnp.float32) / 255.0 if images.dtype == jnp.uint8 else images
-        return apply(variables, unit)
+        return apply(variables, to_unit(images))
 
     # A loop on the device: memory for one batch of activations, and no wait for Python between batches.
     return jax.lax.map(one, batches)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import full_scale
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class DarkFraction:
                 "study.dark_fraction", "rows, cols", (self.rows, self.cols), f"a box inside {pictures.shape[1:]}"
             )
         box = pictures[:, self.rows[0] : self.rows[1], self.cols[0] : self.cols[1]]
-        scale = 255.0 if images.dtype == np.uint8 else 1.0
+        scale = full_scale(images.dtype)
         # A stored level that equals the threshold is not dark, however it was rounded on the way.
         return (box < self.threshold * scale - 1e-5 * scale).mean((1, 2))
 
@@ -77,7 +78,7 @@ def dark_fraction(spec: Mapping[str, Any] | None, contract: Contract | None, rea
         threshold = to_unit(float(spec["threshold"]), contract)
     else:
         bright = real[real > 0]
-        scale = 255.0 if real.dtype == np.uint8 else 1.0
+        scale = full_scale(real.dtype)
         threshold = 0.5 * float(np.median(bright)) / scale if bright.size else 0.5
     where = spec.get("slice")
     return DarkFraction((rows[0], rows[1]), (cols[0], cols[1]), threshold, None if where is None else float(where))

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import full_scale
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ _BLOCKS, _COMPONENTS = 24, 128
 def block_means(images: np.ndarray) -> np.ndarray:
     """Pictures as [n, d] means over blocks of about 1/24 of each side, uint8 or unit in, unit out."""
     pictures = images[..., 0] if images.ndim == 4 else images
-    scale = np.float32(1 / 255 if images.dtype == np.uint8 else 1)
+    scale = np.float32(1 / full_scale(images.dtype))
     rows = np.linspace(0, pictures.shape[1], min(_BLOCKS, pictures.shape[1]) + 1).astype(int)
     cols = np.linspace(0, pictures.shape[2], min(_BLOCKS, pictures.shape[2]) + 1).astype(int)
     sums = np.add.reduceat(np.add.reduceat(pictures.astype(np.float32), rows[:-1], axis=1), cols[:-1], axis=2)

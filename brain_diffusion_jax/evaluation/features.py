@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import full_scale
 
 INCEPTION_DIMENSIONS = (64, 192, 768, 2048)
 
@@ -47,7 +48,7 @@ def unit_batches(images: np.ndarray, batch_size: int):
     """Batches of float32 [<= batch_size, rows, cols, 1] in [0, 1]; uint8 is divided by 255."""
     if images.ndim == 3:
         images = images[..., None]
-    scale = np.float32(1 / 255 if images.dtype == np.uint8 else 1)
+    scale = np.float32(1 / full_scale(images.dtype))
     for start in range(0, len(images), batch_size):
         yield images[start : start + batch_size].astype(np.float32) * scale
 

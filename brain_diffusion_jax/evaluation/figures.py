@@ -40,8 +40,11 @@ def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> 
 
 
 def as_svg(figure: Figure) -> str:
+    from matplotlib import rc_context
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "brain-diffusion"}):  # ids that are not random: equal studies, equal reports
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from brain_diffusion_jax.evaluation import flaws
 from brain_diffusion_jax.evaluation.gate import Gate, Pictures, Seen
+from brain_diffusion_jax.pixels import eight_bit, to_uint8
 
 Spoil = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # unit pictures [n, r, c] -> the same
 REAL, WRONG, COPIES, TOUCHED_COPIES = "real, held out", "wrong class", "copies", "copies, shifted and dimmed"
@@ -34,7 +35,7 @@ def _jpeg(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     found = []
     for picture in x:
         file = io.BytesIO()
-        Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(file, "JPEG", quality=20)
+        Image.fromarray(to_uint8(picture)).save(file, "JPEG", quality=20)
         found.append(np.asarray(Image.open(file), np.float64) / 255)
     return np.stack(found)
 
@@ -71,7 +72,7 @@ def _cases(gate: Gate, reference: Pictures, held: Pictures, most: int, rng: np.r
     rows = np.sort(rng.permutation(len(labels))[:most])
     images = np.asarray(held.images, np.float64)[rows, ..., 0]
     for name, spoil in SPOILED.items():
-        made = np.rint(255 * spoil(images, rng)) / 255
+        made = eight_bit(spoil(images, rng))
         cases[name] = (gate.see(Pictures(made[..., None], labels[rows])), rows)
     some = np.sort(rng.permutation(len(reference.labels))[:most])
     originals = np.asarray(reference.images)[some]

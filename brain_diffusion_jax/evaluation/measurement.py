@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.evaluation import anatomy, measures, memorisation, sample_store, ssim
 from brain_diffusion_jax.evaluation.condition_fidelity import (
@@ -22,6 +23,7 @@ from brain_diffusion_jax.evaluation.features import Extractor, Features, extract
 from brain_diffusion_jax.evaluation.picture_sets import PictureSet
 from brain_diffusion_jax.evaluation.study_result import Row, StudyResult
 from brain_diffusion_jax.evaluation.study_settings import StudySettings
+from brain_diffusion_jax.pixels import to_uint8
 
 AgeFn = Callable[[np.ndarray], np.ndarray]
 
@@ -308,23 +310,16 @@ def save_report_pictures(
     }
     for item in sets:
         if item.scale is not None or item is sets[0]:
-            arrays[item.name] = stored(item.pictures.images[rows])
+            arrays[item.name] = to_uint8(item.pictures.images[rows])
     pairs, captions = [], []
     for item in sets:
         for generated, original in result.privacy.get("scales", {}).get(item.name, {}).get("pairs", [])[:most_pairs]:
             assert train is not None
-            pairs.append(np.stack([stored(item.pictures.images[generated]), stored(train.images[original])]))
+            pairs.append(np.stack([to_uint8(item.pictures.images[generated]), to_uint8(train.images[original])]))
             captions.append(f"{item.name}, picture {generated}: generated | training")
     if pairs:
         arrays |= {"pairs": np.stack(pairs), "pair_captions": np.array(captions)}
-    part = out / "report_pictures.npz.part"
-    with part.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    part.replace(out / "report_pictures.npz")
-
-
-def stored(images: np.ndarray) -> np.ndarray:
-    return images if images.dtype == np.uint8 else np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    files.write_npz(out / "report_pictures.npz", **arrays)
 
 
 def condition_label(condition: Mapping[str, Any], settings: StudySettings) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation import figures, report_tables
 from brain_diffusion_jax.evaluation.published import SOURCE
 from brain_diffusion_jax.evaluation.report_tables import beginning, number, table
-from brain_diffusion_jax.evaluation.sample_store import save_text
 from brain_diffusion_jax.evaluation.study_result import Row, StudyResult
 
 FILE_NAME = "report.html"
@@ -48,7 +48,7 @@ def write_report(result: StudyResult, out: str | Path, *, compare: Mapping[str, 
         method=method_text(result),
         method_json=json.dumps(result.to_json()["method"], indent=2),
     )
-    save_text(out / FILE_NAME, html)
+    files.write_text(out / FILE_NAME, html)
     return out / FILE_NAME
 
 
@@ -67,7 +67,7 @@ def write_comparison(results: Mapping[str, StudyResult], out: str | Path) -> Pat
         method=[p for name, result in results.items() for p in [f"{name}:", *method_text(result)]],
         method_json=json.dumps({name: r.to_json()["method"] for name, r in results.items()}, indent=2),
     )
-    save_text(Path(out) / "comparison.html", html)
+    files.write_text(Path(out) / "comparison.html", html)
     return Path(out) / "comparison.html"
 
 
@@ -75,7 +75,7 @@ def render(**values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(TEMPLATE.read_text()).render(**values)
+    return environment.from_string(files.read_text(TEMPLATE)).render(**values)
 
 
 def _subtitle(result: StudyResult) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_uint8
 
 SampleFn = Callable[[list[dict[str, Any]], float, int], np.ndarray]
 
@@ -21,28 +23,12 @@ def fingerprint(*things: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def save_array(path: Path, array: np.ndarray) -> None:
-    """Write `path` (.npy) through a part file: it is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.save(file, array)
-    part.replace(path)
-
-
-def save_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
-
-
 def claim(folder: Path, plan: Mapping[str, Any]) -> None:
     """Bind a study folder to one plan; another plan in the same folder is refused, never mixed."""
     path = folder / "plan.json"
     wanted = json.loads(json.dumps(plan, default=str))
     if path.exists():
-        found = json.loads(path.read_text())
+        found = files.read_json(path, "plan")
         differing = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
         if differing:
             raise InputError(
@@ -52,7 +38,7 @@ def claim(folder: Path, plan: Mapping[str, Any]) -> None:
                 f"{ {k: wanted.get(k) for k in differing} }, or another --out folder",
             )
         return
-    save_text(path, json.dumps(wanted, indent=2) + "\n")
+    files.write_json(path, wanted)
 
 
 def scale_name(scale: float) -> str:
@@ -70,7 +56,7 @@ def to_stored(pictures: np.ndarray, count: int, size: tuple[int, int], where: st
         raise InputError(where, "values", "NaN or Inf", "finite pictures (did the model diverge?)")
     if array.min() < -0.05 or array.max() > 1.05:
         raise InputError(where, "range", f"{array.min():g} to {array.max():g}", "unit pictures in [0, 1]")
-    return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    return to_uint8(array)
 
 
 def chunk_seed(seed: int, chunk: int) -> int:
@@ -101,7 +87,7 @@ def generate(
         if not path.exists():
             pictures = sample_fn(wanted, scale, chunk_seed(seed, number))
             where = f"samples at {scale_name(scale)}, chunk {number}"
-            save_array(path, to_stored(pictures, len(wanted), size, where))
+            files.write_npy(path, to_stored(pictures, len(wanted), size, where))
         if progress is not None:
             progress(len(wanted))
 
@@ -117,5 +103,5 @@ def read(folder: Path, scale: float) -> np.ndarray:
 def cached(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """The array in `path`, computed and saved if it is not there."""
     if not path.exists():
-        save_array(path, compute())
+        files.write_npy(path, compute())
     return np.load(path)

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_unit
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
@@ -42,7 +43,7 @@ def check_pictures(images: np.ndarray, where: object = "pictures") -> np.ndarray
         array = array[..., 0]
     if array.ndim != 3 or array.shape[0] == 0:
         raise InputError(where, "shape", array.shape, "[n, rows, cols, 1] with at least one picture")
-    array = array.astype(np.float32) / np.float32(255) if array.dtype == np.uint8 else array.astype(np.float32)
+    array = to_unit(array)
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).any((1, 2)).sum())
         raise InputError(where, "values", f"NaN or Inf in {bad} of {len(array)} pictures", "finite values")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.data.table import table_text
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.sample_store import save_text
+from brain_diffusion_jax.json_types import require_types
 
 FILE_NAME = "study.json"
 
@@ -68,9 +68,9 @@ class StudyResult:
     def save(self, folder: str | Path) -> Path:
         """Write study.json, metrics.csv and pictures.csv into `folder`."""
         folder = Path(folder)
-        save_text(folder / "metrics.csv", metrics_csv(self.rows))
-        save_text(folder / "pictures.csv", pictures_csv(self.rows))
-        save_text(folder / FILE_NAME, json.dumps(self.to_json(), indent=1) + "\n")
+        files.write_text(folder / "metrics.csv", metrics_csv(self.rows))
+        files.write_text(folder / "pictures.csv", pictures_csv(self.rows))
+        files.write_json(folder / FILE_NAME, self.to_json(), indent=1)
         return folder / FILE_NAME
 
     @classmethod
@@ -82,14 +82,54 @@ class StudyResult:
         path = Path(folder) if str(folder).endswith(".json") else Path(folder) / FILE_NAME
         if not path.exists() and (path.parent / "study" / FILE_NAME).exists():
             path = path.parent / "study" / FILE_NAME
-        try:
-            return cls.from_json(json.loads(path.read_text()))
-        except FileNotFoundError:
-            raise InputError(path, "study", "no such file", "a folder written by `brain-diffusion study`") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(
-                path, "study", f"{type(error).__name__}: {error}", "a study.json of this version"
-            ) from error
+        items = files.read_json(path, "study", expected="a folder written by `brain-diffusion study`")
+        _require(items, _STUDY, StudyResult, path)
+        for row in items["rows"]:
+            _require(row, _ROW, Row, path, f"rows, {row.get('name')!r}: ")
+            for metric, found in row.get("numbers", {}).items():
+                require_types(found, _NUMBER, path, f"rows, {row['name']!r}: {metric}: ")
+        require_types(items["method"], _METHOD, path, "method.")
+        require_types(items["method"].get("contract") or {}, {"split": dict[str, Any]}, path, "method.contract.")
+        return cls.from_json(items)
+
+
+_STUDY: dict[str, Any] = {
+    "title": str,
+    "method": dict[str, Any],
+    "rows": list[dict[str, Any]],
+    "notes": list[str],
+    "anatomy": dict[str, Any],
+    "privacy": dict[str, Any],
+    "utility": list[dict[str, Any]],
+    "reference": bool,
+}
+_ROW: dict[str, Any] = {
+    "name": str,
+    "scale": float | None,
+    "num_pictures": int,
+    "num_people": int,
+    "numbers": dict[str, dict[str, Any]],
+    "pictures": dict[str, list[float | str | None]],
+}
+_NUMBER: dict[str, Any] = dict.fromkeys(("value", "low", "high"), float | None)
+_METHOD: dict[str, Any] = {
+    "contract": dict[str, Any] | None,
+    "extractors": dict[str, str],
+    "sampling": dict[str, Any],
+    "versions": dict[str, Any],
+    "num_pictures": int | str | None,
+}
+
+
+def _require(items: Mapping[str, Any], types: Mapping[str, Any], kind: type, where: object, prefix: str = "") -> None:
+    """Raise InputError unless `items` are the fields of the dataclass `kind`, in their types."""
+    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    unknown, missing = set(items) - set(types), required - set(items)
+    if unknown or missing:
+        raise InputError(
+            where, f"{prefix}fields", f"unknown {sorted(unknown)}, missing {sorted(missing)}", sorted(types)
+        )
+    require_types(items, types, where, prefix)
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from brain_diffusion_jax.pixels import eight_bit
+
 _LEVEL = 1 / 256  # differences below one grey level of an 8-bit picture say nothing
 _RINGS = 16
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.995)
@@ -61,5 +63,5 @@ def texture(images: Float[np.ndarray, "n rows cols"]) -> Float[np.ndarray, "n d"
     pictures = np.asarray(images, np.float64)
     if pictures.ndim == 4:
         pictures = pictures[..., 0]
-    pictures = np.rint(255 * pictures) / 255
+    pictures = eight_bit(pictures)
     return np.concatenate([_block(pictures[i : i + _BLOCK]) for i in range(0, len(pictures), _BLOCK)])

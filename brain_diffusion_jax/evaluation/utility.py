@@ -13,6 +13,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.condition_fidelity import agreement, continuous_reader
 from brain_diffusion_jax.evaluation.features import unit_batches
 from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+from brain_diffusion_jax.pixels import to_uint8
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 # (images [n, rows, cols], targets [n], people [n], seed) -> images -> predictions
@@ -132,5 +133,4 @@ def utility(
 
 def stored(pictures: PictureSet) -> np.ndarray:
     """uint8 pictures, so that real and synthetic ones have been through the same rounding."""
-    images = pictures.images
-    return images if images.dtype == np.uint8 else np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    return to_uint8(pictures.images)

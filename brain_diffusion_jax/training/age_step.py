@@ -16,6 +16,7 @@ from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
+from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.training.augmentation import Augmentation, augment
 from brain_diffusion_jax.training.step import (
     Batch,
@@ -23,7 +24,6 @@ from brain_diffusion_jax.training.step import (
     Metrics,
     dropout_by_sample,
     sample_keys,
-    to_unit,
 )
 
 LOSSES = ("mse", "l1", "huber", "distribution")

@@ -17,7 +17,8 @@ from brain_diffusion_jax import kinds
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.files import read_json_lines, write_json_lines
+from brain_diffusion_jax.files import read_json, read_json_lines, write_json, write_json_lines
+from brain_diffusion_jax.json_types import require_types
 from brain_diffusion_jax.training.store import FOLDER, Keep, Store, saved_steps
 
 CONFIG = "config.json"
@@ -26,22 +27,15 @@ _BEFORE_CONFIG = ("lock", "log.txt", FOLDER)  # what a run may hold before its c
 NOT_NETWORK = "uncertainty"  # trained beside the network, no part of it; see losses in diffusion_step
 
 
-def write_json(path: Path, items: Any) -> None:
-    """Write JSON beside and rename, so that a reader never sees half."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(items, indent=2) + "\n")
-    part.replace(path)
+_SECTIONS = ("model", "conditioning", "age_model", "class_model", "gan", "diffusion", "train", "study")
 
 
 def read_config(run: str | Path) -> dict[str, Any]:
     """config.json of a run folder: {"kind": "diffusion" | "age" | ..., **config}."""
     path = Path(run) / CONFIG
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(path, "run folder", "no such file", "a folder written by `brain-diffusion train`") from None
-    except json.JSONDecodeError as error:
-        raise InputError(path, "config", f"broken JSON ({error})", "a JSON object") from error
+    config = read_json(path, "run folder", expected="a folder written by `brain-diffusion train`")
+    require_types(config, {"kind": str, **dict.fromkeys(_SECTIONS, dict[str, Any] | None)}, path)
+    return config
 
 
 def read_contract(run: str | Path) -> Contract | None:

@@ -15,8 +15,9 @@ from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
+from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.training.augmentation import Augmentation, augment
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, dropout_by_sample, sample_keys, to_unit
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, dropout_by_sample, sample_keys
 
 
 @dataclass(frozen=True)

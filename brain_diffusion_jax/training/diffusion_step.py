@@ -14,13 +14,13 @@ from jaxtyping import Array, Bool, Float, Int
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.diffusion import losses
 from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.training.step import (
     Batch,
     LossFn,
     Metrics,
     dropout_by_sample,
     sample_keys,
-    to_unit,
 )
 
 # Multiples of it modulo 1 are evenly spread for any count (Kronecker sequence of the golden ratio).

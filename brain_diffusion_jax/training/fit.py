@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -15,8 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.json_types import require_types
 from brain_diffusion_jax.training import checkpoints, distributed, flops, hooks, host, loop, mesh, optimizer, stopping
 from brain_diffusion_jax.training.hooks import Judgement, MeasureFn
 from brain_diffusion_jax.training.metrics import MetricsWriter
@@ -134,7 +135,8 @@ class _Fitting:
         self.tx = self.task.optimizer or optimizer.make(self.optimizer_settings, self.settings.num_steps)
         self.rate = optimizer.learning_rate(self.optimizer_settings, self.settings.num_steps)
         if (self.run / SKIPPED).exists():
-            self.skipped = json.loads((self.run / SKIPPED).read_text())
+            self.skipped = files.read_json(self.run / SKIPPED, "skipped batches", list)
+            require_types({"batches": self.skipped}, {"batches": list[int]}, self.run / SKIPPED)
 
     def init(self, key) -> TrainState:
         return create(self.task.init(key), self.tx, self.settings.power_ema)

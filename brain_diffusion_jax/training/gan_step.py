@@ -19,7 +19,8 @@ from jaxtyping import Array
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import Gan
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys, to_unit
+from brain_diffusion_jax.pixels import to_unit
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys
 
 
 @dataclass(frozen=True)

@@ -97,14 +97,14 @@ def release_memory(most: float = MOST_MEMORY) -> bool:
 
 def held_bytes() -> int:
     """Resident memory of this process; Linux."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def machine_bytes() -> int:
     """Memory that processes here may use: the machine's, or less in a container (control groups 1 and 2); Linux."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = Path(limit).read_text().strip() if Path(limit).exists() else "max"
+        text = Path(limit).read_text(encoding="utf-8").strip() if Path(limit).exists() else "max"
         found += [int(text)] if text.isdigit() else []
     return min(found)
 

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import files
+from brain_diffusion_jax.training.event_file import EventFile
+
+logger = logging.getLogger(__name__)
 JSONL = "metrics.jsonl"
 
 
 def read_jsonl(run: str | Path, upto_step: int | None = None) -> list[dict[str, Any]]:
-    """Rows of run/metrics.jsonl in order; a half-written last line (a killed run) is left out."""
-    path = Path(run) / JSONL
+    """Rows of run/metrics.jsonl in order. What cannot be read is left out with a warning; it is not worth a run."""
+    rows, complaints = _rows(Path(run) / JSONL)
+    for complaint in complaints:
+        logger.warning("%s (left out)", complaint)
+    return [row for row in rows if upto_step is None or row["step"] <= upto_step]
+
+
+def _rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    found, complaints = files.read_json_lines(path)
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if upto_step is None or row["step"] <= upto_step:
+    for row in found:
+        plain = all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in row.values())
+        if plain and isinstance(row.get("step"), int):
             rows.append(row)
-    return rows
+        else:
+            complaints.append(f"{path}: row: found {str(row)[:80]}; expected a step and numbers")
+    return rows, complaints
 
 
 class MetricsWriter:
@@ -33,16 +44,14 @@ class MetricsWriter:
         self._open(step)
 
     def _open(self, step: int) -> None:
-        from tensorboardX import SummaryWriter
-
         path = self._run / JSONL
         if path.exists():
             kept = read_jsonl(self._run, step)
-            part = path.with_name(path.name + ".part")
-            part.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            part.replace(path)
-        self._file = path.open("a")
-        self._board = SummaryWriter(str(self._run), purge_step=step + 1 if step else None)
+            if _rows(path)[1]:
+                files.write_bytes(path.with_suffix(".damaged"), path.read_bytes())
+            files.write_json_lines(path, kept)
+        self._file = files.open_to_append(path)
+        self._board = EventFile(self._run, purge_step=step + 1 if step else None)
 
     def cut(self, step: int) -> None:
         """Take back the rows past `step`, after a rollback."""
@@ -52,16 +61,16 @@ class MetricsWriter:
     def write(self, step: int, values: dict[str, float]) -> None:
         """One row; numbers that are not finite become null in JSON."""
         row = {k: (float(v) if math.isfinite(v) else None) for k, v in values.items()}
-        self._file.write(json.dumps({"step": step, "time": round(time.time(), 2), **row}) + "\n")
-        self._file.flush()
-        for name, value in row.items():
-            if value is not None:
-                self._board.add_scalar(name, value, step)
+        with files.naming(self._run / JSONL):
+            self._file.write(json.dumps({"step": step, "time": round(time.time(), 2), **row}) + "\n")
+            self._file.flush()
+        self._board.scalars(step, {name: value for name, value in row.items() if value is not None})
 
     def image(self, step: int, name: str, picture: Any) -> None:
         """A uint8 [rows, cols] or [rows, cols, 3] picture in TensorBoard."""
-        self._board.add_image(name, picture, step, dataformats="HW" if picture.ndim == 2 else "HWC")
+        self._board.image(step, name, picture)
 
     def close(self) -> None:
-        self._file.close()
+        with files.naming(self._run / JSONL):
+            self._file.close()
         self._board.close()

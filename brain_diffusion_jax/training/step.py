@@ -140,8 +140,3 @@ def dropout_by_sample(index: jax.Array) -> AbstractContextManager[None]:
 def sample_keys(key: Key, index: jax.Array) -> Key:
     """One key for each sample of a batch, from its place in the global batch alone."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-
-
-def to_unit(image: jax.Array) -> jax.Array:
-    """Stored pixels (uint8, or float32 in [0, 1]) as float32 in [0, 1]."""
-    return image.astype(jnp.float32) / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 
 EXIT_INTERRUPTED = 130  # Ctrl-C
@@ -47,6 +48,8 @@ class Signals:
 def lock(run: str | Path, hold: bool = True) -> Iterator[None]:
     """Hold run/lock; a second run in the folder is refused, the lock of a dead one is not in the way.
 
+    Refused too is a folder with links in it, through which training would write elsewhere.
+
     The kernel drops the lock with its process, so a file left by a killed run holds nobody up.
     hold: False for the processes of a job beside its first, which holds it for all.
     """
@@ -54,8 +57,8 @@ def lock(run: str | Path, hold: bool = True) -> Iterator[None]:
         yield
         return
     path = Path(run) / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    files.require_plain_tree(run, "run folder")
+    with files.open_to_append(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -63,7 +66,8 @@ def lock(run: str | Path, hold: bool = True) -> Iterator[None]:
             raise InputError(path, "run folder", f"in use by {file.read().strip()}", "no other run in it") from None
         file.truncate(0)
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        file.write(json.dumps(owner))
-        file.flush()
+        with files.naming(path):
+            file.write(json.dumps(owner))
+            file.flush()
         yield
         file.truncate(0)

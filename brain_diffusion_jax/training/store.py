@@ -9,7 +9,6 @@ that is taken for a checkpoint; checksums.json, added afterwards, tells a damage
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import shutil
 import zlib
@@ -22,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training.state import TrainState, tree_bytes
 
@@ -222,9 +222,7 @@ def _write_checksums(folder: Path) -> None:
     if not folder.is_dir():  # already superseded
         return
     sums = {str(p.relative_to(folder)): _checksum(p) for p in _files(folder)}
-    part = folder / f"{CHECKSUMS}.part"
-    part.write_text(json.dumps(sums))
-    part.replace(folder / CHECKSUMS)
+    files.write_json(folder / CHECKSUMS, sums, indent=None)
 
 
 def _damage(folder: Path) -> str:
@@ -233,8 +231,8 @@ def _damage(folder: Path) -> str:
     if not path.exists():
         return ""
     try:
-        sums = json.loads(path.read_text())
-    except json.JSONDecodeError:
+        sums = files.read_json(path, "checksums")
+    except InputError:
         return f"broken {CHECKSUMS}"
     for name, expected in sums.items():
         file = folder / name

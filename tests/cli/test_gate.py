@@ -91,7 +91,7 @@ def arguments(root, out, source="made"):
 def test_folder_is_sorted_with_reasons_and_measures(setting, classifier, tmp_path, capsys):
     assert main([*arguments(setting, tmp_path / "out"), "--batch", "40", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    with open(tmp_path / "out" / "verdicts.csv") as file:
+    with open(tmp_path / "out" / "verdicts.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     rejected = np.array([row["verdict"] == "reject" for row in rows])
     assert rejected[30:].all()
@@ -144,7 +144,7 @@ def test_a_run_folder_draws_its_own_pictures_of_every_class(setting, classifier,
     assert main(command) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["pictures"] == 6
-    with open(tmp_path / "out" / "verdicts.csv") as file:
+    with open(tmp_path / "out" / "verdicts.csv", encoding="utf-8") as file:
         assert [row["asked"] for row in csv.DictReader(file)] == ["left"] * 3 + ["right"] * 3
     assert Image.open(tmp_path / "out" / "rejected.png").size[0] > SIZE
     if kind == "gan":

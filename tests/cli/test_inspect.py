@@ -30,7 +30,7 @@ def test_folder_to_sheet_histograms_table_and_json(cohort, tmp_path, capsys):
     summary = json.loads(capsys.readouterr().out)
     assert summary["scans"] == 3
     assert list(summary["flagged"]) == ["sub-002"]
-    with open(tmp_path / "look" / "scans.csv") as file:
+    with open(tmp_path / "look" / "scans.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [r["flagged"] for r in rows] == ["0", "1", "0"]
     assert all(0 < float(r["volume_litres"]) < 3 for r in rows)

@@ -16,7 +16,7 @@ from brain_diffusion_jax.errors import InputError
 def cohort(tmp_path_factory):
     """Four made people on disk, their table and RAS arrays."""
     folder = phantom.write_cohort(tmp_path_factory.mktemp("phantom") / "cohort", people=4, seed=3)
-    with open(folder / "participants.tsv") as file:
+    with open(folder / "participants.tsv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     scans = [
         nibabel.as_closest_canonical(

@@ -141,7 +141,7 @@ def test_preview_is_a_radiological_picture(tmp_path):
 def test_oasis_failures_are_flagged_among_few(real_data):
     """Of all 328 scans 10 are flagged, the three failures among them; here every sixth, for time."""
     root = real_data("oasis1_mni2mm")
-    with open(root / "participants.csv") as file:
+    with open(root / "participants.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     failures = [r for r in rows if r["qc"].startswith("fail")]
     rest = [r for r in rows if not r["qc"].startswith("fail")][::6]

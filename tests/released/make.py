@@ -125,7 +125,7 @@ def main(folder: Path) -> None:
     os.chdir(folder)
     command(["phantom", "--out", "phantom", "--people", "16"])
     config = Path("config.py")
-    config.write_text("from brain_diffusion_jax.config import base_config as get_config\n")
+    config.write_text("from brain_diffusion_jax.config import base_config as get_config\n", encoding="utf-8")
     command(["prepare", str(config), *PREPARE, "--out", "shards"])
     for kind, overrides in SMALL.items():
         words = [COMMANDS[kind], str(config), *SHARED, *overrides, "--quiet", "--run"]
