@@ -105,7 +105,7 @@ def test_neck_is_a_note_and_no_flag(brains):
     assert not assessment.flags
 
 
-def test_unreadable_scans_and_copies_are_flagged_with_the_reason(tmp_path):
+def test_unreadable_scans_and_copies_are_flagged_with_the_reason(tmp_path, monkeypatch):
     scan, _ = phantom.make_person(33, "M", np.random.default_rng(2))
     stored = np.rint(100 * scan).astype(np.uint8)
     for name in ("a", "b"):
@@ -114,12 +114,16 @@ def test_unreadable_scans_and_copies_are_flagged_with_the_reason(tmp_path):
     far = MNI_2MM.affine.copy()
     far[:3, 3] += 500
     save_volume(tmp_path / "d.nii.gz", stored, far)
-    scans = tuple(Scan(n, n, tmp_path / f"{n}.nii.gz", {"age": 33.0}) for n in "abcd")
+    save_volume(tmp_path / "e.nii.gz", stored, np.diag([1e-3, 1e-3, 1e-3, 1]) @ MNI_2MM.affine)
+    scans = tuple(Scan(n, n, tmp_path / f"{n}.nii.gz", {"age": 33.0}) for n in "abcdef")
+    monkeypatch.setattr(inspection, "read_volume", lambda path: read_volume(path if path.stem != "f.nii" else None))
     inspected, _ = inspection.inspect_cohort(Cohort(scans, ()))
     assert not inspected[0].flagged
     assert "same voxels as a" in inspected[1].reasons
     assert "complete file" in inspected[2].reasons
     assert "position" in inspected[3].reasons
+    assert "metres" in inspected[4].reasons
+    assert "cannot be judged (TypeError" in inspected[5].reasons
     header, rows = inspection.table(inspected, ["age"])
     assert all(len(row) == len(header) for row in rows)
     sheet = inspection.contact_sheet(inspected, columns=2)
