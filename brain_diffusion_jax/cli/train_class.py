@@ -121,11 +121,10 @@ def load_classifier(folder: str | Path) -> Any:
 
 def evaluate(folder: Path, shards: str) -> dict[str, Any]:
     """Accuracy and confusion of the best checkpoint on validation and test pictures, written into the run."""
-    import numpy as np
-
     from brain_diffusion_jax.data.loader import read_all
     from brain_diffusion_jax.data.shard_reader import load_manifest
     from brain_diffusion_jax.evaluation import class_measures
+    from brain_diffusion_jax.pixels import to_unit
     from brain_diffusion_jax.training import checkpoints
 
     judge = load_classifier(folder)
@@ -136,7 +135,7 @@ def evaluate(folder: Path, shards: str) -> dict[str, Any]:
         items = read_all(shards, split)
         known = items["present"][:, judge.column]
         labels = items["values"][known, judge.column].astype(int)
-        found = judge.probabilities(items["image"][known].astype(np.float32) / 255.0)
+        found = judge.probabilities(to_unit(items["image"][known]))
         table = class_measures.confusion(labels, found)
         report[split] = {
             "pictures": len(labels),

@@ -14,8 +14,10 @@ from jaxtyping import Float
 from PIL import Image
 
 from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.data.picture_file import read_stack
 from brain_diffusion_jax.data.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_unit
 
 SETTINGS = "sampling.json"
 MANIFEST = "manifest.csv"
@@ -142,5 +144,4 @@ def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n r c 1"], lis
         rows = list(csv.DictReader(stream))
     if not rows:
         raise InputError(manifest, "rows", 0, "at least one picture")
-    pictures = [np.asarray(Image.open(folder / row["file"]), np.float32) / 255 for row in rows]
-    return np.stack(pictures)[..., None], rows
+    return to_unit(read_stack(folder / row["file"] for row in rows))[..., None], rows
