@@ -51,8 +51,7 @@ def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = Tr
     config = checkpoints.read_config(run_folder)
     kind = str(config.pop("kind", "diffusion"))
     contract = checkpoints.read_contract(run_folder)
-    params = checkpoints.load_params(run_folder, step=step, ema=ema)
-    state = checkpoints.load_model_state(run_folder, step=step)
+    _, params, state = checkpoints.load_weights(run_folder, step, ema)
     safetensors_file.write(out, safetensors_file.PublishedRun(kind, config, contract, params, state))
     study = run_folder / "study" / "study.json"
     text = model_card(

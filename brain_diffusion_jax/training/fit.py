@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ class _Position:
     step: int = 0
     batch: int = 0
     place: Any = None
+    window: loop.Window | None = None
 
 
 @dataclass
@@ -160,7 +161,8 @@ class _Fitting:
         vars(self.judgement).update(vars(Judgement.from_json(beside.get("judgement", {}))))
         step = int(stored.step)
         place = _decode(beside["loader"]) if beside.get("loader") is not None else None
-        return _Position(self.layout.load(stored), step, beside.get("batch", step), place)
+        window = loop.Window(**beside["window"]) if "window" in beside else None  # 0.1 wrote none
+        return _Position(self.layout.load(stored), step, beside.get("batch", step), place, window)
 
     def train(self, loader, validation, signals, draw_samples, show_progress, profile_steps) -> Outcome:
         s = self.settings
@@ -223,6 +225,7 @@ class _Fitting:
             hooks=called,
             should_stop=(lambda: signals.reason) if single else (lambda: ""),
             voted=stopping.PREEMPTED,
+            window=position.window,
         )
 
     def _place(self, arrays: dict[str, np.ndarray], signals: stopping.Signals) -> Any:
@@ -272,6 +275,7 @@ class _Fitting:
             "loader": _encode(progress.place),
             "batch": progress.batch,
             "judgement": self.judgement.to_json(),
+            "window": asdict(progress.window),
         }
         self.store.save(self.layout.stored(progress.state), beside, self.judgement.last)
 

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax.training.store import require_folder
+
 JSONL = "metrics.jsonl"
 
 
@@ -50,7 +52,8 @@ class MetricsWriter:
         self._open(step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One row; numbers that are not finite become null in JSON."""
+        """One row; numbers that are not finite become null in JSON. InputError where the run folder is gone."""
+        require_folder(self._run)
         row = {k: (float(v) if math.isfinite(v) else None) for k, v in values.items()}
         self._file.write(json.dumps({"step": step, "time": round(time.time(), 2), **row}) + "\n")
         self._file.flush()

@@ -148,6 +148,46 @@ def test_ctrl_c_saves_and_early_stopping_stops(tmp_path):
     assert run(tmp_path / "e", task=task, num_steps=40, validate_every=2, early_stopping=2).step == 6
 
 
+class Crashing(tiny.Endless):
+    def __next__(self):
+        if self.next_batch == 9:
+            raise RuntimeError("power cut")
+        return super().__next__()
+
+
+TIMED = {"time", "images_per_s", "steps_per_s", "data_wait_share", "tflops_per_s", "memory_gib"}
+
+
+def test_rows_of_a_run_that_was_cut_short_equal_those_of_one_that_was_not(tmp_path):
+    """log_every divides neither the checkpoint step nor the step of the interrupt."""
+    options = dict(num_steps=12, log_every=5, checkpoint_every=4, validate_every=0)
+    run(tmp_path / "whole", **options)
+    run(tmp_path / "interrupted", Interrupted(), **options)
+    run(tmp_path / "interrupted", **options)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path / "killed", Crashing(), **options)
+    run(tmp_path / "killed", **options)
+    run(tmp_path / "rolled", tiny.Endless(bad={9: np.nan}), on_nan="rollback", **options)
+
+    def told(name):
+        return [{k: v for k, v in row.items() if k not in TIMED} for row in rows(tmp_path / name)]
+
+    assert [row["step"] for row in told("whole")] == [5, 10, 12]
+    assert told("killed") == told("interrupted") == told("whole")
+    assert told("rolled")[0] == told("whole")[0]
+    assert len(told("rolled")) == 3
+
+
+def test_checkpoints_of_0_1_have_no_window_and_still_open(tmp_path):
+    run(tmp_path, num_steps=4)
+    for file in (tmp_path / "checkpoints" / "4").glob("checksums.json"):
+        file.unlink()
+    host_state = tmp_path / "checkpoints" / "4" / "host" / "metadata"
+    kept = {k: v for k, v in json.loads(host_state.read_text()).items() if k not in ("window", "validation_loss")}
+    host_state.write_text(json.dumps(kept))
+    assert run(tmp_path, num_steps=8).step == 8
+
+
 def test_the_rate_falls_on_a_plateau():
     judgement = hooks.Judgement()
     falls = [judgement.judge(loss, 2) for loss in (3.0, 2.0, 2.5, 2.1, 1.9, 2.0, 2.0, 2.0)]
