@@ -233,8 +233,8 @@ def predict(
 _LIKELY = f"{LIKELY_YEARS[0]:g} to {LIKELY_YEARS[1]:g} years"
 
 
-def _likely(age: float) -> bool:
-    return LIKELY_YEARS[0] <= age <= LIKELY_YEARS[1]  # False for NaN
+def _likely(age: float | None) -> bool:
+    return age is not None and LIKELY_YEARS[0] <= age <= LIKELY_YEARS[1]  # False for NaN
 
 
 def _rule(model: Any, preparation: str) -> Any:

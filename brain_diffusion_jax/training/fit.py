@@ -225,7 +225,7 @@ class _Fitting:
             hooks=called,
             should_stop=(lambda: signals.reason) if single else (lambda: ""),
             voted=stopping.PREEMPTED,
-            window=position.window,
+            begun=position.window,
         )
 
     def _place(self, arrays: dict[str, np.ndarray], signals: stopping.Signals) -> Any:

@@ -131,16 +131,16 @@ def run(
     hooks: Sequence[Hook] = (),
     should_stop: Callable[[], str] = lambda: "",
     voted: str = "",
-    window: Window | None = None,
+    begun: Window | None = None,
 ) -> Progress:
     """Steps start+1..num_steps; returns the last Progress, its `stop` telling why it ended early.
 
     Metrics are fetched one step late, so that the devices always have work, and at once where a hook is due: its
     time is none of the steps'. voted: the reason to stop for when any process voted so in its batch; should_stop
-    asks this process alone. window: of the checkpoint that the run goes on from.
+    asks this process alone. begun: the window of the checkpoint that the run goes on from.
     """
     progress = Progress(start, state)
-    window = Window() if window is None else window
+    window = Window() if begun is None else begun
     pending: tuple[Progress, Any] | None = None  # dispatched, not waited for
     fetched: tuple[Progress, BadBatch | None] | None = None  # counted, not reported
     vote = ""

@@ -111,7 +111,7 @@ def test_a_window_that_was_cut_short_is_averaged_whole(clock):
     save = loop.Hook(3, lambda progress: saved.append(copy.deepcopy(progress.window)), after_report=True)
     before, _ = run(clock, 12, 5, [save], should_stop=lambda: "interrupted" if len(saved) == 2 else "")
     assert set(before) == {5}
-    after, _ = run(clock, 12, 5, start=6, window=saved[1])
+    after, _ = run(clock, 12, 5, start=6, begun=saved[1])
     assert {**before, **after}.keys() == whole.keys() == {5, 10, 12}
     for step, row in {**before, **after}.items():
         assert row["loss"] == whole[step]["loss"]
