@@ -260,10 +260,10 @@ class _Fitting:
         """The state of the last checkpoint, with the bad batch on the list of those to pass over."""
         if len(self.skipped) >= MOST_ROLLBACKS:
             raise InputError(self.run, "loss", f"{bad}, after {MOST_ROLLBACKS} rollbacks", "a run that converges")
+        self.store.wait()  # refuses where the folder is gone, which the next line would make anew
         self.skipped.append(bad.batch)
         if jax.process_index() == 0:
             checkpoints.write_json(self.run / SKIPPED, self.skipped)
-        self.store.wait()
         self.judgement.__init__()  # type: ignore[misc]
         position = self.start()
         logger.warning("%s; rolled back to step %d, and the batch will be passed over", bad, position.step)

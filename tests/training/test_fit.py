@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -153,6 +154,23 @@ class Crashing(tiny.Endless):
         if self.next_batch == 9:
             raise RuntimeError("power cut")
         return super().__next__()
+
+
+class Deleting(tiny.Endless):
+    folder = None
+
+    def __next__(self):
+        if self.next_batch == 4:
+            shutil.rmtree(self.folder)
+        return super().__next__()
+
+
+def test_a_run_folder_deleted_beneath_a_training_ends_it_with_a_message(tmp_path):
+    data = Deleting()
+    data.folder = tmp_path / "run"
+    with pytest.raises(InputError, match="run folder: found gone"):
+        run(tmp_path / "run", data, num_steps=50, checkpoint_every=0, validate_every=0)
+    assert not (tmp_path / "run").exists()
 
 
 TIMED = {"time", "images_per_s", "steps_per_s", "data_wait_share", "tflops_per_s", "memory_gib"}
