@@ -35,7 +35,7 @@ def load(
     reads_pictures = issubclass(_KINDS[kind], AgeModel | ClassModel)
     if reads_pictures and step is None:
         step = checkpoints.best_step(path)  # such a network overfits; the newest is rarely the best
-    _, params, state = checkpoints.load_weights(path, step, ema)
+    step, params, state = checkpoints.load_weights(path, step, ema)
     if reads_pictures:
         params = {"params": params, **state}
     return _KINDS[kind](path, configs.from_json(items), checkpoints.read_contract(path), params)
