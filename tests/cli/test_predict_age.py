@@ -124,7 +124,7 @@ def test_a_header_in_metres_and_a_surprise_are_rows_with_a_reason(brain, run, tm
     assert main(["predict-age", str(run), *words, "--out", str(tmp_path / "out")]) == 2
     rows = ages(tmp_path / "out")
     assert rows["good"]["age"]
-    assert "metres" in rows["m"]["refused"]
+    assert "voxel size" in rows["m"]["refused"]
     assert "KeyError" in rows["odd"]["refused"]
 
 

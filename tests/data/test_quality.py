@@ -11,6 +11,7 @@ from scipy import ndimage
 from brain_diffusion_jax.data import inspection, phantom, phantom_scan, quality
 from brain_diffusion_jax.data.cohort import Cohort, Scan
 from brain_diffusion_jax.data.nifti import MNI_2MM, Volume, read_volume, save_volume
+from brain_diffusion_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -122,13 +123,20 @@ def test_unreadable_scans_and_copies_are_flagged_with_the_reason(tmp_path, monke
     assert "same voxels as a" in inspected[1].reasons
     assert "complete file" in inspected[2].reasons
     assert "position" in inspected[3].reasons
-    assert "metres" in inspected[4].reasons
+    assert "voxel size" in inspected[4].reasons
     assert "cannot be judged (TypeError" in inspected[5].reasons
     header, rows = inspection.table(inspected, ["age"])
     assert all(len(row) == len(header) for row in rows)
     sheet = inspection.contact_sheet(inspected, columns=2)
     assert sheet.ndim == 3
     assert sheet[..., 0].max() == 255  # red frames
+
+
+def test_what_holds_no_brain_is_refused_and_no_index_error():
+    with pytest.raises(InputError, match="metres"):
+        quality.coarse(Volume(np.ones((91, 109, 91), np.float32), np.diag([1e-3, 1e-3, 1e-3, 1]) @ MNI_2MM.affine))
+    with pytest.raises(InputError, match="nothing but 0"):
+        quality.coarse(Volume(np.zeros(quality.COARSE.shape, np.float32), quality.COARSE.affine))
 
 
 def test_preview_is_a_radiological_picture(tmp_path):
