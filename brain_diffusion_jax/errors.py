@@ -20,6 +20,12 @@ class InputError(ValueError):
         return type(self), (self.where, self.field, self.found, self.expected)
 
 
+def one_line(error: BaseException) -> str:
+    """What an exception says, short, for the row of whatever it happened to."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text[:160]}"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """A clause listing the known names closest to `name`, for messages about typos."""
     names = sorted(known)

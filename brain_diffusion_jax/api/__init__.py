@@ -24,7 +24,8 @@ def load(
 
     step: which checkpoint (None: the newest whole one; of a model that reads pictures the best in validation).
     ema: the averaged parameters where they exist.
-    Raises InputError when the folder is no run, or its config and weights do not belong together.
+    Raises InputError when the folder is no run, its config and weights do not belong together, or the weights are
+    damaged or not finite.
     """
     path = Path(path)
     items = checkpoints.read_config(path)
@@ -34,8 +35,8 @@ def load(
     reads_pictures = issubclass(_KINDS[kind], AgeModel | ClassModel)
     if reads_pictures and step is None:
         step = checkpoints.best_step(path)  # such a network overfits; the newest is rarely the best
-    params = checkpoints.load_params(path, step=step, ema=ema)
+    step, params, state = checkpoints.load_weights(path, step, ema)
     if reads_pictures:
-        params = {"params": params, **checkpoints.load_model_state(path, step)}
+        params = {"params": params, **state}
     config = configs.from_json(items, path / checkpoints.CONFIG)
     return _KINDS[kind](path, config, checkpoints.read_contract(path), params)

@@ -13,10 +13,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.pixels import to_unit
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", help="folder of shards, or of pictures in one sub-folder for each split")
@@ -75,20 +71,21 @@ def from_folder(folder: Path, pattern: str | None) -> tuple[list[Any], Any]:
     import re
 
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
     from tqdm import tqdm
 
+    from brain_diffusion_jax.data.picture_file import SUFFIXES, picture_paths, read_grey
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.audit import Entry, fine_structure
+    from brain_diffusion_jax.pixels import to_unit
 
     try:
         finder = re.compile(pattern) if pattern else None
     except re.error as error:
         raise InputError("command line", "--person", pattern, f"a regular expression ({error})") from error
-    paths = sorted(p for p in folder.glob("*/**/*") if p.suffix.lower() in _PICTURES)
+    paths = picture_paths(folder, "*/**/*")
     if not paths:
         found = "no pictures in sub-folders"
-        raise InputError(folder, "pictures", found, f"SPLIT/*{{{','.join(_PICTURES)}}}, one sub-folder for each split")
+        raise InputError(folder, "pictures", found, f"SPLIT/*{{{','.join(SUFFIXES)}}}, one sub-folder for each split")
     entries, details = [], []
     for path in tqdm(paths, desc="pictures", disable=None):
         relative = path.relative_to(folder)
@@ -96,12 +93,8 @@ def from_folder(folder: Path, pattern: str | None) -> tuple[list[Any], Any]:
         if finder and match is None:
             raise InputError(path, "--person", f"no match of {pattern!r}", "a person in every file's path")
         person = match.group(1 if match.re.groups else 0) if match else ""
-        try:
-            picture = to_unit(np.asarray(Image.open(path).convert("L")))
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(path, "picture", str(error), "a readable picture") from error
         entries.append(Entry(str(relative), relative.parts[0], person))
-        details.append(fine_structure(picture))
+        details.append(fine_structure(to_unit(read_grey(path))))
     return entries, np.array(details)
 
 

@@ -50,8 +50,7 @@ def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = Tr
     config = checkpoints.read_config(run_folder)
     kind = str(config.pop("kind", "diffusion"))
     contract = checkpoints.read_contract(run_folder)
-    params = checkpoints.load_params(run_folder, step=step, ema=ema)
-    state = checkpoints.load_model_state(run_folder, step=step)
+    _, params, state = checkpoints.load_weights(run_folder, step, ema)
     study = run_folder / "study" / "study.json"
     text = model_card(
         str(config.get("name") or run_folder.name),

@@ -4,10 +4,11 @@
   brain-diffusion evaluate pictures/ --against other_pictures/ --json
   brain-diffusion evaluate pictures/tumor pictures/gan --data shards/tumor --classifier runs/tumor-class --gate
 
-WHAT and --against are folders written by `brain-diffusion sample`, or any folder of PNG or JPEG pictures
-of one size. With --data the real pictures are a split of shards. Sets of unequal size are cut to the
-smaller one by a fixed random choice, because distances of unequal sets mislead. With --classifier all
-folders WHAT stand in one table: Frechet distance, Inception-style score and class fidelity, pooled and by class.
+WHAT and --against are folders written by `brain-diffusion sample`, or any folder of grey PNG, JPEG, TIFF or
+BMP pictures of one size and of any depth (16 bits are scaled to [0, 1], floats must lie in it). With --data the
+real pictures are a split of shards. Sets of unequal size are cut to the smaller one by a fixed random choice,
+because distances of unequal sets mislead. With --classifier all folders WHAT stand in one table: Frechet
+distance, Inception-style score and class fidelity, pooled and by class.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation import picture_sets
 
     if arguments.classifier:
         from brain_diffusion_jax.cli import evaluate_classes
@@ -55,11 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.what = arguments.what[0]
     if bool(arguments.data) == bool(arguments.against):
         raise InputError("command line", "--data, --against", "both or neither", "one of them")
-    pictures = read_folder(arguments.what)
+    pictures = picture_sets.read_folder(arguments.what)
     mine = Contract.load(arguments.what) if (Path(arguments.what) / FILE_NAME).exists() else None
     if arguments.data:
         from brain_diffusion_jax.data.loader import read_all
-        from brain_diffusion_jax.evaluation import picture_sets
 
         given = Contract.load(arguments.data)
         if mine is not None:
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         real = picture_sets.from_records(read_all(arguments.data, arguments.split), given.schema)
         contract: Contract | None = given
     else:
-        real, contract = read_folder(arguments.against), mine
+        real, contract = picture_sets.read_folder(arguments.against), mine
         other = Path(arguments.against) / FILE_NAME
         if mine is not None and other.exists():
             require_same(mine, Contract.load(other.parent), f"{arguments.what} against {arguments.against}")
@@ -78,44 +79,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{count} pictures on each side")
         print(text(numbers))
     return 0
-
-
-def read_folder(folder: str | Path) -> Any:
-    """A PictureSet from a sample folder (conditions from its manifest) or from plain pictures."""
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    from brain_diffusion_jax.data.sample_folder import MANIFEST, read_pictures
-    from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.picture_sets import PictureSet
-
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(folder, "folder", "no such folder", "a folder of pictures")
-    if (folder / MANIFEST).exists():
-        images, rows = read_pictures(folder)
-        fixed = ("file", "index", "seed", "guidance_scale")
-        conditions = [{k: _number(v) for k, v in row.items() if k not in fixed and v != ""} for row in rows]
-        return PictureSet(images, conditions, [str(i) for i in range(len(images))])
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    if not paths:
-        raise InputError(folder, "pictures", "an empty set", "PNG or JPEG pictures")
-    arrays: list[Any] = []
-    for path in paths:
-        try:
-            arrays.append(np.asarray(Image.open(path).convert("L")))
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(path, "picture", str(error), "a readable picture") from error
-        if arrays[-1].shape != arrays[0].shape:
-            raise InputError(path, "picture size", arrays[-1].shape, f"{arrays[0].shape}, as {paths[0].name}")
-    return PictureSet(np.stack(arrays), [{}] * len(arrays), [p.name for p in paths])
-
-
-def _number(word: str) -> float | str:
-    try:
-        return float(word)
-    except ValueError:
-        return word
 
 
 def measure(arguments: argparse.Namespace, pictures: Any, real: Any, contract: Any) -> tuple[dict[str, Any], int]:

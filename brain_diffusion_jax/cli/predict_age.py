@@ -8,7 +8,8 @@ A run trained here prepares scans by its own contract; converted DeepBrainNet fi
 preparation (1 mm MNI grid, 185 / 97th percentile, slices z = 45..124, 8 bit, 256x256). A scan with the
 skull on, unregistered, lying otherwise than its header says, or in another unit than the model's is
 refused with the reason in ages.csv; the other people's ages are written, and the exit status is 2.
-Writes ages.csv (the median over slices and its spread), slices.csv and ages.png.
+Writes ages.csv (the median over slices and its spread, with the scan's path), slices.csv and ages.png.
+An age outside 0 to 120 years is no answer: its row says so in place of the number.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 from brain_diffusion_jax import files
 
 GROUP = 20  # people in one compiled call
+LIKELY_YEARS = (0.0, 120.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,10 +105,29 @@ def find_people(arguments: argparse.Namespace) -> list[Person]:
         if not arguments.scans:
             raise InputError("command line", "SCAN", "nothing", "scans, or --cohort CONFIG")
         paths = [Path(scan) for scan in arguments.scans]
-        return [Person(path.name.removesuffix(".gz").removesuffix(".nii"), path) for path in paths]
+        return [Person(name, path) for name, path in zip(distinct_names(paths), paths, strict=True)]
     config = load_config(arguments.cohort, arguments.scans, reads=READS["predict-age"])
     cohort = read_cohort(CohortSpec(**config.cohort.to_dict()), Schema.from_json(config.covariates))
     return [Person(s.scan, s.path, s.covariates.get("age")) for s in cohort.scans]  # type: ignore[arg-type]
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each file: its own without suffix, or its path below their folder where several share one."""
+    import os
+    from collections import Counter
+
+    from brain_diffusion_jax.errors import InputError
+
+    full = [os.path.abspath(path) for path in paths]
+    repeated = [name for name, count in Counter(full).items() if count > 1]
+    if repeated:
+        raise InputError("command line", "SCAN", f"{repeated[0]} more than once", "each scan once")
+    own = [path.name.removesuffix(".gz").removesuffix(".nii") for path in paths]
+    alike = {name: [f for n, f in zip(own, full, strict=True) if n == name] for name in own}
+    return [
+        name if len(alike[name]) == 1 else os.path.relpath(path, os.path.commonpath(alike[name]))
+        for name, path in zip(own, full, strict=True)
+    ]
 
 
 def prepare_person(person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ...]) -> Prepared:
@@ -116,7 +137,7 @@ def prepare_person(person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ..
     import numpy as np
 
     from brain_diffusion_jax.data import age_preparation, nifti, pipeline, scan_checks
-    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.errors import InputError, one_line
 
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -135,6 +156,8 @@ def prepare_person(person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ..
         notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     except InputError as error:
         return Prepared(person, None, [], [], str(error))
+    except Exception as error:  # whatever one scan does, the others get their ages
+        return Prepared(person, None, [], [], f"{person.path}: cannot be judged ({one_line(error)})")
     return Prepared(person, np.ascontiguousarray(pictures), indices, notes)
 
 
@@ -189,6 +212,12 @@ def predict(
             own = ages[place : place + len(item.indices)]
             place += len(item.indices)
             numbers = person_summary(own) if len(own) else {"age": None, "spread": None, "mean": None}
+            refused, notes = item.refused, item.notes
+            if len(own) and not _likely(numbers["age"]):
+                refused = f"{item.person.path}: age: found {numbers['age']:.4g} years; expected {_LIKELY}"
+                numbers, own, item = dict.fromkeys(numbers), own[:0], item._replace(indices=[])
+            elif odd := sum(not _likely(age) for age in own):
+                notes = [*notes, f"{odd} of {len(own)} slices say an age that is not {_LIKELY}"]
             rows.append(
                 {
                     "name": item.person.name,
@@ -197,11 +226,18 @@ def predict(
                     **numbers,
                     "slices": item.indices,
                     "ages": own.tolist(),
-                    "notes": item.notes,
-                    "refused": item.refused,
+                    "notes": notes,
+                    "refused": refused,
                 }
             )
     return rows
+
+
+_LIKELY = f"{LIKELY_YEARS[0]:g} to {LIKELY_YEARS[1]:g} years"
+
+
+def _likely(age: float | None) -> bool:
+    return age is not None and LIKELY_YEARS[0] <= age <= LIKELY_YEARS[1]  # False for NaN
 
 
 def _rule(model: Any, preparation: str) -> Any:
@@ -250,10 +286,15 @@ def write(out: Path, rows: Sequence[dict[str, Any]], correction: Any = None) -> 
     def lines() -> Iterator[list[Any]]:
         for row in rows:
             corrected = float(correction(row["age"])) if correction and row["age"] is not None else None
+            notes = row["notes"]
+            if corrected is not None and not _likely(corrected):
+                notes = [*notes, f"the bias-corrected age ({corrected:.4g}) is not {_LIKELY} and was left out"]
+                corrected = None
             ages = [number(row[k]) for k in ("true_age", "age", "spread", "mean")]
-            yield [row["name"], *ages, number(corrected), len(row["ages"]), "; ".join(row["notes"]), row["refused"]]
+            last = ["; ".join(notes), row["refused"], row["path"]]
+            yield [row["name"], *ages, number(corrected), len(row["ages"]), *last]
 
-    header = ["scan", "true_age", "age", "spread", "mean", "bias_corrected", "slices", "notes", "refused"]
+    header = ["scan", "true_age", "age", "spread", "mean", "bias_corrected", "slices", "notes", "refused", "path"]
     write_table(out / "ages.csv", header, lines())
     each = (
         [row["name"], index, number(age)] for row in rows for index, age in zip(row["slices"], row["ages"], strict=True)

@@ -141,9 +141,8 @@ def variables(run: str | Path, step: int | str | None = None) -> dict[str, Any]:
     """{"params", ["batch_stats"]} of an age run, averaged weights where there are any."""
     from brain_diffusion_jax.training import checkpoints
 
-    chosen = checkpoints.best_step(run) if step == "best" else step
-    chosen = checkpoints.saved_steps(run)[-1] if chosen is None else int(chosen)
-    return {"params": checkpoints.load_params(run, chosen), **checkpoints.load_model_state(run, chosen)}
+    _, params, state = checkpoints.load_weights(run, step)
+    return {"params": params, **state}
 
 
 def _require_consistent(section: Any) -> None:

@@ -120,7 +120,6 @@ def load_classifier(folder: str | Path) -> Any:
 
 def evaluate(folder: Path, shards: str) -> dict[str, Any]:
     """Accuracy and confusion of the best checkpoint on validation and test pictures, written into the run."""
-
     from brain_diffusion_jax.data.loader import read_all
     from brain_diffusion_jax.data.shard_reader import load_manifest
     from brain_diffusion_jax.evaluation import class_measures

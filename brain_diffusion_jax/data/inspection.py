@@ -14,7 +14,7 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.data import quality
 from brain_diffusion_jax.data.cohort import Cohort, Scan
 from brain_diffusion_jax.data.nifti import MNI_2MM, Volume, read_volume, resample
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.pixels import to_uint8
 
 # The cuts that a preview shows, in mm: axial z, coronal y, sagittal x.
@@ -52,7 +52,7 @@ def preview(volume: Volume) -> Float[np.ndarray, "109 291"]:
 def inspect_cohort(cohort: Cohort, progress: Callable[[int], None] | None = None) -> tuple[list[Inspected], list[str]]:
     """Every scan of a cohort, in its order, and remarks about the cohort as a whole.
 
-    A scan that cannot be read, or lies outside MNI space, is flagged with the reason; so are copies of
+    A scan that cannot be read or judged, or lies outside MNI space, is flagged with the reason; so are copies of
     one scan under two names. One volume is in memory at a time.
     """
     read: list[tuple[dict[str, float] | None, Any, str]] = []
@@ -64,6 +64,8 @@ def inspect_cohort(cohort: Cohort, progress: Callable[[int], None] | None = None
             read.append((quality.measure(quality.coarse(volume)), preview(volume), quality.fingerprint(volume)))
         except InputError as error:
             read.append((None, None, f"{error.field}: found {error.found}; expected {error.expected}"))
+        except Exception as error:  # whatever one scan does, the table of the others is written
+            read.append((None, None, f"cannot be judged ({one_line(error)})"))
         if progress is not None:
             progress(count + 1)
     assessed, remarks = quality.assess([m for m, _, _ in read if m is not None])

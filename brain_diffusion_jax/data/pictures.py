@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from brain_diffusion_jax.data.picture_file import picture_paths, read_grey
 from brain_diffusion_jax.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MIN_SIDE = 16  # pixels; less shows nothing
-# Chroma noise of JPEG: channels of a grey picture coded as RGB differ by a few counts.
-GREY_TOLERANCE = 12
 MIN_PER_CLASS = 2  # one to learn from, one to check on
 
 
@@ -46,53 +45,14 @@ class PictureSource(NamedTuple):
 
 
 def read_picture(path: str | Path) -> UInt8[np.ndarray, "rows cols"]:
-    """A JPEG or PNG as grey uint8; grey coded as RGB is recognised.
-
-    Raises InputError for unreadable or empty files, 16-bit, CMYK, colour or transparent pictures and
-    sides under MIN_SIDE: each would need a choice that only the owner of the data can make.
-    """
-    from PIL import Image
-
-    path = Path(path)
-    if not path.exists():
-        raise InputError(path, "file", "no such file", "a JPEG or PNG")
-    if path.stat().st_size == 0:
-        raise InputError(path, "file", "0 bytes", "a JPEG or PNG; copy or download it again")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            mode, size = image.mode, image.size
-            pixels = np.asarray(image.convert("RGBA") if mode in ("P", "PA", "LA", "RGBA") else image)
-    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error ...
-        text = " ".join(str(error).split())[:120]
-        raise InputError(path, "picture", f"{type(error).__name__}: {text}", "a readable JPEG or PNG") from error
-    if min(size) < MIN_SIDE:
-        raise InputError(path, "size", f"{size[0]} x {size[1]} pixels", f"at least {MIN_SIDE} on each side")
-    if mode.startswith(("I", "F")):
-        raise InputError(path, "depth", f"16 bits or more ({mode})", "8 bits; choose a window and convert it")
-    if mode == "CMYK":
-        raise InputError(path, "colours", "CMYK", "grey or grey coded as RGB; convert it")
-    if mode == "1":
-        return np.asarray(pixels, np.uint8) * np.uint8(255)
-    if pixels.ndim == 2:
-        return np.ascontiguousarray(pixels, np.uint8)
-    if pixels.shape[-1] == 4:
-        if pixels[..., 3].min() < 255:
-            raise InputError(path, "transparency", "pixels that are not opaque", "an opaque picture")
-        pixels = pixels[..., :3]
-    return _grey(path, pixels, mode)
-
-
-def _grey(path: Path, pixels: np.ndarray, mode: str) -> np.ndarray:
-    if mode == "YCbCr":
-        return np.ascontiguousarray(pixels[..., 0])
-    channels = pixels.astype(np.int16)
-    spread = channels.max(-1) - channels.min(-1)
-    # A few pixels of chroma noise are no colour; an overlay or a photograph is.
-    if np.quantile(spread, 0.999) > GREY_TOLERANCE:
-        share = float((spread > GREY_TOLERANCE).mean())
-        raise InputError(path, "colours", f"{100 * share:.1f} % of the pixels coloured", "grey, or grey coded as RGB")
-    return np.rint(channels.mean(-1)).astype(np.uint8)
+    """`read_grey` of a picture to train on: 8 bits, no side under MIN_SIDE; InputError for anything else."""
+    pixels = read_grey(path)
+    rows, cols = pixels.shape
+    if min(rows, cols) < MIN_SIDE:
+        raise InputError(path, "size", f"{cols} x {rows} pixels", f"at least {MIN_SIDE} on each side")
+    if pixels.dtype != np.uint8:
+        raise InputError(path, "depth", "16 bits or floats", "8 bits; choose a window and convert it")
+    return pixels
 
 
 def read_folder(root: str | Path, *, bad_pictures: str = "refuse") -> PictureSource:
@@ -109,7 +69,7 @@ def read_folder(root: str | Path, *, bad_pictures: str = "refuse") -> PictureSou
     pictures: list[Picture] = []
     failures: list[tuple[str, str]] = []
     for split, folder in folders:
-        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+        files = picture_paths(folder, "*", SUFFIXES)
         if not files:
             raise InputError(folder, "class folder", "no .jpg, .jpeg or .png", "pictures of the class; or remove it")
         for path in files:

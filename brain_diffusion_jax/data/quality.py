@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from brain_diffusion_jax.data import phantom_anatomy, phantom_scan
 from brain_diffusion_jax.data.nifti import MNI_2MM, Grid, Volume, box_grid, resample
+from brain_diffusion_jax.errors import InputError
 
 COARSE: Grid = box_grid((46, 55, 46), (4.0, 4.0, 4.0), (-90.0, -126.0, -72.0))  # symmetric in x: voxel i mirrors 45 - i
 TISSUE = 0.4  # of the scan's 90th percentile: grey and white matter, not fluid
@@ -28,6 +29,7 @@ BRIGHT = 1.3  # brighter than any brain tissue: fat, skull, vessels
 FLOOR_MM = -52.0  # below it necks differ between good scans
 SMALL_COHORT = 20  # fewer scans have no median worth trusting
 SPREADS = 6.0  # a cohort's own limit: this many robust standard deviations from its median
+SMALLEST_MM = 40.0  # a scan that is thinner along an axis holds no brain; a header in metres says 0.2
 NECK_NOTE = 0.08  # more tissue below the brain than this (share of the brain) is noted
 
 
@@ -122,10 +124,18 @@ def _reference() -> _Reference:
 def coarse(volume: Volume) -> Float[np.ndarray, "46 55 46"]:
     """The scan on the coarse grid, its 90th percentile (white matter, nearly) at 1.
 
-    Raises InputError where most of the scan lies outside MNI space.
+    Raises InputError where most of the scan lies outside MNI space, or nothing of it meets the grid.
     """
+    extent_mm = np.array(volume.data.shape) * volume.spacing_mm
+    if extent_mm.min() < SMALLEST_MM:
+        found = " x ".join(f"{mm:.3g}" for mm in extent_mm) + " mm"
+        raise InputError(
+            volume.path, "size", found, f"{SMALLEST_MM:g} mm or more along each axis (is the header in metres?)"
+        )
     data = resample(volume, COARSE.shape, COARSE.affine).data
     tissue = data[data > 0.05 * np.percentile(data, 99.5)]  # not of the maximum: one hot voxel would rule
+    if not tissue.size:
+        raise InputError(volume.path, "voxels", "nothing but 0 inside MNI space", "a brain")
     return data / max(float(np.percentile(tissue, 90)), 1e-9)
 
 

@@ -10,9 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
-from brain_diffusion_jax import pixels
 from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
 from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
@@ -168,15 +166,8 @@ def _condition(manifest: Path, row: Row, known: Sequence[Covariate]) -> dict[str
 
 def _read_picture(folder: Path, row: Row) -> Float[np.ndarray, "r c"]:
     """The grey picture that a row of the manifest names, in [0, 1]."""
-    where, name = (folder / MANIFEST, f"line {row.line}"), row.get("file")
     try:
-        with Image.open(folder / name) as picture:
-            if picture.mode != "L":
-                raise InputError(*where, f"{name} of mode {picture.mode}", "a grey picture of 8 bits")
-            return pixels.to_unit(np.asarray(picture))
-    except FileNotFoundError:
-        raise InputError(*where, f"{name!r}, which does not exist", "a picture in the folder") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(*where, f"{name!r}, which cannot be read ({error})", "a picture in the folder") from None
+        return to_unit(read_grey(folder / row.get("file")))
+    except InputError as error:
+        found = f"{row.get('file')!r}: {error.field} {error.found}"
+        raise InputError(folder / MANIFEST, f"line {row.line}", found, error.expected) from None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from brain_diffusion_jax.covariates import Condition, Schema
+from brain_diffusion_jax.data.picture_file import picture_paths, read_stack
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.ssim import check_pictures
+
+DIM = 1 / 8  # deep pictures of which none is brighter hold 12 bits in 16, or another unit
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,32 @@ def from_records(records: Mapping[str, Any], schema: Schema) -> PictureSet:
     conditions = schema.decode(Condition(records["values"], records["present"]))
     people = [p.decode() if isinstance(p, bytes) else str(p) for p in records["person"]]
     return PictureSet(np.asarray(records["image"]), conditions, people)
+
+
+def read_folder(folder: str | Path) -> PictureSet:
+    """A set from a sample folder (conditions from its manifest) or from plain pictures below a folder."""
+    from brain_diffusion_jax.data.sample_folder import MANIFEST, read_pictures
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "folder", "no such folder", "a folder of pictures")
+    if (folder / MANIFEST).exists():
+        images, rows = read_pictures(folder)
+        fixed = ("file", "index", "seed", "guidance_scale")
+        conditions = [{k: _number(v) for k, v in row.items() if k not in fixed and v != ""} for row in rows]
+        return PictureSet(images, conditions, [str(i) for i in range(len(images))])
+    paths = picture_paths(folder)
+    if not paths:
+        raise InputError(folder, "pictures", "an empty set", "PNG, JPEG, TIFF or BMP pictures")
+    images = read_stack(paths)
+    if images.dtype != np.uint8 and images.max() < DIM:
+        found = f"deep pictures no brighter than {float(images.max()):.3g} of full scale"
+        raise InputError(folder, "depth", found, "values that fill their depth (12 bits in 16? multiply them by 16)")
+    return PictureSet(images, [{}] * len(images), [str(p.relative_to(folder)) for p in paths])
+
+
+def _number(word: str) -> float | str:
+    try:
+        return float(word)
+    except ValueError:
+        return word

@@ -6,9 +6,10 @@ What a checkpoint holds, and how it is saved and restored, is in `store`.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,11 +17,13 @@ import numpy as np
 from brain_diffusion_jax import kinds
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract, require_same
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.files import read_json, read_json_lines, write_json, write_json_lines
 from brain_diffusion_jax.json_types import require_types
+from brain_diffusion_jax.training.step_folders import StepFolders, damage
 from brain_diffusion_jax.training.store import FOLDER, Keep, Store, saved_steps
 
+logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 HISTORY = "history.jsonl"
 _BEFORE_CONFIG = ("lock", "log.txt", FOLDER)  # what a run may hold before its config
@@ -108,10 +111,20 @@ def numpy_tree(path: Path) -> Any:
     return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
 
 
-def load_params(run: str | Path, step: int | str | None = None, ema: bool = True) -> Params:
-    """Network parameters (nested dicts of numpy arrays) of a run folder.
+class Weights(NamedTuple):
+    """params: network parameters; model_state: collections beside them (batch_stats), {} where there are none."""
 
-    step: None the last, "best" the lowest validation loss, or a number. ema: the plain average.
+    step: int
+    params: Params
+    model_state: Any
+
+
+def load_weights(run: str | Path, step: int | str | None = None, ema: bool = True) -> Weights:
+    """Weights of a run folder as nested dicts of numpy arrays, after their checksums were compared.
+
+    step: None the newest whole one (damaged ones are named and passed over), "best" the lowest validation
+    loss, or a number. ema: the plain average. Raises InputError for a damaged checkpoint that was asked for,
+    and for weights that are not finite.
     """
     run = Path(run)
     read_config(run)
@@ -119,22 +132,43 @@ def load_params(run: str | Path, step: int | str | None = None, ema: bool = True
     if not steps:
         raise InputError(run / FOLDER, "checkpoints", "none finished", "a run that saved at least once")
     chosen = best_step(run) if step == "best" else step
-    wanted = steps[-1] if chosen is None else chosen
-    if wanted not in steps:
-        raise InputError(run / FOLDER, "step", wanted, f"one of {steps}")
-    folder = (run / FOLDER / str(wanted)).absolute()
-    item = folder / "ema" if ema and (folder / "ema").is_dir() else folder / "params"
-    try:
-        params = numpy_tree(item)
-    except Exception as error:
-        raise InputError(item, "checkpoint", f"unreadable ({type(error).__name__})", "a whole checkpoint") from error
-    return {k: v for k, v in params.items() if k != NOT_NETWORK}
+    if chosen is not None and chosen not in steps:
+        raise InputError(run / FOLDER, "step", chosen, f"one of {steps}")
+    for number in reversed(steps) if chosen is None else (int(chosen),):
+        folder = (run / FOLDER / str(number)).absolute()
+        item = "ema" if ema and (folder / "ema").is_dir() else "params"
+        # An average that was written and is gone is damage, too.
+        problem = damage(folder, {item, "model_state", "ema" if ema else item})
+        if not problem:
+            try:
+                params, state = numpy_tree(folder / item), {}
+                if (folder / "model_state").is_dir():
+                    state = numpy_tree(folder / "model_state")
+            except Exception as error:
+                problem = f"unreadable: {one_line(error)}"
+            else:
+                require_finite(params, folder / item)
+                require_finite(state, folder / "model_state")
+                return Weights(number, {k: v for k, v in params.items() if k != NOT_NETWORK}, state)
+        if chosen is not None:
+            raise InputError(folder, "checkpoint", f"damaged ({problem})", f"a whole one; this run has {steps}")
+        logger.warning("%s: damaged checkpoint, passed over (%s)", folder, problem)
+    raise InputError(run / FOLDER, "checkpoints", f"all damaged: {steps}", "one whole checkpoint")
 
 
-def load_model_state(run: str | Path, step: int | None = None) -> Any:
-    """Collections beside the parameters (batch_stats), {} where the network has none."""
-    folder = Path(run).absolute() / FOLDER / str(step if step is not None else saved_steps(run)[-1]) / "model_state"
-    return numpy_tree(folder) if folder.is_dir() else {}
+def load_params(run: str | Path, step: int | str | None = None, ema: bool = True) -> Params:
+    """The parameters of `load_weights`."""
+    return load_weights(run, step, ema).params
+
+
+def require_finite(tree: Any, where: Path) -> None:
+    """Raise InputError for NaN or infinity: what such a network makes is black or worse, and looks like a result."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not np.isfinite(leaf).all():
+            name = "/".join(str(getattr(key, "key", key)) for key in path)
+            raise InputError(
+                where, name, "NaN or infinite weights", "finite weights; another checkpoint (--checkpoint)"
+            )
 
 
 def best_step(run: str | Path) -> int | None:
@@ -155,33 +189,36 @@ def write_run(
     contract: Contract | None = None,
     model_state: Any = None,
 ) -> Path:
-    """Write converted weights as a run folder that load_params and api.load read. Refuses a folder in use."""
+    """Write converted weights as a run folder that load_weights and api.load read. Refuses a folder in use."""
     import orbax.checkpoint as ocp
 
     run = Path(run)
     if run.exists() and any(run.iterdir()):
         raise InputError(run, "run folder", "a folder that is not empty", "a new folder")
     open_run(run, kind, config, contract)
-    with ocp.CheckpointManager((run / FOLDER).absolute()) as manager:
-        items = {"params": ocp.args.PyTreeSave(params)}
-        if model_state:
-            items["model_state"] = ocp.args.PyTreeSave(model_state)
-        manager.save(0, args=ocp.args.Composite(**items))
-        manager.wait_until_finished()
+    items = {"params": ocp.args.PyTreeSave(params)}
+    if model_state:
+        items["model_state"] = ocp.args.PyTreeSave(model_state)
+    folders = StepFolders(run / FOLDER)
+    folders.save(0, items)
+    folders.wait()
+    folders.close()
     return run
 
 
 __all__ = [
     "Keep",
     "Store",
+    "Weights",
     "best_step",
-    "load_model_state",
     "load_params",
+    "load_weights",
     "open_run",
     "read_config",
     "read_contract",
     "read_history",
     "record_run",
+    "require_finite",
     "require_same_run",
     "saved_steps",
     "write_json",

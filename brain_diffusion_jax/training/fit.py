@@ -7,7 +7,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ class _Position:
     step: int = 0
     batch: int = 0
     place: Any = None
+    window: loop.Window | None = None
 
 
 @dataclass
@@ -165,7 +166,8 @@ class _Fitting:
         vars(self.judgement).update(vars(Judgement.from_json(beside.get("judgement", {}))))
         step = int(stored.step)
         place = _decode(beside["loader"]) if beside.get("loader") is not None else None
-        return _Position(self.layout.load(stored), step, beside.get("batch", step), place)
+        window = loop.Window(**beside["window"]) if "window" in beside else None  # 0.1 wrote none
+        return _Position(self.layout.load(stored), step, beside.get("batch", step), place, window)
 
     def train(self, loader, validation, signals, draw_samples, show_progress, profile_steps) -> Outcome:
         s = self.settings
@@ -230,6 +232,7 @@ class _Fitting:
             hooks=called,
             should_stop=(lambda: signals.reason) if single else (lambda: ""),
             voted=stopping.PREEMPTED,
+            begun=position.window,
         )
 
     def _place(self, arrays: dict[str, np.ndarray], signals: stopping.Signals) -> Any:
@@ -264,10 +267,10 @@ class _Fitting:
         """The state of the last checkpoint, with the bad batch on the list of those to pass over."""
         if len(self.skipped) >= MOST_ROLLBACKS:
             raise InputError(self.run, "loss", f"{bad}, after {MOST_ROLLBACKS} rollbacks", "a run that converges")
+        self.store.wait()  # refuses where the folder is gone, which the next line would make anew
         self.skipped.append(bad.batch)
         if jax.process_index() == 0:
             checkpoints.write_json(self.run / SKIPPED, self.skipped)
-        self.store.wait()
         self.judgement.__init__()  # type: ignore[misc]
         position = self.start()
         logger.warning("%s; rolled back to step %d, and the batch will be passed over", bad, position.step)
@@ -279,6 +282,7 @@ class _Fitting:
             "loader": _encode(progress.place),
             "batch": progress.batch,
             "judgement": self.judgement.to_json(),
+            "window": asdict(progress.window),
         }
         self.store.save(self.layout.stored(progress.state), beside, self.judgement.last)
 

@@ -16,6 +16,7 @@ from brain_diffusion_jax.training.loop import Hook, Progress
 from brain_diffusion_jax.training.mesh import Layout
 from brain_diffusion_jax.training.metrics import MetricsWriter
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
+from brain_diffusion_jax.training.store import require_folder
 
 # (params, model_state, batch, key) -> {name: [b]}; "validation_loss" must be among the names.
 MeasureFn = Callable[[Any, Any, Any, Any], Mapping[str, jax.Array]]
@@ -111,6 +112,7 @@ def pictures(
         if writer is not None:
             from PIL import Image
 
+            require_folder(run)
             folder = run / "samples"
             folder.mkdir(exist_ok=True)
             Image.fromarray(picture).save(folder / f"step_{progress.step:07d}.png")
@@ -124,16 +126,17 @@ def trace(run: Path, first: int, steps: int) -> Hook:
 
     running = False
 
+    def due(progress: Progress) -> bool:
+        last = progress.finished or bool(progress.stop)
+        return (progress.step - first == 2 and not last) if not running else progress.step - first >= 2 + steps or last
+
     def call(progress: Progress) -> None:
         nonlocal running
-        done = progress.step - first
-        if not running and done == 2 and not progress.stop:
-            jax.block_until_ready(progress.state.step)
-            jax.profiler.start_trace(str(run / "profile"))
-            running = True
-        elif running and (done >= 2 + steps or progress.finished or progress.stop):
-            jax.block_until_ready(progress.state.step)
+        jax.block_until_ready(progress.state.step)
+        if running:
             jax.profiler.stop_trace()
-            running = False
+        else:
+            jax.profiler.start_trace(str(run / "profile"))
+        running = not running
 
-    return Hook(1 if steps else 0, call)
+    return Hook(0, call, when=due if steps else None)

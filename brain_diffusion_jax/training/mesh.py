@@ -208,9 +208,14 @@ class PmapProgram:
         self._step, self._devices = step, devices
         self.flops = 0.0
 
-    def __call__(self, state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+    def ready(self, state: TrainState, batch: Batch, key: Key) -> None:
+        """Compile unless that is done."""
         if not self.flops:
             self.flops = flops.count(jax.make_jaxpr(self._step)(state, batch, key)) * self._devices
+            self._step = self._step.lower(state, batch, key).compile()
+
+    def __call__(self, state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
+        self.ready(state, batch, key)
         state, metrics = self._step(state, batch, key)
         return state, jax.tree.map(_first, metrics)
 

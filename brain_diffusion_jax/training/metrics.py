@@ -11,8 +11,10 @@ from typing import Any
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.training.event_file import EventFile
+from brain_diffusion_jax.training.store import require_folder
 
 logger = logging.getLogger(__name__)
+
 JSONL = "metrics.jsonl"
 
 
@@ -59,7 +61,8 @@ class MetricsWriter:
         self._open(step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One row; numbers that are not finite become null in JSON."""
+        """One row; numbers that are not finite become null in JSON. InputError where the run folder is gone."""
+        require_folder(self._run)
         row = {k: (float(v) if math.isfinite(v) else None) for k, v in values.items()}
         with files.naming(self._run / JSONL):
             self._file.write(json.dumps({"step": step, "time": round(time.time(), 2), **row}) + "\n")

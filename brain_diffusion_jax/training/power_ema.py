@@ -16,9 +16,10 @@ from jaxtyping import Float
 
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training.checkpoints import numpy_tree
+from brain_diffusion_jax.training.checkpoints import numpy_tree, require_finite
 from brain_diffusion_jax.training.diffusion_step import network_params
 from brain_diffusion_jax.training.ema import power_exponent
+from brain_diffusion_jax.training.step_folders import damage
 from brain_diffusion_jax.training.store import SNAPSHOTS
 
 
@@ -54,8 +55,8 @@ def snapshots(run: str | Path) -> dict[tuple[int, float], Path]:
 def reconstruct(run: str | Path, sigma_rel: float, step: int | None = None) -> Params:
     """Network parameters averaged with relative width sigma_rel up to `step` (None: the last snapshot).
 
-    Raises InputError unless the run kept snapshots (train.power_ema, train.snapshot_every), or for a step
-    after the last one.
+    Raises InputError unless the run kept snapshots (train.power_ema, train.snapshot_every), for a step
+    after the last one, and for a damaged snapshot.
     """
     stored = snapshots(run)
     if not stored:
@@ -77,6 +78,14 @@ def reconstruct(run: str | Path, sigma_rel: float, step: int | None = None) -> P
     )
     total: Any = None
     for key, weight in zip(keys, weights, strict=True):
-        part = jax.tree.map(lambda a, w=weight: w * np.asarray(a, np.float64), numpy_tree(stored[key].absolute()))
+        part = jax.tree.map(lambda a, w=weight: w * np.asarray(a, np.float64), _read(stored[key].absolute()))
         total = part if total is None else jax.tree.map(np.add, total, part)
     return network_params(jax.tree.map(lambda a: a.astype(np.float32), total))
+
+
+def _read(item: Path) -> Params:
+    if problem := damage(item.parent, (item.name,)):
+        raise InputError(item, "snapshot", f"damaged ({problem})", f"a whole one; or move {item.parent} away")
+    found = numpy_tree(item)
+    require_finite(found, item)
+    return found

@@ -23,9 +23,13 @@ class StepProgram:
         self.flops = 0.0
 
     def __call__(self, *arguments: Any) -> Any:
+        self.ready(*arguments)
+        return self._compiled(*arguments)
+
+    def ready(self, *arguments: Any) -> None:
+        """Compile unless that is done."""
         if self._compiled is None:
             self.compile(*arguments)
-        return self._compiled(*arguments)
 
     def compile(self, *arguments: Any) -> Any:
         """The compiled program for arguments (arrays or ShapeDtypeStructs with shardings)."""

@@ -2,17 +2,16 @@
 
 A checkpoint is a folder run/checkpoints/<step> with the items `params`, `ema`, `model_state`, `rest`
 (optimizer and the other fields of TrainState) and `host` (JSON: the loader's place and what else lives
-outside the step). Orbax writes it beside and renames it when whole, so that a killed save leaves nothing
-that is taken for a checkpoint; checksums.json, added afterwards, tells a damaged one.
+outside the step). `step_folders` says how a killed save and a damaged file are known.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import shutil
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,13 @@ import jax
 import numpy as np
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.training.state import TrainState, tree_bytes
+from brain_diffusion_jax.training.step_folders import StepFolders, damage
 
 FOLDER = "checkpoints"
 SNAPSHOTS = "snapshots"
-CHECKSUMS = "checksums.json"
+_LOSS = "validation_loss"  # beside the state, so that the best one is known after a restart
 logger = logging.getLogger(__name__)
 
 
@@ -46,12 +46,23 @@ def saved_steps(run: str | Path) -> list[int]:
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
 
 
+def require_folder(run: Path) -> None:
+    """Raise InputError where the folder of a training is gone; made anew, half a run would stand there."""
+    if not run.is_dir():
+        expected = "the folder that the training began in; it was deleted or moved, and nothing more is saved"
+        raise InputError(run, "run folder", "gone", expected)
+
+
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """A full disk as an InputError, whichever library met it."""
+    """A full disk, and a folder that is gone, as an InputError, whichever library met it."""
+    require_folder(folder)
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
+        require_folder(folder)
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         if not full:
             raise
@@ -63,46 +74,44 @@ class Store:
     """Asynchronous saves and restores of one run; used alike by all of its processes."""
 
     def __init__(self, run: str | Path, keep: Keep = Keep()) -> None:
-        import orbax.checkpoint as ocp
-        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, EveryNSteps, LatestN
-
-        self.run = Path(run)
+        self.run, self._keep = Path(run), keep
         self.folder = (self.run / FOLDER).absolute()
-        policies: list[Any] = [LatestN(max(keep.last, 1))]
-        if keep.best:
-            policies.append(
-                BestN(
-                    get_metric_fn=lambda m: -m["validation_loss"], n=keep.best, keep_checkpoints_without_metrics=False
-                )
-            )
-        if keep.every:
-            policies.append(EveryNSteps(keep.every))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy(policies), cleanup_tmp_directories=True
-        )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
-        self._snapshots: Any = None
-        self._unsummed: int | None = None
+        self._losses = {step: _validation_loss(self.folder / str(step)) for step in saved_steps(self.run)}
+        self._folders = StepFolders(self.folder, preservation_policy=self)
+        self._snapshots: StepFolders | None = None
+        self._damaged: list[int] = []
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, ascending."""
-        return sorted(self._manager.all_steps())
+        return self._folders.steps()
+
+    def should_preserve(self, checkpoints: Sequence[Any], **_: Any) -> list[bool]:
+        """Which steps stay; Orbax asks after every save."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        known = ((loss, -step) for step in steps if math.isfinite(loss := self._losses.get(step, math.inf)))
+        best = [-step for _, step in sorted(known)[: self._keep.best]]  # of equal ones the later
+        kept = {*steps[-max(self._keep.last, 1) :], *best}
+        return [step in kept or (self._keep.every > 0 and step % self._keep.every == 0) for step in steps]
 
     def save(self, state: TrainState, host: dict[str, Any], validation_loss: float | None = None) -> int:
-        """Begin saving `state` under its own step; returns the step. Already saved: nothing is done."""
+        """Begin saving `state` under its own step; returns the step. Already saved: nothing is done.
+
+        Damaged checkpoints that `restore` passed over go first: they would count among the last ones to keep.
+        """
         import orbax.checkpoint as ocp
 
         step = int(state.step)
         self.wait()
-        if step in self._manager.all_steps():
+        if step in self.steps() and step not in self._damaged:
             return step
         items = {name: ocp.args.PyTreeSave(tree) for name, tree in _items(state).items()}
-        items["host"] = ocp.args.JsonSave(host)
-        metrics = None if validation_loss is None else {"validation_loss": validation_loss}
+        items["host"] = ocp.args.JsonSave({**host, _LOSS: validation_loss})
+        self._losses[step] = math.inf if validation_loss is None else validation_loss
         with _explained(self.folder):
             self._require_space(state)
-            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
-        self._unsummed = step
+            while self._damaged:
+                self._folders.delete(self._damaged.pop())
+            self._folders.save(step, items)
         return step
 
     def _require_space(self, state: TrainState) -> None:
@@ -111,16 +120,17 @@ class Store:
             raise OSError(errno.ENOSPC, f"No space left: {free} bytes free of {needed}")
 
     def snapshot(self, step: int, power_ema: dict[str, Any]) -> None:
-        """Keep the power-function averages of a step for good, in run/snapshots."""
+        """Keep the power-function averages of a step for good, in run/snapshots.
+
+        One of the same step is replaced: it is of a training that was taken back, or the same.
+        """
         import orbax.checkpoint as ocp
 
         with _explained(self.run):
             if self._snapshots is None:
-                options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
-                self._snapshots = ocp.CheckpointManager((self.run / SNAPSHOTS).absolute(), options=options)
-            if step not in self._snapshots.all_steps():
-                items = {f"sigma_{name}": ocp.args.PyTreeSave(tree) for name, tree in power_ema.items()}
-                self._snapshots.save(step, args=ocp.args.Composite(**items))
+                self._snapshots = StepFolders(self.run / SNAPSHOTS)
+            items = {f"sigma_{name}": ocp.args.PyTreeSave(tree) for name, tree in power_ema.items()}
+            self._snapshots.save(step, items)
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest whole checkpoint, in the shapes and shardings of `like`; None if none was ever saved.
@@ -128,17 +138,18 @@ class Store:
         like: arrays or ShapeDtypeStructs with shardings. Damaged checkpoints are named and passed over;
         InputError where all are damaged, or where one is of another network or optimizer.
         """
-        steps = self.steps()
+        steps, self._damaged = self.steps(), []
         for step in reversed(steps):
             folder = self.folder / str(step)
-            problem = _agreed(_damage(folder) if jax.process_index() == 0 else "")
+            problem = _agreed(damage(folder) if jax.process_index() == 0 else "")
             if not problem:
                 _require_same_tree(folder, like)
                 try:
                     return self._read(step, like)
                 except Exception as error:
-                    problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                    problem = one_line(error)
             logger.warning("%s: damaged checkpoint, passed over (%s)", folder, problem)
+            self._damaged.append(step)
         if steps:
             expected = "one whole checkpoint (or an empty folder, to begin again)"
             raise InputError(self.folder, "checkpoints", f"all damaged: {steps}", expected)
@@ -150,28 +161,35 @@ class Store:
         args: dict[str, Any] = {
             name: ocp.args.PyTreeRestore(tree, restore_args=_restore_args(tree)) for name, tree in _items(like).items()
         }
-        found = self._manager.restore(step, args=ocp.args.Composite(**args, host=ocp.args.JsonRestore()))
+        found = self._folders.restore(step, {**args, "host": ocp.args.JsonRestore()})
         trees = {name: found[name] for name in args}
-        return like.replace(**{"model_state": like.model_state, **trees.pop("rest"), **trees}), found["host"]
+        host = {name: item for name, item in found["host"].items() if name != _LOSS}
+        return like.replace(**{"model_state": like.model_state, **trees.pop("rest"), **trees}), host
 
     def wait(self) -> None:
-        """Return when every save under way is whole on disk; raises InputError if the disk was full."""
+        """Return when every save under way is whole on disk; InputError if the disk was full or the folder is gone."""
         with _explained(self.folder):
-            self._manager.wait_until_finished()
-            if self._snapshots is not None:
-                self._snapshots.wait_until_finished()
-            if self._unsummed is not None and jax.process_index() == 0:
-                _write_checksums(self.folder / str(self._unsummed))
-            self._unsummed = None
+            for folders in filter(None, (self._folders, self._snapshots)):
+                folders.wait()
 
     def close(self) -> None:
         """Let go of the folder. A save that failed was reported by `wait`, and is only logged here."""
-        for manager in (self._manager, self._snapshots):
+        for folders in filter(None, (self._folders, self._snapshots)):
             try:
-                if manager is not None:
-                    manager.close()
+                folders.close()
             except Exception as error:
-                logger.warning("%s: closed after a failed save (%s)", self.folder, error)
+                logger.warning("%s: closed after a failed save (%s)", folders.path, error)
+
+
+def _validation_loss(folder: Path) -> float:
+    """What the last validation before a checkpoint said; infinity if it is unknown or unreadable."""
+    try:
+        host = files.read_json(folder / "host" / "metadata")
+    except InputError:  # `restore` will say so
+        return math.inf
+    judgement = host.get("judgement")  # of 0.1, which wrote no loss of its own
+    loss = host.get(_LOSS, judgement.get("last") if isinstance(judgement, dict) else None)
+    return loss if isinstance(loss, int | float) else math.inf
 
 
 def _items(state: TrainState) -> dict[str, Any]:
@@ -204,43 +222,6 @@ def _agreed(problem: str) -> str:
 
     bad = multihost_utils.broadcast_one_to_all(np.int32(bool(problem)))
     return (problem or "found by process 0") if bad else ""
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    yield from (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != CHECKSUMS)
-
-
-def _checksum(path: Path) -> list[int]:
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            value = zlib.crc32(block, value)
-    return [path.stat().st_size, value]
-
-
-def _write_checksums(folder: Path) -> None:
-    if not folder.is_dir():  # already superseded
-        return
-    sums = {str(p.relative_to(folder)): _checksum(p) for p in _files(folder)}
-    files.write_json(folder / CHECKSUMS, sums, indent=None)
-
-
-def _damage(folder: Path) -> str:
-    """What is wrong with a checkpoint's files; "" if nothing, or if it was saved right before a kill, unsummed."""
-    path = folder / CHECKSUMS
-    if not path.exists():
-        return ""
-    try:
-        sums = files.read_json(path, "checksums")
-    except InputError:
-        return f"broken {CHECKSUMS}"
-    for name, expected in sums.items():
-        file = folder / name
-        if not file.exists():
-            return f"{name}: missing"
-        if _checksum(file) != expected:
-            return f"{name}: {file.stat().st_size} bytes that are not those written"
-    return ""
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

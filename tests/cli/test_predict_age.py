@@ -106,6 +106,61 @@ def test_bad_scans_are_refused_with_the_reason_and_the_good_are_judged(brain, ru
     assert "orientation" in ages(tmp_path / "out2")["upside"]["notes"]
 
 
+def test_a_header_in_metres_and_a_surprise_are_rows_with_a_reason(brain, run, tmp_path, monkeypatch):
+    image = nibabel.load(save(tmp_path / "good.nii.gz", brain))
+    nibabel.save(
+        nibabel.Nifti1Image(image.get_fdata(), np.diag([1e-3, 1e-3, 1e-3, 1]) @ image.affine), tmp_path / "m.nii"
+    )
+    (tmp_path / "odd.nii.gz").write_bytes((tmp_path / "good.nii.gz").read_bytes())
+    read = nifti.read_volume
+
+    def surprised(path):
+        if path.name == "odd.nii.gz":
+            raise KeyError("nobody thought of this")
+        return read(path)
+
+    monkeypatch.setattr(nifti, "read_volume", surprised)
+    words = [str(tmp_path / name) for name in ("good.nii.gz", "m.nii", "odd.nii.gz")]
+    assert main(["predict-age", str(run), *words, "--out", str(tmp_path / "out")]) == 2
+    rows = ages(tmp_path / "out")
+    assert rows["good"]["age"]
+    assert "voxel size" in rows["m"]["refused"]
+    assert "KeyError" in rows["odd"]["refused"]
+
+
+def test_an_age_that_nobody_has_does_not_stand(brain, run, tmp_path, monkeypatch):
+    from brain_diffusion_jax.evaluation import age_prediction
+
+    scans = [save(tmp_path / f"{name}.nii.gz", brain) for name in ("old", "nan", "wide", "fine")]
+    said = np.repeat([[130.0], [np.nan], [50.0], [119.0]], 4, axis=1)
+    said[2, 0] = -4.0
+    monkeypatch.setattr(age_prediction, "predict_slices", lambda *_: said.ravel())
+    monkeypatch.setattr(predict_age, "_correction", lambda _: lambda age: age + 5)
+    assert main(["predict-age", str(run), *scans, "--out", str(tmp_path / "out")]) == 2
+    rows = ages(tmp_path / "out")
+    for name in ("old", "nan"):
+        assert rows[name]["age"] == rows[name]["bias_corrected"] == ""
+        assert "0 to 120 years" in rows[name]["refused"]
+    assert float(rows["wide"]["age"]) == 50
+    assert "1 of 4 slices" in rows["wide"]["notes"]
+    assert float(rows["fine"]["age"]) == 119
+    assert rows["fine"]["bias_corrected"] == ""
+    assert "bias-corrected" in rows["fine"]["notes"]
+    assert "130" not in (tmp_path / "out" / "slices.csv").read_text()
+
+
+def test_files_of_one_name_are_told_apart(brain, run, tmp_path, capsys):
+    names = [f"sub-{n}/anat/T1.nii.gz" for n in (1, 2)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True)
+    scans = [save(tmp_path / name, brain) for name in names]
+    assert main(["predict-age", str(run), *scans, "--out", str(tmp_path / "out")]) == 0
+    rows = ages(tmp_path / "out")
+    assert {name: row["path"] for name, row in rows.items()} == dict(zip(names, scans, strict=True))
+    assert main(["predict-age", str(run), scans[0], scans[0], "--out", str(tmp_path / "twice")]) == 2
+    assert "more than once" in capsys.readouterr().err
+
+
 def test_an_out_folder_in_use_and_unknown_checks_are_refused(run, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")

@@ -11,6 +11,7 @@ from scipy import ndimage
 from brain_diffusion_jax.data import inspection, phantom, phantom_scan, quality
 from brain_diffusion_jax.data.cohort import Cohort, Scan
 from brain_diffusion_jax.data.nifti import MNI_2MM, Volume, read_volume, save_volume
+from brain_diffusion_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_neck_is_a_note_and_no_flag(brains):
     assert not assessment.flags
 
 
-def test_unreadable_scans_and_copies_are_flagged_with_the_reason(tmp_path):
+def test_unreadable_scans_and_copies_are_flagged_with_the_reason(tmp_path, monkeypatch):
     scan, _ = phantom.make_person(33, "M", np.random.default_rng(2))
     stored = np.rint(100 * scan).astype(np.uint8)
     for name in ("a", "b"):
@@ -114,17 +115,28 @@ def test_unreadable_scans_and_copies_are_flagged_with_the_reason(tmp_path):
     far = MNI_2MM.affine.copy()
     far[:3, 3] += 500
     save_volume(tmp_path / "d.nii.gz", stored, far)
-    scans = tuple(Scan(n, n, tmp_path / f"{n}.nii.gz", {"age": 33.0}) for n in "abcd")
+    save_volume(tmp_path / "e.nii.gz", stored, np.diag([1e-3, 1e-3, 1e-3, 1]) @ MNI_2MM.affine)
+    scans = tuple(Scan(n, n, tmp_path / f"{n}.nii.gz", {"age": 33.0}) for n in "abcdef")
+    monkeypatch.setattr(inspection, "read_volume", lambda path: read_volume(path if path.stem != "f.nii" else None))
     inspected, _ = inspection.inspect_cohort(Cohort(scans, ()))
     assert not inspected[0].flagged
     assert "same voxels as a" in inspected[1].reasons
     assert "complete file" in inspected[2].reasons
     assert "position" in inspected[3].reasons
+    assert "voxel size" in inspected[4].reasons
+    assert "cannot be judged (TypeError" in inspected[5].reasons
     header, rows = inspection.table(inspected, ["age"])
     assert all(len(row) == len(header) for row in rows)
     sheet = inspection.contact_sheet(inspected, columns=2)
     assert sheet.ndim == 3
     assert sheet[..., 0].max() == 255  # red frames
+
+
+def test_what_holds_no_brain_is_refused_and_no_index_error():
+    with pytest.raises(InputError, match="metres"):
+        quality.coarse(Volume(np.ones((91, 109, 91), np.float32), np.diag([1e-3, 1e-3, 1e-3, 1]) @ MNI_2MM.affine))
+    with pytest.raises(InputError, match="nothing but 0"):
+        quality.coarse(Volume(np.zeros(quality.COARSE.shape, np.float32), quality.COARSE.affine))
 
 
 def test_preview_is_a_radiological_picture(tmp_path):

@@ -171,3 +171,15 @@ def test_evaluate_refuses_bad_folders(tmp_path, capsys):
     ]:
         assert main(["evaluate", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_evaluate_reads_equal_sets_of_other_depth_as_equal(tmp_path, capsys):
+    pictures = np.random.default_rng(1).integers(0, 255, (6, 24, 20)).astype(np.uint8)
+    deep = pictures.astype(np.uint16) * 257
+    words = ["evaluate", save(tmp_path / "deep", deep), "--against", save(tmp_path / "a", pictures)]
+    assert main([*words, "--bootstrap", "0", "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)["numbers"]
+    assert abs(numbers["FD[pixels-24x24]"]["value"]) < 1e-6
+    words[1] = save(tmp_path / "dim", deep // 16)
+    assert main(words) == 2
+    assert "12 bits in 16" in capsys.readouterr().err

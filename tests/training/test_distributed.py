@@ -19,6 +19,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training import checkpoints, distributed, fit, metrics
 
 HERE = Path(__file__).parent
+PATHS = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def start_both(run: Path, delay: float) -> list[subprocess.Popen]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
-    env = {**os.environ, "PYTHONPATH": str(HERE), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    env = {**os.environ, "PYTHONPATH": PATHS, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     run.mkdir()
     return [
         subprocess.Popen(

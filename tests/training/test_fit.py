@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -186,6 +187,63 @@ def test_ctrl_c_saves_and_early_stopping_stops(tmp_path):
     first = run(tmp_path / "e", task=task, num_steps=40, validate_every=2, early_stopping=2)
     assert (first.step, first.reason, first.exit_code) == (6, "early stopping", 0)
     assert run(tmp_path / "e", task=task, num_steps=40, validate_every=2, early_stopping=2).step == 6
+
+
+class Crashing(tiny.Endless):
+    def __next__(self):
+        if self.next_batch == 9:
+            raise RuntimeError("power cut")
+        return super().__next__()
+
+
+class Deleting(tiny.Endless):
+    folder = None
+
+    def __next__(self):
+        if self.next_batch == 4:
+            shutil.rmtree(self.folder)
+        return super().__next__()
+
+
+def test_a_run_folder_deleted_beneath_a_training_ends_it_with_a_message(tmp_path):
+    data = Deleting()
+    data.folder = tmp_path / "run"
+    with pytest.raises(InputError, match="run folder: found gone"):
+        run(tmp_path / "run", data, num_steps=50, checkpoint_every=0, validate_every=0)
+    assert not (tmp_path / "run").exists()
+
+
+TIMED = {"time", "images_per_s", "steps_per_s", "data_wait_share", "tflops_per_s", "memory_gib"}
+
+
+def test_rows_of_a_run_that_was_cut_short_equal_those_of_one_that_was_not(tmp_path):
+    """log_every divides neither the checkpoint step nor the step of the interrupt."""
+    options = dict(num_steps=12, log_every=5, checkpoint_every=4, validate_every=0)
+    run(tmp_path / "whole", **options)
+    run(tmp_path / "interrupted", Interrupted(), **options)
+    run(tmp_path / "interrupted", **options)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path / "killed", Crashing(), **options)
+    run(tmp_path / "killed", **options)
+    run(tmp_path / "rolled", tiny.Endless(bad={9: np.nan}), on_nan="rollback", **options)
+
+    def told(name):
+        return [{k: v for k, v in row.items() if k not in TIMED} for row in rows(tmp_path / name)]
+
+    assert [row["step"] for row in told("whole")] == [5, 10, 12]
+    assert told("killed") == told("interrupted") == told("whole")
+    assert told("rolled")[0] == told("whole")[0]
+    assert len(told("rolled")) == 3
+
+
+def test_checkpoints_of_0_1_have_no_window_and_still_open(tmp_path):
+    run(tmp_path, num_steps=4)
+    for file in (tmp_path / "checkpoints" / "4").glob("checksums.json"):
+        file.unlink()
+    host_state = tmp_path / "checkpoints" / "4" / "host" / "metadata"
+    kept = {k: v for k, v in json.loads(host_state.read_text()).items() if k not in ("window", "validation_loss")}
+    host_state.write_text(json.dumps(kept))
+    assert run(tmp_path, num_steps=8).step == 8
 
 
 def test_the_rate_falls_on_a_plateau():

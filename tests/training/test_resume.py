@@ -16,6 +16,7 @@ import pytest
 from brain_diffusion_jax.training import checkpoints, metrics
 
 HERE = Path(__file__).parent
+PATHS = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
 KILLS = 10
 
 
@@ -23,7 +24,7 @@ KILLS = 10
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     flags = "--xla_backend_optimization_level=0"
-    env = {**os.environ, "PYTHONPATH": str(HERE), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "XLA_FLAGS": flags}
+    env = {**os.environ, "PYTHONPATH": PATHS, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "XLA_FLAGS": flags}
     command = [sys.executable, HERE / "killed_run.py", folder, str(KILLS)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -16,7 +16,7 @@ from brain_diffusion_jax import config as configs
 from brain_diffusion_jax import kinds
 from brain_diffusion_jax.contract import Contract, ContractMismatch
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints, ema, metrics, power_ema, state, stopping
+from brain_diffusion_jax.training import checkpoints, ema, metrics, power_ema, state, step_folders, stopping
 from brain_diffusion_jax.training.store import Keep, Store, saved_steps
 
 ALL = Keep(last=9)
@@ -68,6 +68,96 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, caplog, how):
     store.close()
 
 
+def test_a_step_that_was_passed_over_is_replaced_and_crowds_out_no_whole_one(tmp_path):
+    fill(tmp_path, (1, 2, 5)).close()
+    damage(tmp_path, 5, "flipped")
+    store = Store(tmp_path, Keep(last=1))
+    assert int(store.restore(small(0, 0.0))[0].step) == 2
+    store.save(small(3, 3.0), {})  # below the damaged one
+    store.wait()
+    assert store.steps()[-1] == 3
+    store.save(small(5, 7.0), {})
+    store.wait()
+    store.close()
+    np.testing.assert_array_equal(checkpoints.load_params(config(tmp_path))["w"], np.full(3, 7.0))
+
+
+def test_the_best_stays_after_a_restart(tmp_path):
+    fill(tmp_path, (1, 2, 3), Keep(last=1, best=1), [5, 1, 4]).close()
+    store = Store(tmp_path, Keep(last=1, best=1))
+    assert store.restore(small(0, 0.0))[1] == {"seed": 0}
+    store.save(small(4, 4.0), {}, 3.0)
+    store.wait()
+    assert store.steps() == [2, 4]
+    store.close()
+
+
+def config(run):
+    checkpoints.write_json(run / "config.json", {"kind": "diffusion", **CONFIG})
+    return run
+
+
+@pytest.mark.parametrize("item", ["params", "ema"])
+def test_damaged_weights_are_passed_over_or_refused_by_what_loads_them(tmp_path, caplog, item):
+    fill(config(tmp_path), (1, 2)).close()
+    for path in (tmp_path / "checkpoints" / "2" / item).rglob("*"):
+        if path.is_file() and path.stat().st_size > 1:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        step, params, _ = checkpoints.load_weights(tmp_path, ema=item == "ema")
+    assert step == 1
+    np.testing.assert_array_equal(params["w"], np.ones(3))
+    assert "checkpoints/2: damaged checkpoint, passed over" in caplog.text
+    with pytest.raises(InputError, match="damaged"):
+        checkpoints.load_params(tmp_path, 2, ema=item == "ema")
+    assert checkpoints.load_weights(tmp_path, 2, ema=item != "ema").step == 2  # what is read is checked
+    shutil.rmtree(tmp_path / "checkpoints" / "1" / item)
+    with pytest.raises(InputError, match="all damaged"):
+        checkpoints.load_params(tmp_path, ema=item == "ema")
+
+
+def test_no_checkpoint_appears_without_its_checksums(tmp_path, monkeypatch):
+    store, seen = Store(tmp_path, ALL), []
+    write = step_folders.write_checksums
+    monkeypatch.setattr(step_folders, "write_checksums", lambda folder: (seen.append(folder.name), write(folder)))
+    store.save(small(1, 1.0), {})
+    store.snapshot(1, {"0.1": {"w": np.ones(2, np.float32)}})
+    store.wait()
+    store.close()
+    assert [name.partition(".")[0] for name in seen] == ["1", "1"]
+    assert all("tmp" in name for name in seen)  # before the rename that makes them appear
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, bad):
+    params = {"unet": {"bias": np.array([1.0, bad], np.float32)}}
+    run = checkpoints.write_run(tmp_path / "run", "diffusion", params, CONFIG)
+    with pytest.raises(InputError, match="unet/bias: found NaN or infinite"):
+        checkpoints.load_params(run)
+    stats = {"batch_stats": {"mean": np.array([bad], np.float32)}}
+    run = checkpoints.write_run(tmp_path / "other", "age", {"w": np.ones(1)}, CONFIG, model_state=stats)
+    with pytest.raises(InputError, match="batch_stats/mean"):
+        checkpoints.load_weights(run)
+
+
+def test_a_folder_deleted_beneath_a_training_is_said_and_not_made_anew(tmp_path):
+    run = tmp_path / "run"
+    store = fill(run, (1,))
+    writer = metrics.MetricsWriter(run)
+    shutil.rmtree(run)
+    with pytest.raises(InputError, match="run folder: found gone"):
+        store.save(small(2, 2.0), {})
+    with pytest.raises(InputError, match="run folder: found gone"):
+        store.snapshot(2, {"0.1": {"w": np.ones(2, np.float32)}})
+    with pytest.raises(InputError, match="run folder: found gone"):
+        writer.write(2, {"loss": 1.0})
+    writer.close()
+    store.close()
+    assert not run.exists()
+
+
 def test_a_checkpoint_of_another_network_or_optimizer_is_refused(tmp_path):
     store = fill(tmp_path, (1,))
     with pytest.raises(InputError, match=r"network: w: found shape \(3,\); expected shape \(4,\)"):
@@ -93,7 +183,7 @@ def test_written_weights_come_back(tmp_path):
     stats = {"batch_stats": {"mean": np.ones(2, np.float32)}}
     run = checkpoints.write_run(tmp_path / "run", "age", params, CONFIG, tiny.CONTRACT, stats)
     np.testing.assert_array_equal(checkpoints.load_params(run)["unet"]["kernel"], params["unet"]["kernel"])
-    np.testing.assert_array_equal(checkpoints.load_model_state(run)["batch_stats"]["mean"], np.ones(2))
+    np.testing.assert_array_equal(checkpoints.load_weights(run).model_state["batch_stats"]["mean"], np.ones(2))
     assert checkpoints.read_config(run)["kind"] == "age"
     assert checkpoints.read_contract(run) == tiny.CONTRACT
     with pytest.raises(InputError, match="not empty"):
@@ -215,6 +305,10 @@ def test_power_averages_of_any_length_are_reconstructed(tmp_path):
         assert error < 0.02 * spread, wanted
     with pytest.raises(InputError, match="1 to 400"):
         power_ema.reconstruct(tmp_path, 0.1, step=401)
+    (path,) = (tmp_path / "snapshots" / "400" / "sigma_0.1").glob("d/*")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(InputError, match="snapshot: found damaged"):
+        power_ema.reconstruct(tmp_path, 0.1)
     with pytest.raises(InputError, match="snapshots: found none"):
         power_ema.reconstruct(tmp_path / "none", 0.1)
 
