@@ -119,6 +119,11 @@ def test_greedy_spacing_beats_even_ones_on_its_own_model():
     others = [error(levels.select(schedule, 6, spacing)) for spacing in ("trailing", "linear")]
     assert error(found) < 0.9 * min(others)
 
+    # With all steps nothing is left to choose.
+    short = schedules.make("linear", 6)
+    every = spacing_search.optimise(exact_models.mixture, short, 6, x)
+    np.testing.assert_array_equal(every.t, levels.select(short, 6).t)
+
 
 def test_a_spacing_is_registered_from_outside():
     def first_ones(schedule, num_steps):
@@ -145,6 +150,10 @@ def test_a_spacing_is_registered_from_outside():
         (lambda: levels.select(schedules.make("linear", 50), 5, "karas"), "karras"),
         (lambda: levels.select(schedules.make("linear", 50), 5, "linear", steps_offset=50), "steps_offset"),
         (lambda: levels.select(schedules.make("linear", 50), 5, "trailing", steps_offset=1), "trailing"),
+        (lambda: levels.select(schedules.make("linear", 50), 50, "leading", steps_offset=1), "steps_offset.*smaller"),
+        (lambda: levels.select(schedules.make("linear", 50), 10, "leading", steps_offset=9), "steps_offset.*smaller"),
+        (lambda: levels.select(schedules.make("linear", 50), 50, "linear", steps_offset=1), "steps_offset.*smaller"),
+        (lambda: levels.strided_pairs(schedules.make("linear", 50), 50, steps_offset=1), "steps_offset.*smaller"),
         (lambda: schedules.DiscreteSchedule(np.array([0.9, 0.95])), "more noise"),
         (lambda: schedules.DiscreteSchedule(np.array([0.9, np.nan])), "finite"),
     ],
