@@ -16,6 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.seeds import check_seed
 
 
 def base_config() -> ConfigDict:
@@ -336,9 +337,19 @@ def apply_overrides(config: ConfigDict, overrides: Sequence[str], where: object 
             if text == "None" and _default(path) is None:  # ...but what may be unset can be unset again
                 new = None
         value = _convert(old, new, where, path)
+        if key == "seed":
+            check_seed(value, where, path)
         with node.ignore_type():
             node[key] = value
     return config
+
+
+def _check_seeds(config: ConfigDict, where: object, prefix: str = "") -> None:
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            _check_seeds(value, where, f"{prefix}{key}.")
+        elif key == "seed":
+            check_seed(value, where, f"{prefix}{key}")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -366,6 +377,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
             config = module.get_config()
         except (AttributeError, KeyError, TypeError, SyntaxError, NameError) as error:
             raise InputError(path, "get_config()", f"{type(error).__name__}: {error}", "a ConfigDict") from error
+        _check_seeds(config, path)
     config.lock()
     return apply_overrides(config, overrides)
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from brain_diffusion_jax.errors import InputError, nearest
 
+_LARGEST = 1e30  # of an encoded number; networks count in single precision
+
 
 class Condition(NamedTuple):
     """A batch of conditions. values: float32[batch, n]; present: bool[batch, n] (False = null)."""
@@ -40,9 +42,10 @@ class Continuous:
     def encode(self, value: object) -> float:
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not math.isfinite(number):
+        encoded = (number - self.low) / (self.high - self.low)
+        if not abs(encoded) < _LARGEST:  # NaN too
             raise InputError("condition", self.name, repr(value), f"a number in {self.unit}")
         if not self.low <= number <= self.high:
             warnings.warn(
@@ -50,7 +53,7 @@ class Continuous:
                 f"{self.unit} (extrapolating)",
                 stacklevel=3,
             )
-        return (number - self.low) / (self.high - self.low)
+        return encoded
 
     def in_unit(self, encoded: Any) -> Any:
         """Encoded numbers, arrays too, in `unit`."""

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "brain_diffusion_jax"
-SEAMS = {"errors", "files", "pixels", "covariates", "contract", "array_types", "__init__"}
+SEAMS = {"errors", "files", "pixels", "seeds", "covariates", "contract", "array_types", "__init__"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "pixels": {"errors"},
+    "seeds": {"errors"},
     "covariates": {"errors"},
     "contract": {"errors", "files", "covariates"},
     "array_types": {"errors", "covariates", "contract"},
-    "config": {"errors", "files"},
+    "config": {"errors", "files", "seeds"},
     "data": SEAMS,
     "models": SEAMS,
     "diffusion": SEAMS,

@@ -37,4 +37,5 @@ def load(
     params = checkpoints.load_params(path, step=step, ema=ema)
     if reads_pictures:
         params = {"params": params, **checkpoints.load_model_state(path, step)}
-    return _KINDS[kind](path, configs.from_json(items), checkpoints.read_contract(path), params)
+    step = checkpoints.saved_steps(path)[-1] if step is None else step
+    return _KINDS[kind](path, configs.from_json(items), checkpoints.read_contract(path), params, step)

@@ -16,6 +16,7 @@ import numpy as np
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.seeds import check_seed
 from brain_diffusion_jax.training import checkpoints, distributed, flops, hooks, host, loop, mesh, optimizer, stopping
 from brain_diffusion_jax.training.hooks import Judgement, MeasureFn
 from brain_diffusion_jax.training.metrics import MetricsWriter
@@ -127,7 +128,7 @@ class _Fitting:
     rows: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.key = jax.random.key(self.seed)
+        self.key = jax.random.key(check_seed(self.seed, self.run))
         self.tx = self.task.optimizer or optimizer.make(self.optimizer_settings, self.settings.num_steps)
         self.rate = optimizer.learning_rate(self.optimizer_settings, self.settings.num_steps)
         if (self.run / SKIPPED).exists():
