@@ -25,7 +25,7 @@ def test_no_seed(seed, tmp_path):
         lambda: StudySettings(seed=seed),
         lambda: write_cohort(tmp_path / "new", 1, seed),
     ):
-        with pytest.raises(InputError, match="seed: found .*; expected a whole number from 0 to 4294967295"):
+        with pytest.raises(InputError, match=r"seed: found .*; expected a whole number from 0 to 4294967295"):
             call()
     assert not (tmp_path / "new").exists()
 
