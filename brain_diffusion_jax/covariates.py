@@ -46,7 +46,8 @@ class Continuous:
             number = math.nan
         encoded = (number - self.low) / (self.high - self.low)
         if not abs(encoded) < _LARGEST:  # NaN too
-            raise InputError("condition", self.name, repr(value), f"a number in {self.unit}")
+            expected = f"a number in {self.unit}, such as {self.low:g} to {self.high:g}"
+            raise InputError("condition", self.name, repr(value), expected)
         if not self.low <= number <= self.high:
             warnings.warn(
                 f"condition: {self.name}: found {number:g}; the model saw {self.low:g} to {self.high:g} "

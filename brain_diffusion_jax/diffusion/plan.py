@@ -191,11 +191,6 @@ def run_cells(
     )
 
 
-def run_cell(cell: Cell, *args: Any, **settings: Any) -> Float[Array, "batch *spatial channels"]:
-    """The samples of one cell; arguments as of `run_cells`."""
-    return run_cells((cell,), *args, **settings)[0]
-
-
 def network_calls(cell: Cell, schedule: DiscreteSchedule) -> int:
     """How often the denoiser is called for one sample of a cell, counted while its sampler really runs."""
     count = 0

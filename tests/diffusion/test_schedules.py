@@ -107,7 +107,8 @@ def test_the_dynamic_programme_finds_the_cheapest_path():
 def test_greedy_spacing_beats_even_ones_on_its_own_model():
     schedule = schedules.make("linear", 1000)
     x = samplers.base.initial_noise(jax.random.key(0), (64, 2, 2, 1))
-    found = spacing_search.optimise(exact_models.mixture, schedule, 6, x, grid_steps=60)
+    optimised = spacing_search.Optimised(exact_models.mixture, x, grid_steps=60)
+    found = Level(*map(np.append, optimised(schedule, 6), schedule.level(-1)))
     assert found.t.shape == (7,)
     assert np.all(np.diff(found.sigma) < 0)
 
@@ -121,8 +122,7 @@ def test_greedy_spacing_beats_even_ones_on_its_own_model():
 
     # With all steps nothing is left to choose.
     short = schedules.make("linear", 6)
-    every = spacing_search.optimise(exact_models.mixture, short, 6, x)
-    np.testing.assert_array_equal(every.t, levels.select(short, 6).t)
+    np.testing.assert_array_equal(optimised(short, 6).t, levels.select(short, 6).t[:-1])
 
 
 def test_a_spacing_is_registered_from_outside():
