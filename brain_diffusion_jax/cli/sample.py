@@ -42,7 +42,9 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="pictures at once (default: the config's)")
     parser.add_argument("--checkpoint", type=int, help="step to load (default: the newest)")
     parser.add_argument("--no-ema", action="store_true", help="the raw parameters instead of the averaged ones")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted folder")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted folder, if weights and settings are the same"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON summary")
 
 

@@ -84,7 +84,7 @@ def fit(
     draw_samples: EMA parameters -> uint8 picture, kept in run/samples every settings.sample_every steps.
     Ctrl-C and SIGTERM save and return; see Outcome.exit_code. profile_steps: length of a trace.
     """
-    run = Path(run)
+    run, seed = Path(run), check_seed(seed, run)
     layout = mesh.make_layout(settings.parallelism, settings.data_parallel, settings.fsdp)
     mesh.require_divisible(batch_size, layout.devices, settings.accumulation, jax.process_count())
     distributed.require_agreement({"config": config, "batch_size": batch_size})
@@ -128,7 +128,7 @@ class _Fitting:
     rows: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.key = jax.random.key(check_seed(self.seed, self.run))
+        self.key = jax.random.key(self.seed)
         self.tx = self.task.optimizer or optimizer.make(self.optimizer_settings, self.settings.num_steps)
         self.rate = optimizer.learning_rate(self.optimizer_settings, self.settings.num_steps)
         if (self.run / SKIPPED).exists():
