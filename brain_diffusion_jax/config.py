@@ -19,6 +19,7 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.config_files import adopt, convert, paths, read_python
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.kinds import covers
+from brain_diffusion_jax.seeds import check_seed
 
 
 def base_config() -> ConfigDict:
@@ -342,12 +343,22 @@ def apply_overrides(
             if text == "None" and _default(path) is None:  # ...but what may be unset can be unset again
                 new = None
         value = convert(old, new, where, path)
+        if key == "seed":
+            check_seed(value, where, path)
         with node.ignore_type():
             node[key] = value
     for section, key in (path.split(".") for path in _PATHS):
         if config[section][key]:
             config[section][key] = os.path.expanduser(config[section][key])
     return config
+
+
+def _check_seeds(config: ConfigDict, where: object, prefix: str = "") -> None:
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            _check_seeds(value, where, f"{prefix}{key}.")
+        elif key == "seed":
+            check_seed(value, where, f"{prefix}{key}")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), *, reads: tuple[str, ...] | None = None) -> ConfigDict:
@@ -372,6 +383,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, reads: tuple
         config = base_config()
         known = paths(config)
         adopt(config, read_python(path, known).to_dict(), path, known)
+        _check_seeds(config, path)
     config.lock()
     return apply_overrides(config, overrides, reads=reads)
 

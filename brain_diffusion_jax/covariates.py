@@ -17,6 +17,8 @@ import numpy as np
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.json_types import require_types
 
+_LARGEST = 1e30  # of an encoded number; networks count in single precision
+
 
 class Condition(NamedTuple):
     """A batch of conditions. values: float32[batch, n]; present: bool[batch, n] (False = null)."""
@@ -41,17 +43,19 @@ class Continuous:
     def encode(self, value: object) -> float:
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not math.isfinite(number):
-            raise InputError("condition", self.name, repr(value), f"a number in {self.unit}")
+        encoded = (number - self.low) / (self.high - self.low)
+        if not abs(encoded) < _LARGEST:  # NaN too
+            expected = f"a number in {self.unit}, such as {self.low:g} to {self.high:g}"
+            raise InputError("condition", self.name, repr(value), expected)
         if not self.low <= number <= self.high:
             warnings.warn(
                 f"condition: {self.name}: found {number:g}; the model saw {self.low:g} to {self.high:g} "
                 f"{self.unit} (extrapolating)",
                 stacklevel=3,
             )
-        return (number - self.low) / (self.high - self.low)
+        return encoded
 
     def in_unit(self, encoded: Any) -> Any:
         """Encoded numbers, arrays too, in `unit`."""

@@ -39,4 +39,4 @@ def load(
     if reads_pictures:
         params = {"params": params, **state}
     config = configs.from_json(items, path / checkpoints.CONFIG)
-    return _KINDS[kind](path, config, checkpoints.read_contract(path), params)
+    return _KINDS[kind](path, config, checkpoints.read_contract(path), params, step)

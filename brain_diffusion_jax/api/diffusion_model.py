@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions
+from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions, require_finite
 from brain_diffusion_jax.array_types import DenoiseFn, Params
 from brain_diffusion_jax.covariates import Condition, Schema
 from brain_diffusion_jax.diffusion import levels, plan, samplers
@@ -47,7 +47,7 @@ class DiffusionModel(Model):
 
     def with_params(self, params: Params) -> DiffusionModel:
         """This model with other weights of the same network, such as those of `power_ema.reconstruct`."""
-        return DiffusionModel(self.path, self.config, self.contract, params)
+        return DiffusionModel(self.path, self.config, self.contract, params, self.step)
 
     @functools.cached_property
     def schema(self) -> Schema:
@@ -126,6 +126,7 @@ class DiffusionModel(Model):
         batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch if not told otherwise.
         Picture i depends on its cell, i and its condition alone, not on batch_size; start skips the first
         ones. One compiled program whatever scales, seeds, conditions; with plain_apart one more for scale 1.
+        Raises InputError, naming cell and condition, where a picture is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         encoded = self.schema.encode(conditions)
@@ -139,7 +140,10 @@ class DiffusionModel(Model):
             index = np.minimum(np.arange(first, first + size), len(conditions) - 1)  # the last batch is padded
             batch = Condition(encoded.values[index], encoded.present[index])
             x = plan.run_cells(cells, self.denoise, self.process.table, batch, shape, start=first, **settings)
-            yield first, np.asarray(self.process.to_unit(x))[:, : len(conditions) - first]
+            chosen = conditions[first : first + size]
+            for cell, finite in zip(cells, np.asarray(_finite(x)), strict=True):
+                require_finite(self.path, finite[: len(chosen)], chosen, cell.label())
+            yield first, np.asarray(self.process.to_unit(x))[:, : len(chosen)]
 
     def cells(
         self,
@@ -216,7 +220,13 @@ class DiffusionModel(Model):
         scale = None if guidance_scale == 1.0 else jnp.float32(guidance_scale)
         fixed = self._shape(None), tuple(sorted(couplings.items()))
         x = _sample_stack(self.denoise, path, encoded, scale, jax.random.key(seed), *fixed)
+        require_finite(self.path, _finite(x), conditions, f"{cell.label()} {couplings}")
         return np.asarray(self.process.to_unit(x))
+
+
+def _finite(x: Any) -> Any:
+    """Which pictures [..., rows, cols, channels] are finite; before `to_unit`, which makes infinity white."""
+    return jnp.isfinite(x).all(axis=(-3, -2, -1))
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "couplings"))

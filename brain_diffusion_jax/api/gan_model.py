@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions
+from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions, require_finite
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import Gan, make_gan
+from brain_diffusion_jax.seeds import check_seed
 from brain_diffusion_jax.training.gan_step import draw_latents
 
 
@@ -66,15 +67,20 @@ class GanModel(Model):
         """Yield (position of the first, pictures in [0, 1]) batch by batch.
 
         Picture i depends on seed, i and its condition alone, not on batch_size; start skips the first ones.
+        Raises InputError where a picture is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
+        check_seed(seed, "sample")
         encoded = self.schema.encode(conditions)
         for first in range(start, len(conditions), batch_size):
             rows = np.arange(first, first + batch_size)
             held = np.minimum(rows, len(conditions) - 1)  # the last batch is padded
             index = jnp.asarray(rows, jnp.int32)
-            made = self._program(self.params, seed, index, encoded.values[held], encoded.present[held])
-            yield first, np.clip(np.asarray(made)[: len(conditions) - first] * 0.5 + 0.5, 0.0, 1.0)
+            made = self._program(self.params, np.uint32(seed), index, encoded.values[held], encoded.present[held])
+            chosen = conditions[first : first + batch_size]
+            made = np.asarray(made)[: len(chosen)]
+            require_finite(self.path, np.isfinite(made).all(axis=(1, 2, 3)), chosen, f"seed {seed}")
+            yield first, np.clip(made * 0.5 + 0.5, 0.0, 1.0)
 
     def sample(
         self, conditions: Conditions, seed: int = 0, batch_size: int = 64, **settings: Any

@@ -116,8 +116,10 @@ class ClassModel(_Judge):
     needs_contract = True
     contract: Contract
 
-    def __init__(self, path: Path, config: ConfigDict, contract: Contract | None, params: Params) -> None:
-        super().__init__(path, config, contract, params)
+    def __init__(
+        self, path: Path, config: ConfigDict, contract: Contract | None, params: Params, step: int | None = None
+    ) -> None:
+        super().__init__(path, config, contract, params, step)
         self.image_size = tuple(self.contract.image_size)
         target = class_step.find_target(self.contract.schema, config.class_model.target)
         self.column, self.words, self.covariate = target.column, target.words, self.contract.schema.names[target.column]

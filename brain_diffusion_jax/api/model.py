@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,16 +26,36 @@ def refuse_conditions(path: Path, conditional: bool, conditions: Conditions) -> 
         raise InputError(path, "conditions", ", ".join(asked), "none: this model was trained without conditions")
 
 
+def require_finite(path: Path, finite: Any, conditions: Conditions, settings: str) -> None:
+    """Raise InputError where a picture is not. finite: bool [n], one a condition; settings: what made them."""
+    broken = np.flatnonzero(~np.asarray(finite))
+    if len(broken):
+        first = f"the first for {dict(conditions[broken[0]])}; settings: {settings}"
+        found = f"NaN or infinity in {len(broken)} of {len(conditions)} ({first})"
+        raise InputError(path, "sampled pictures", found, "finite ones: try other settings, conditions or weights")
+
+
 class Model:
-    """path, config, contract (None: foreign weights without one) and params of a run folder."""
+    """path, config, contract (None: foreign weights without one), params of a run folder, and the step they are of."""
 
     kind = ""
     needs_contract = False
 
-    def __init__(self, path: Path, config: ConfigDict, contract: Contract | None, params: Params) -> None:
+    def __init__(
+        self, path: Path, config: ConfigDict, contract: Contract | None, params: Params, step: int | None = None
+    ) -> None:
         if self.needs_contract and contract is None:
             raise InputError(path, "contract.json", "none", f"the contract of a run of kind {self.kind!r}")
-        self.path, self.config, self.contract, self.params = path, config, contract, params
+        self.path, self.config, self.contract, self.params, self.step = path, config, contract, params, step
+
+    @functools.cached_property
+    def version(self) -> str:
+        """A short hash of all weights: names what measured, or what was measured."""
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()[:12]
 
     def __repr__(self) -> str:
         count = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(self.params))

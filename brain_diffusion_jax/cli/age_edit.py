@@ -80,6 +80,7 @@ def edit(model: Any, picture: Any, truth: dict[str, Any], wanted: list[dict[str,
     import jax.numpy as jnp
     import numpy as np
 
+    from brain_diffusion_jax.api.model import require_finite
     from brain_diffusion_jax.diffusion import editing, guidance, levels
     from brain_diffusion_jax.diffusion.prediction import Clipped
 
@@ -96,7 +97,9 @@ def edit(model: Any, picture: Any, truth: dict[str, Any], wanted: list[dict[str,
         return editing.edit_condition(denoise, path, x0, source, target, **chosen)
 
     x0 = process.to_network(jnp.asarray(np.repeat(np.asarray(picture)[None, ..., None], len(targets), 0)))
-    return np.asarray(process.to_unit(program(bare, x0, source, target)))[..., 0]
+    x = program(bare, x0, source, target)
+    require_finite(model.path, np.isfinite(x).all(axis=(1, 2, 3)), targets, f"age-edit, {settings}")
+    return np.asarray(process.to_unit(x))[..., 0]
 
 
 def audit(picture: Any, edited: Any, values: list[float], dark_fraction: Any) -> dict[str, Any]:

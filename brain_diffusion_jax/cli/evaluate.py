@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import seeds
 from brain_diffusion_jax.cli.study import inception_extractors, regressors
 
 
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", help="pytorch-fid's weights file")
     parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals (0: none)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seeds.seed, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -1,6 +1,6 @@
 """Accept or reject generated pictures one by one, by limits learned from real ones; and their batches.
 
-  brain-diffusion sample runs/tumor --set class=glioma_tumor --count 200 --out pictures/glioma
+  brain-diffusion sample runs/tumor --set class=glioma_tumor --each 200 --out pictures/glioma
   brain-diffusion gate pictures/glioma --classifier runs/tumor-class --shards shards/tumor --out gate/glioma
   brain-diffusion gate --self-test --classifier runs/tumor-class --shards shards/tumor --out gate/power
 
@@ -21,7 +21,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax import files
+from brain_diffusion_jax import files, seeds
 from brain_diffusion_jax.pixels import to_unit
 
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, help="guidance scale of a run (default: its config)")
     parser.add_argument("--self-test", action="store_true", help="spoil real pictures and count what is rejected")
     parser.add_argument("--partitions", type=int, default=10, help="partitions of the self-test (default 10)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seeds.seed, default=0)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 

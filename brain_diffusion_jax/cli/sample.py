@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from brain_diffusion_jax import seeds
 from brain_diffusion_jax.cli import conditions
 
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="sampling steps (default: the config's)")
     parser.add_argument("--eta", type=float, help="0 deterministic, 1 ancestral, for samplers that have it")
     parser.add_argument("--spacing", help="how steps are spread over the schedule (default: the config's)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (default 0)")
+    parser.add_argument("--seed", type=seeds.seed, default=0, help="same seed, same pictures (default 0)")
     parser.add_argument("--guidance", type=float, help="guidance scale; 1 is off, 0 unconditional (default: config)")
     parser.add_argument("--no-nifti", action="store_true", help="PNG only")
     parser.add_argument("--stack", action="store_true", help="whole volumes: all slices of a head sampled together")
@@ -41,7 +42,9 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="pictures at once (default: the config's)")
     parser.add_argument("--checkpoint", type=int, help="step to load (default: the newest)")
     parser.add_argument("--no-ema", action="store_true", help="the raw parameters instead of the averaged ones")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted folder")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted folder, if weights and settings are the same"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON summary")
 
 
@@ -95,6 +98,12 @@ def draw(model: Any, wanted: list[dict[str, Any]], *, guidance: float | None = N
     )
 
 
+def weights_of(arguments: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """What a folder of pictures remembers of the model, so that no other one goes on with it."""
+    made_by = {"run": str(model.path), "checkpoint": model.step, "ema": not arguments.no_ema}
+    return made_by | {"weights": model.version}
+
+
 def sampling_settings(arguments: argparse.Namespace, config) -> dict:
     """The arguments of `DiffusionModel.cells`, defaults from the run's config."""
     from brain_diffusion_jax.diffusion import samplers
@@ -134,8 +143,10 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from brain_diffusion_jax.data import picture_grid
-    from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
+    from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures, require_usable
+    from brain_diffusion_jax.training.stopping import lock
 
+    require_usable(arguments.out, resume=arguments.resume)
     model = load_generator(arguments.run, step=arguments.checkpoint, ema=not arguments.no_ema)
     diffusion = model.kind == "diffusion"
     if not diffusion:
@@ -145,40 +156,40 @@ def run(arguments: argparse.Namespace) -> int:
 
         return sample_stack.run(arguments, model)
     wanted = _conditions(arguments, model)
-    record: dict[str, Any] = {"run": str(model.path), "conditions": wanted, "seed": arguments.seed}
+    record: dict[str, Any] = {**weights_of(arguments, model), "conditions": wanted, "seed": arguments.seed}
     scale, cells = None, []
     if diffusion:
         scale = model.config.sample.guidance_scale if arguments.guidance is None else arguments.guidance
         settings = sampling_settings(arguments, model.config.sample)
         record |= {"guidance_scale": scale, **settings}
         cells = model.cells([scale], **settings)
-    folder = SampleFolder(arguments.out, record, model.contract, resume=arguments.resume)
-    options = {"batch_size": arguments.batch or model.config.sample.batch_size, "start": folder.done}
+    options = {"batch_size": arguments.batch or model.config.sample.batch_size}
 
-    def batches() -> Iterator[tuple[int, Any]]:
+    def batches(start: int) -> Iterator[tuple[int, Any]]:
         if not diffusion:
-            yield from model.batches(wanted, seed=arguments.seed, **options)
+            yield from model.batches(wanted, seed=arguments.seed, start=start, **options)
             return
-        for first, pictures in model.sample_cells(wanted, cells, **options):
+        for first, pictures in model.sample_cells(wanted, cells, start=start, **options):
             yield first, pictures[0]
 
-    with tqdm(total=len(wanted), initial=folder.done, unit="picture", disable=None) as bar:
-        for first, pictures in batches():
-            chosen = wanted[first : first + len(pictures)]
-            folder.write(
-                first,
-                pictures,
-                chosen,
-                seed=arguments.seed,
-                guidance_scale=scale,
-                columns=model.schema.names,
-                nifti=not arguments.no_nifti,
-            )
-            bar.update(len(chosen))
-    shown, _ = read_pictures(folder.path)
-    picture_grid.save_png(
-        folder.path / "grid.png", picture_grid.tile(np.asarray(shown[:64, ..., 0]), min(8, len(shown)))
-    )
+    with lock(arguments.out):
+        folder = SampleFolder(arguments.out, record, model.contract, resume=arguments.resume)
+        with tqdm(total=len(wanted), initial=folder.done, unit="picture", disable=None) as bar:
+            for first, pictures in batches(folder.done):
+                chosen = wanted[first : first + len(pictures)]
+                folder.write(
+                    first,
+                    pictures,
+                    chosen,
+                    seed=arguments.seed,
+                    guidance_scale=scale,
+                    columns=model.schema.names,
+                    nifti=not arguments.no_nifti,
+                )
+                bar.update(len(chosen))
+        shown, _ = read_pictures(folder.path)
+        sheet = picture_grid.tile(np.asarray(shown[:64, ..., 0]), min(8, len(shown)))
+        picture_grid.save_png(folder.path / "grid.png", sheet)
     summary = {"out": str(folder.path), "pictures": folder.done, "manifest": str(folder.path / "manifest.csv")}
     print(
         json.dumps(summary) if arguments.json else f"{folder.done} pictures in {folder.path} (grid.png, manifest.csv)"

@@ -9,6 +9,7 @@ from typing import Any
 from brain_diffusion_jax import files
 from brain_diffusion_jax.cli import conditions
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.seeds import check_seed
 
 
 def slice_range(text: str | None, indices: list[int], count: int) -> list[int]:
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
     axis, shape = contract.slices["axis"], tuple(contract.grid["shape"])
     chosen = slice_range(arguments.slices, indices, shape[slicing.AXES[axis]])
     wanted = conditions.from_arguments(arguments, model.schema)
+    check_seed(arguments.seed + len(wanted) - 1, "command line", f"--seed of volume {len(wanted)}")
     scale = model.config.sample.guidance_scale if arguments.guidance is None else arguments.guidance
     settings = sampling_settings(arguments, model.config.sample)
     if settings["sampler"] != "ddim" or settings["eta"]:

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax import files
+from brain_diffusion_jax import files, seeds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num", type=int, help="pictures per scale (default: as many as the split has)")
     parser.add_argument("--sampler", help="default: the config's")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the config's)")
-    parser.add_argument("--seed", type=int, help="default: the config's study.seed")
+    parser.add_argument("--seed", type=seeds.seed, help="default: the config's study.seed")
     parser.add_argument("--checkpoint", type=int, help="step of the diffusion model (default: the newest)")
     parser.add_argument("--inception", help="pytorch-fid's weights file, for FD[inception-...]")
     parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
@@ -195,22 +195,8 @@ def settings_from(arguments: argparse.Namespace, config: Any, model: Any, sampli
         guidance_scales=tuple(float(s) for s in scales),
         batch_size=config.sample.batch_size,
         title=f"Study of {Path(arguments.run).name}",
-        model=f"{version_of(model.params)} {sampling}",
+        model=f"{model.version} {sampling}",
     )
-
-
-def version_of(params: Any) -> str:
-    """A short hash of all weights: names what measured, or what was measured."""
-    import hashlib
-
-    import jax
-    import numpy as np
-
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:12]
 
 
 def sampler(model: Any, batch_size: int, sampling: dict[str, Any]) -> Any:
@@ -254,7 +240,7 @@ def regressors(arguments: argparse.Namespace, contract: Any) -> tuple[list[Any],
         return [study.pixel_extractor()], None, None
     model = load_regressor(arguments.age_model, contract)
     name = f"{model.config.age_model.backbone}-pool"
-    extractor = Extractor(name, version_of(model.params), model.features)
+    extractor = Extractor(name, model.version, model.features)
     second = None
     if getattr(arguments, "second_age_model", None):
         second = load_regressor(arguments.second_age_model, contract).predict
@@ -272,7 +258,7 @@ def class_extractors(arguments: argparse.Namespace, contract: Any) -> list[Any]:
     judge = load_classifier(arguments.classifier)
     if judge.image_size != tuple(contract.image_size):
         raise InputError(arguments.classifier, "image_size", judge.image_size, contract.image_size)
-    return [Extractor(f"{judge.config.class_model.backbone}-class-pool", version_of(judge.params), judge.features)]
+    return [Extractor(f"{judge.config.class_model.backbone}-class-pool", judge.version, judge.features)]
 
 
 def inception_extractors(arguments: argparse.Namespace) -> list[Any]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax.cli import conditions, sweep_guides, sweep_table
-from brain_diffusion_jax.cli.sample import add_output_arguments, load_diffusion
+from brain_diffusion_jax.cli.sample import add_output_arguments, load_diffusion, weights_of
+from brain_diffusion_jax.seeds import check_seed
 
 _EMA = "ema="
 
@@ -83,7 +84,7 @@ def axes_from(arguments: argparse.Namespace, config: Any) -> dict[str, list[Any]
         "spacing": _words(arguments.spacings or config.spacing),
         "guidance": _words(arguments.guidance_rules),
         "guidance_scale": sweep_guides.scales_from(arguments.scales),
-        "seed": _numbers(arguments.seeds, "--seeds", int),
+        "seed": [check_seed(seed, "command line", "--seeds") for seed in _numbers(arguments.seeds, "--seeds", int)],
     }
     if arguments.ema_lengths:
         axes["model"] = [f"{_EMA}{word}" for word in _words(arguments.ema_lengths)]
@@ -152,8 +153,12 @@ def register_optimised(model: Any, wanted: list[dict], most: int = 16) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     import json
+    from dataclasses import asdict
 
+    from brain_diffusion_jax.data.sample_folder import LOCK, SampleFolder
     from brain_diffusion_jax.diffusion import levels
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.training.stopping import lock
 
     if arguments.plugin:
         run_plugin(arguments.plugin)
@@ -168,13 +173,22 @@ def run(arguments: argparse.Namespace) -> int:
     for cell in cells:
         levels.check_num_steps(model.process.table, cell.num_steps)
     sweep_guides.check(arguments, cells, model)
-    fixed = sweep_guides.fixed_of(arguments, model)
+    guides = sweep_guides.models_of(arguments, model)
+    fixed = sweep_guides.fixed_of(arguments, model, guides)
     models = _models(model, (cell.model for cell in cells), arguments.checkpoint)
-    folders = _folders(arguments, model, wanted, cells)
-    _compute(arguments, models, fixed, wanted, cells, folders)
-    table = sweep_table.rows(cells, folders, model.process.table, real, reference, arguments)
-    sweep_table.write(Path(arguments.out) / "sweep.csv", table)
-    grid = _grid(Path(arguments.out), cells, folders, wanted)
+    shared = {**weights_of(arguments, model), "conditions": wanted, **sweep_guides.settings_of(arguments, guides)}
+    out = Path(arguments.out)
+    if not arguments.resume and out.exists() and (not out.is_dir() or any(p.name != LOCK for p in out.iterdir())):
+        raise InputError(out, "output folder", "files of an earlier call", "a new folder, or --resume")
+    with lock(out):
+        folders = {}
+        for cell in cells:
+            mine = {**shared, "weights": models[cell.model].version, "cell": asdict(cell)}
+            folders[cell] = SampleFolder(out / cell.key(), mine, model.contract, resume=arguments.resume)
+        _compute(arguments, models, fixed, wanted, cells, folders)
+        table = sweep_table.rows(cells, folders, model.process.table, real, reference, arguments)
+        sweep_table.write(out / "sweep.csv", table)
+        grid = _grid(out, cells, folders, wanted)
     if arguments.json:
         rows = {"cells": table[: len(cells)], "real": table[len(cells) :]}
         print(json.dumps({"out": arguments.out, **rows, "grid": str(grid)}))
@@ -182,24 +196,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(sweep_table.text(table))
         print(f"{len(cells)} cells of {len(wanted)} pictures in {arguments.out} (sweep.csv, grid.png)")
     return 0
-
-
-def _folders(arguments: argparse.Namespace, model: Any, wanted: list[dict], cells: tuple) -> dict[Any, Any]:
-    """One SampleFolder a cell, named by its key; a folder of another sweep is refused."""
-    from dataclasses import asdict
-
-    from brain_diffusion_jax.data.sample_folder import SampleFolder
-    from brain_diffusion_jax.errors import InputError
-
-    out = Path(arguments.out)
-    if out.exists() and any(out.iterdir()) and not arguments.resume:
-        raise InputError(out, "output folder", "files of an earlier call", "a new folder, or --resume")
-    shared = {"run": str(model.path), "checkpoint": arguments.checkpoint, "conditions": wanted}
-    shared |= sweep_guides.settings_of(arguments)
-    return {
-        cell: SampleFolder(out / cell.key(), {**shared, "cell": asdict(cell)}, model.contract, resume=arguments.resume)
-        for cell in cells
-    }
 
 
 def _compute(

@@ -60,22 +60,32 @@ def check(arguments: argparse.Namespace, cells: Sequence[Any], model: Any) -> No
         raise InputError("command line", "--judge-std", arguments.judge_std, "years, above 0")
 
 
-def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """For the manifest of each cell."""
-    judge = {"judge": arguments.judge, "judge_std": arguments.judge_std} if arguments.judge else {}
-    return judge | ({"weak": arguments.weak} if arguments.weak else {})
-
-
-def fixed_of(arguments: argparse.Namespace, model: Any) -> dict[str, dict[str, Any]]:
-    """`fixed` of `plan.run_cells`, by rule."""
-    found: dict[str, dict[str, Any]] = {}
+def models_of(arguments: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """The weak model and the judge that were asked for, by option."""
+    found: dict[str, Any] = {}
     if arguments.weak:
-        found["autoguidance"] = {"weak": _weaker(arguments, model).denoise}
+        found["weak"] = _weaker(arguments, model)
     if arguments.judge:
         from brain_diffusion_jax.cli.study import load_regressor
 
-        judge = load_regressor(arguments.judge, model.contract)
-        likelihood = judge.likelihood(model.schema, model.process, arguments.judge_std)
+        found["judge"] = load_regressor(arguments.judge, model.contract)
+    return found
+
+
+def settings_of(arguments: argparse.Namespace, models: dict[str, Any]) -> dict[str, Any]:
+    """For the record of each cell."""
+    std = {"judge_std": arguments.judge_std} if "judge" in models else {}
+    named = {name: getattr(arguments, name) for name in models}
+    return named | {f"{name}_weights": guide.version for name, guide in models.items()} | std
+
+
+def fixed_of(arguments: argparse.Namespace, model: Any, models: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """`fixed` of `plan.run_cells`, by rule."""
+    found: dict[str, dict[str, Any]] = {}
+    if "weak" in models:
+        found["autoguidance"] = {"weak": models["weak"].denoise}
+    if "judge" in models:
+        likelihood = models["judge"].likelihood(model.schema, model.process, arguments.judge_std)
         found["classifier_gradient"] = {"judge": likelihood}
     return found
 

@@ -17,6 +17,7 @@ import numpy as np
 from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.data.shard_reader import ShardSource, open_split, read_all
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.seeds import check_seed
 
 __all__ = ["Loader", "read_all"]
 _STATE_VERSION = 1
@@ -71,7 +72,7 @@ class Loader:
             "fingerprint": self.contract.fingerprint,
             "shard_lengths": list(self.source.lengths),
             "batch_size": batch_size,
-            "seed": seed,
+            "seed": check_seed(seed, "data"),
             "shuffle": shuffle,
             "repeat": repeat,
             "mirror": mirror,

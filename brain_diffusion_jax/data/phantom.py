@@ -18,6 +18,7 @@ from brain_diffusion_jax import __version__, files
 from brain_diffusion_jax.data import phantom_anatomy, phantom_scan
 from brain_diffusion_jax.data.table import write_table
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.seeds import check_seed
 
 AGE_RANGE_YEARS = (18.0, 90.0)
 # Lateral ventricles / intracranial volume against age: about 1.1 % at 45, 1.8 % at 65, 2.35 % at 75.
@@ -113,6 +114,7 @@ def write_cohort(folder: str | Path, people: int, seed: int, *, progress: Callab
     no folder.
     """
     folder = Path(folder)
+    check_seed(seed, "phantom")
     if people < 1:
         raise InputError("phantom", "people", people, "at least 1")
     with files.replacing_folder(folder) as part:

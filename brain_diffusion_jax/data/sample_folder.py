@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import nibabel
 import numpy as np
 from jaxtyping import Float
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
 from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
@@ -21,6 +23,7 @@ from brain_diffusion_jax.pixels import to_uint8
 
 SETTINGS = "sampling.json"
 MANIFEST = "manifest.csv"
+LOCK = "lock"  # of the call that writes
 _FIXED = ("file", "index", "seed", "guidance_scale")
 
 
@@ -60,45 +63,65 @@ def slice_nifti(picture: Float[np.ndarray, "r c"], contract: Contract, index: in
     return image
 
 
+def require_usable(path: str | Path, *, resume: bool = False) -> None:
+    """Raise InputError where `path` holds what is not of `sample`, or, without `resume`, pictures already."""
+    path = Path(path)
+    if (path / SETTINGS).exists():
+        if not resume:
+            raise InputError(path, "output folder", "pictures of an earlier call", "a new folder, or --resume")
+    elif path.exists() and (not path.is_dir() or any(item.name != LOCK for item in path.iterdir())):
+        raise InputError(path, "output folder", "other files", "a new or empty folder")
+
+
+def _name(index: int) -> str:
+    return f"pictures/{index:06d}.png"
+
+
 class SampleFolder:
     """Opens a new folder, or goes on with an interrupted one of the same settings.
 
-    Raises InputError for a folder that holds anything else, and, without `resume`, for one that holds
-    pictures already.
+    Raises InputError as `require_usable` does, and where the settings are others. Its caller sees to it that no
+    other process writes there.
     """
 
     def __init__(
         self, path: str | Path, settings: Mapping[str, Any], contract: Contract | None, *, resume: bool = False
     ) -> None:
         self.path, self.contract = Path(path), contract
+        require_usable(self.path, resume=resume)
         settings = json.loads(json.dumps(settings))
         file = self.path / SETTINGS
         if file.exists():
-            if not resume:
-                raise InputError(self.path, "output folder", "pictures of an earlier call", "a new folder, or --resume")
             old = files.read_json(file, "settings")
             if old != settings:
                 keys = sorted(k for k in {*old, *settings} if old.get(k) != settings.get(k))
-                found = ", ".join(f"{k}={settings.get(k)!r} (before: {old.get(k)!r})" for k in keys)
+                found = ", ".join(f"{k}={settings.get(k)!r:.80} (before: {old.get(k)!r:.80})" for k in keys)
                 raise InputError(file, "settings", found, "the settings it was begun with")
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise InputError(self.path, "output folder", "other files", "a new or empty folder")
-        (self.path / "pictures").mkdir(parents=True, exist_ok=True)
-        files.write_json(file, settings)
+        else:
+            files.write_json(file, settings)
+        (self.path / "pictures").mkdir(exist_ok=True)
         if contract is not None:
             contract.save(self.path)
         self.done = self._finished()
 
     def _finished(self) -> int:
-        """How many pictures stand whole; a torn last line of the manifest is cut off."""
+        """How many pictures stand whole, from the first on; other lines of the manifest are cut off.
+
+        Cut off are a torn line, the second line of a picture that was written twice, and lines after a gap.
+        """
         manifest = self.path / MANIFEST
         if not manifest.exists():
             return 0
-        lines = files.read_text(manifest, "manifest").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        if len(whole) != len(lines):
-            files.write_text(manifest, "".join(whole))
-        return max(0, len(whole) - 1)
+        *lines, torn = files.read_text(manifest, "manifest").split("\n")
+        if lines and not lines[0].startswith(",".join(_FIXED)):
+            raise InputError(manifest, "header", lines[0][:80], f"{','.join(_FIXED)},..., as `sample` wrote it")
+        by_index = {index: line for line in lines[1:] for index in line.split(",")[1:2]}
+        whole: list[str] = []
+        while (index := str(len(whole))) in by_index and (self.path / _name(len(whole))).is_file():
+            whole.append(by_index[index])
+        if torn or whole != lines[1:]:
+            files.write_text(manifest, "\n".join([lines[0], *whole, ""]) if whole else "")
+        return len(whole)
 
     def write(
         self,
@@ -116,13 +139,14 @@ class SampleFolder:
         guidance_scale: None of a model that has none, a word where there is one a covariate.
         """
         rows, scale = [], "" if guidance_scale is None else guidance_scale
+        stored = to_uint8(pictures[..., 0])  # refuses the batch where a picture is not finite
         for index, (picture, condition) in enumerate(zip(pictures[..., 0], conditions, strict=True), first):
-            name = f"pictures/{index:06d}.png"
-            files.write_png(self.path / name, to_uint8(picture))
+            name = _name(index)
+            files.write_png(self.path / name, stored[index - first])
             place = slice_index(self.contract, condition) if self.contract and nifti else None
             if self.contract is not None and place is not None:
-                (self.path / "nifti").mkdir(exist_ok=True)
-                nibabel.save(slice_nifti(picture, self.contract, place), self.path / f"nifti/{index:06d}.nii.gz")
+                volume = gzip.compress(slice_nifti(picture, self.contract, place).to_bytes(), 1, mtime=0)
+                files.write_bytes(self.path / f"nifti/{index:06d}.nii.gz", volume)
             rows.append([name, index, seed, scale, *(condition.get(c, "") for c in columns)])
         manifest = self.path / MANIFEST
         new = not manifest.exists() or not manifest.stat().st_size

@@ -6,7 +6,6 @@ clean level. `register` adds one from outside the package.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +65,7 @@ def uniform_log_snr(schedule: DiscreteSchedule, num_steps: int) -> Level:
 def fewest_by_cost(cost: Float[np.ndarray, "g g"], num_points: int) -> Int[np.ndarray, " n"]:
     """The path 0 = i_1 < ... < i_n = g-1 with the least sum of cost[i_k, i_k+1], by dynamic programming."""
     size = len(cost)
-    if not 2 <= num_points <= size:
+    if not 2 <= num_points < size:
         return np.array([0]) if num_points == 1 else np.arange(size)
     upper = np.where(np.triu(np.ones((size, size), bool), 1), cost, np.inf)
     best, back = np.full(size, np.inf), []
@@ -126,6 +125,17 @@ def check_num_steps(schedule: DiscreteSchedule, num_steps: int) -> int:
     return int(num_steps)
 
 
+def _indices(spacing: str, train_steps: int, num_steps: int, offset: int, **knobs: Any) -> Int[np.ndarray, " n"]:
+    """Table positions, falling; InputError where an offset makes them leave the table or repeat one."""
+    if not 0 <= offset < train_steps:
+        raise InputError("sample", "steps_offset", offset, f"0 to {train_steps - 1}")
+    found = _BY_INDEX[spacing](train_steps, num_steps, offset, **knobs)
+    if found[0] >= train_steps or np.any(np.diff(found) >= 0):
+        clash = f"{offset}, which with {num_steps} steps of {train_steps} repeats a level or leaves the table"
+        raise InputError("sample", "steps_offset", clash, "a smaller offset or fewer steps")
+    return found
+
+
 def select(
     schedule: DiscreteSchedule,
     num_steps: int,
@@ -139,16 +149,14 @@ def select(
 
     final: the last is "clean" (alpha 1, sigma 0), or the "first" of the table (set_alpha_to_one=False of
     other libraries). steps_offset: for linear and leading. knobs: of the spacing, e.g. rho of karras.
+    Raises InputError where the spacing would visit a level twice or leave the table.
     """
     num_steps = check_num_steps(schedule, num_steps)
     if final not in ("clean", "first"):
         raise InputError("sample", "final", final, "clean or first")
     last = schedule.level(-1 if final == "clean" else 0)
     if spacing in _BY_INDEX:
-        if not 0 <= steps_offset < schedule.num_steps:
-            raise InputError("sample", "steps_offset", steps_offset, f"0 to {schedule.num_steps - 1}")
-        indices = _BY_INDEX[spacing](schedule.num_steps, num_steps, steps_offset, **knobs)
-        levels = schedule.level(np.minimum(indices, schedule.num_steps - 1))
+        levels = schedule.level(_indices(spacing, schedule.num_steps, num_steps, steps_offset, **knobs))
     elif spacing in names():
         if steps_offset:
             raise InputError("sample", "steps_offset", steps_offset, f"0 with {spacing} spacing")
@@ -165,7 +173,7 @@ def strided_pairs(
 
     It starts each step at a point of `linear` but always moves down by T // n, so that steps do not quite join.
     """
-    start = linear(schedule.num_steps, check_num_steps(schedule, num_steps), steps_offset)
+    start = _indices("linear", schedule.num_steps, check_num_steps(schedule, num_steps), steps_offset)
     stop = np.maximum(start - schedule.num_steps // num_steps, -1)
     return schedule.level(start), schedule.level(np.where(stop < 0, -1 if final == "clean" else 0, stop))
 
@@ -174,15 +182,3 @@ def log_snr(level: Level) -> Float[np.ndarray, "*shape"]:
     """log(alpha^2 / sigma^2); +inf where clean."""
     with np.errstate(divide="ignore"):
         return 2 * (np.log(np.asarray(level.alpha)) - np.log(np.asarray(level.sigma)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Fixed:
-    """A spacing that always gives these levels [n] (without the clean one), e.g. found by spacing_search."""
-
-    levels: Level
-
-    def __call__(self, schedule: DiscreteSchedule, num_steps: int) -> Level:
-        if num_steps != len(self.levels.t):
-            raise InputError("sample", "num_steps", num_steps, f"{len(self.levels.t)}, the length of this spacing")
-        return self.levels

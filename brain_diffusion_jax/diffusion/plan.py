@@ -25,6 +25,7 @@ from brain_diffusion_jax.diffusion.samplers.base import initial_noise, run
 from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
 from brain_diffusion_jax.diffusion.sweep import check_scales, sweep
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.seeds import check_seed
 
 Knobs = tuple[tuple[str, Any], ...]
 
@@ -46,6 +47,7 @@ class Cell:
     def __post_init__(self) -> None:
         for name in ("sampler_knobs", "guidance_knobs"):
             object.__setattr__(self, name, tuple(sorted(getattr(self, name))))
+        check_seed(self.seed, "sample")
         check_scales([self.guidance_scale])
         samplers.get(self.sampler, **dict(self.sampler_knobs))
         guidance.check_knobs(self.guidance, dict(self.guidance_knobs))
@@ -187,11 +189,6 @@ def run_cells(
         fixed=fixed,
         **settings,
     )
-
-
-def run_cell(cell: Cell, *args: Any, **settings: Any) -> Float[Array, "batch *spatial channels"]:
-    """The samples of one cell; arguments as of `run_cells`."""
-    return run_cells((cell,), *args, **settings)[0]
 
 
 def network_calls(cell: Cell, schedule: DiscreteSchedule) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from brain_diffusion_jax.array_types import DenoiseFn, Image, Key, Level, NetworkFn
+from brain_diffusion_jax.array_types import DenoiseFn, Image, Level, NetworkFn
 from brain_diffusion_jax.diffusion import prediction, schedules
 from brain_diffusion_jax.errors import InputError
 
@@ -75,14 +74,6 @@ class Process:
         """log(alpha^2 / sigma^2), kept finite (|.| <= 40) for loss weights."""
         alpha, sigma = jnp.asarray(level.alpha), jnp.asarray(level.sigma)
         return jnp.clip(2 * (jnp.log(jnp.maximum(alpha, 1e-20)) - jnp.log(jnp.maximum(sigma, 1e-20))), -40, 40)
-
-    def sample_times(self, key: Key, batch: int, low_variance: bool = True) -> Int[Array, " batch"]:
-        """Training times, uniform over the table; low_variance: one shared offset, evenly spread (VDM, app. I.1)."""
-        if low_variance:
-            uniform = (jax.random.uniform(key) + jnp.arange(batch) / batch) % 1.0
-        else:
-            uniform = jax.random.uniform(key, (batch,))
-        return jnp.minimum((uniform * self.num_train_steps).astype(jnp.int32), self.num_train_steps - 1)
 
     def denoise_fn(self, network: NetworkFn) -> DenoiseFn:
         """The DenoiseFn of a network; clips x0 if clip_x0, and guidance goes under the clipping by itself.

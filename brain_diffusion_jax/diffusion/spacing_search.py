@@ -75,16 +75,3 @@ class Optimised:
         fine, errors = self._known[schedule, grid]
         chosen = greedy(errors, num_steps + 1)
         return Level(*(v[chosen][:-1] for v in fine))
-
-
-def optimise(
-    denoise: DenoiseFn,
-    schedule: DiscreteSchedule,
-    num_steps: int,
-    x_init: Image,
-    condition: Condition | None = None,
-    grid_steps: int = 100,
-) -> Level:
-    """Levels [num_steps + 1] of `Optimised`, the last clean."""
-    found = Optimised(denoise, x_init, condition, grid_steps)(schedule, num_steps)
-    return Level(*(np.append(v, end) for v, end in zip(found, schedule.level(-1), strict=True)))

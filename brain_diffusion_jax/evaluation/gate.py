@@ -31,6 +31,7 @@ from brain_diffusion_jax.evaluation.class_measures import check_probabilities, i
 from brain_diffusion_jax.evaluation.flaws import Detectors
 from brain_diffusion_jax.evaluation.shapes import Shapes, nearness, stack
 from brain_diffusion_jax.evaluation.texture import texture
+from brain_diffusion_jax.seeds import check_seed
 
 FeaturesFn = Callable[[np.ndarray], np.ndarray]  # unit pictures [n, r, c, 1] -> [n, d]
 ProbabilitiesFn = Callable[[np.ndarray], np.ndarray]  # unit pictures -> [n, classes]
@@ -158,6 +159,7 @@ class Gate:
                 len(calibration.labels),
                 f"at least {least} for a rate of {false_alarm_rate:g}",
             )
+        check_seed(seed, "gate")
         self.rate = false_alarm_rate
         self._features_fn, self._probabilities_fn = features_fn, probabilities_fn
         _check(reference, "reference")

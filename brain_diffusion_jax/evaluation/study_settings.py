@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from brain_diffusion_jax.seeds import check_seed
+
 
 @dataclass(frozen=True)
 class StudySettings:
@@ -29,3 +31,6 @@ class StudySettings:
     title: str = "Study"
     reference: bool = False
     model: str = ""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed, "study")

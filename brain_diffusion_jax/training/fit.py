@@ -18,6 +18,7 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.json_types import require_types
+from brain_diffusion_jax.seeds import check_seed
 from brain_diffusion_jax.training import checkpoints, distributed, flops, hooks, host, loop, mesh, optimizer, stopping
 from brain_diffusion_jax.training.hooks import Judgement, MeasureFn
 from brain_diffusion_jax.training.metrics import MetricsWriter
@@ -85,7 +86,7 @@ def fit(
     draw_samples: EMA parameters -> uint8 picture, kept in run/samples every settings.sample_every steps.
     Ctrl-C and SIGTERM save and return; see Outcome.exit_code. profile_steps: length of a trace.
     """
-    run = Path(run)
+    run, seed = Path(run), check_seed(seed, run)
     layout = mesh.make_layout(settings.parallelism, settings.data_parallel, settings.fsdp)
     mesh.require_divisible(batch_size, layout.devices, settings.accumulation, jax.process_count())
     distributed.require_agreement({"config": config, "batch_size": batch_size})

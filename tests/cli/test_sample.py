@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 
+import jax
 import nibabel
 import numpy as np
 import pytest
@@ -16,7 +19,10 @@ from brain_diffusion_jax.cli import sample_stack
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data import shard_reader
-from brain_diffusion_jax.data.sample_folder import read_pictures
+from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.training import checkpoints
+from brain_diffusion_jax.training.stopping import lock
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +93,132 @@ def test_an_interrupted_call_keeps_its_pictures_and_goes_on(run_folder, tmp_path
     assert manifest(whole) == manifest(part)
 
 
+@pytest.mark.parametrize("command", ["sample", "sweep"])
+def test_two_models_do_not_share_a_folder(run_folder, tmp_path, capsys, command):
+    """--resume compares the weights themselves: the config and the path of a run stay while it trains on."""
+    run, later, out = tmp_path / "run", tmp_path / "later", tmp_path / "out"
+    shutil.copytree(run_folder, run)
+    words = [command, str(run), "--set", "age=50", "--out", str(out)]
+    words += ["--scales", "3"] if command == "sweep" else ["--guidance", "3"]  # one program for both
+    assert main(words) == 0
+
+    def pictures():
+        return {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != "lock"}
+
+    def refused(*more):
+        assert main([*words, "--resume", *more]) == 2
+        assert pictures() == kept
+        return capsys.readouterr().err
+
+    kept = pictures()
+    assert "ema=False (before: True)" in refused("--no-ema")
+    checkpoints.write_run(
+        later, "diffusion", jax.tree.map(lambda v: v * 1.5, checkpoints.load_params(run)), checkpoints.read_config(run)
+    )
+    shutil.move(later / "checkpoints" / "0", run / "checkpoints" / "7")
+    message = refused()
+    assert "checkpoint=7 (before: 0)" in message
+    assert "weights='" in message
+    assert main([*words, "--resume", "--checkpoint", "0"]) == 0  # the same weights, said in another way
+    shutil.rmtree(run / "checkpoints" / "0")
+    shutil.move(run / "checkpoints" / "7", run / "checkpoints" / "0")
+    assert "settings: found weights='" in refused()
+
+
+def test_a_second_call_in_the_same_folder_is_refused(run_folder, tmp_path, capsys):
+    words = [run_folder, "--set", "age=50", "--out", str(tmp_path / "out")]
+    with lock(tmp_path / "out"):
+        for command in ("sample", "sweep"):
+            assert main([command, *words]) == 2
+            assert "in use by" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["lock"]
+    assert main(["sample", *words]) == 0
+
+
+def test_only_distinct_finished_pictures_count(tmp_path):
+    """Rows doubled by two calls, a picture that is gone, a torn line: what is left is gone on with."""
+    pictures, settings = np.random.default_rng(0).uniform(size=(6, 4, 3, 1)).astype(np.float32), {"weights": "a"}
+
+    def opened(**changed):
+        return SampleFolder(tmp_path / "out", settings | changed, None, resume=True)
+
+    def write(folder, first, last):
+        conditions = [{"age": 20 + i} for i in range(first, last)]
+        folder.write(first, pictures[first:last], conditions, seed=0, guidance_scale=1.0, columns=("age",))
+
+    write(opened(), 0, 2)
+    manifest_file = tmp_path / "out" / "manifest.csv"
+    whole = manifest_file.read_text()
+    manifest_file.write_text(whole + "".join(whole.splitlines(keepends=True)[1:]))  # another call, the same rows
+    assert opened().done == 2
+    assert manifest_file.read_text() == whole
+    write(opened(), 2, 6)
+    (tmp_path / "out" / "pictures" / "000004.png").unlink()
+    with manifest_file.open("a") as stream:
+        stream.write("pictures/0000")
+    assert opened().done == 4
+    write(opened(), 4, 6)
+    shown, rows = read_pictures(tmp_path / "out")
+    np.testing.assert_allclose(shown, pictures, atol=0.51 / 255)
+    assert [row["age"] for row in rows] == ["20", "21", "22", "23", "24", "25"]
+
+    # Nothing is cut off a manifest that somebody else has written.
+    manifest_file.write_text(whole.replace(",", ";"))
+    with pytest.raises(InputError, match=r"manifest\.csv: header"):
+        opened()
+    assert manifest_file.read_text() == whole.replace(",", ";")
+    with pytest.raises(InputError, match=r"weights='b' .before: 'a'"):
+        opened(weights="b")
+
+
+def test_a_full_disk_leaves_a_folder_that_can_be_used(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            SampleFolder(tmp_path / "out", {"seed": 1}, None)
+    folder = SampleFolder(tmp_path / "out", {"seed": 1}, None)
+    before = (tmp_path / "out" / "sampling.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            folder.write(0, np.zeros((1, 2, 2, 1)), [{}], seed=0, guidance_scale=1.0, columns=())
+        assert SampleFolder(tmp_path / "out", {"seed": 1}, None, resume=True).done == 0
+    assert (tmp_path / "out" / "sampling.json").read_bytes() == before
+    (tmp_path / "out" / "sampling.json").write_text("")
+    with pytest.raises(InputError, match=r"sampling\.json: settings: found broken JSON"):
+        SampleFolder(tmp_path / "out", {"seed": 1}, None, resume=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pictures_that_are_not_finite_are_not_written(tmp_path, value):
+    folder, pictures = SampleFolder(tmp_path / "out", {}, None), np.zeros((2, 3, 3, 1), np.float32)
+    pictures[1, 0, 0] = value
+    with pytest.raises(InputError, match="NaN or infinity"):
+        folder.write(0, pictures, [{}, {}], seed=0, guidance_scale=1.0, columns=())
+    assert not any((tmp_path / "out" / "pictures").iterdir())
+
+
+def test_sampling_that_ends_in_nan_names_its_settings(run_folder, tmp_path, capsys, monkeypatch):
+    words = ["sample", run_folder, "--set", "age=1e29", "--out", str(tmp_path / "far"), "--seed", "5"]
+    with pytest.warns(UserWarning, match="extrapolating"):
+        assert main(words) == 2
+    message = capsys.readouterr().err
+    assert "NaN or infinity in 1 of 1 (the first for {'age': 1e+29}" in message
+    assert "ddim 3 " in message
+    assert "seed=5" in message
+    assert main([*words[:3], "age=1e308", "--out", str(tmp_path / "new")]) == 2
+    assert "age: found '1e308'; expected a number in years, such as 18 to 96" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.png"))
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--stack", "--each", "2", "--seed", "4294967295"], "--seed of volume 2"),
         (["--set", "agee=70"], "nearest: age"),
         (["--set", "sex=X"], "one of F, M"),
         (["--set", "age=old"], "a number in years"),
@@ -154,6 +283,7 @@ def test_sweep_has_a_cell_for_each_setting_and_resumes(run_folder, tmp_path, cap
     ("words", "message"),
     [
         (["--scales", "1,x"], "--scales"),
+        (["--seeds", "0,4294967296"], "--seeds: found 4294967296"),
         (["--scales", "nan"], "guidance_scale"),
         (["--axis", "eto=1"], "eta"),
         (["--axis", "interval=5:1", "--guidance-rules", "interval"], "low"),

@@ -117,15 +117,6 @@ def test_the_unit_of_a_loss_is_right(kind):
     np.testing.assert_allclose(change, 0.01 * losses._mse_per_x0_mse(log_snr, kind), rtol=1e-4)
 
 
-def test_low_variance_times_cover_the_table_evenly():
-    times = np.asarray(Process().sample_times(jax.random.key(3), 50))
-    assert np.all(np.bincount(times // 20, minlength=50) <= 2)
-    assert times.min() >= 0
-    assert times.max() <= 999
-    plain = np.asarray(Process().sample_times(jax.random.key(3), 5000, low_variance=False))
-    assert abs(plain.mean() - 499.5) < 20
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

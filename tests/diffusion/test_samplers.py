@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from functools import partial
 
 import exact_models
@@ -98,6 +100,47 @@ def test_stochastic_samplers_give_the_right_distribution(name, knobs):
     # It is noise, not the flow: another key gives other samples.
     other = np.asarray(simulate(name, knobs, exact_models.gaussian, x, chosen, jax.random.key(2)))
     assert np.mean(np.abs(got - other)) > 0.02
+
+
+ALL_STEPS = 100
+ALL_SAMPLERS = [(name, {}) for name in samplers.names()] + [case for case in STOCHASTIC if case[1]]
+
+
+@functools.cache
+def all_steps_of_every_schedule():
+    """(name, levels [ALL_STEPS + 1]) of every schedule and spacing; those that are the same once."""
+    found = {}
+    for name, no_signal in itertools.product(schedules.names(), (False, True)):
+        if no_signal and not schedules.make(name).is_variance_preserving:
+            continue
+        # betas as they are over 1000 steps, so that the last level is as noisy
+        table = schedules.make(name, ALL_STEPS, 1e-4 * 1000 / ALL_STEPS, 2e-2 * 1000 / ALL_STEPS, no_signal)
+        for spacing in levels.names():
+            # `aligned` leaves levels out of a finer grid; all steps are all levels of its grid
+            chosen = levels.select(table, ALL_STEPS, spacing, **({"grid": ALL_STEPS} if spacing == "aligned" else {}))
+            found.setdefault(chosen.sigma.tobytes(), (f"{name} {no_signal} {spacing}", chosen))
+    return list(found.values())
+
+
+@pytest.mark.parametrize(("name", "knobs"), ALL_SAMPLERS)
+def test_all_steps_of_every_schedule_and_spacing_give_the_distribution(name, knobs):
+    """Exact score of N(0.3, 0.2^2), schedules whose first level has no noise at all (cosine_monai) among them."""
+    exact = partial(exact_models.gaussian, mean=0.3, std=0.2)
+    sampler, chosen = samplers.get(name, **knobs), all_steps_of_every_schedule()
+
+    def one(levels):
+        x = base.initial_noise(jax.random.key(1), (1000, 1, 1, 1), levels)
+        return base.run(sampler, exact, x, levels, None, jax.random.key(2))
+
+    stacked = jax.tree.map(lambda *v: jnp.asarray(np.stack(v), jnp.float32), *(path for _, path in chosen))
+    got = np.asarray(jax.jit(jax.vmap(one))(stacked)).reshape(len(chosen), -1)
+    wrong = ~((np.abs(got.mean(1) - 0.3) < 0.03) & (np.abs(got.std(1) - 0.2) < 0.06))
+    assert not wrong.any(), [(chosen[i][0], got[i].mean(), got[i].std()) for i in np.flatnonzero(wrong)]
+
+
+def test_the_levels_without_noise_are_among_them():
+    without = [name for name, chosen in all_steps_of_every_schedule() if chosen.sigma[-2] == 0]
+    assert without == ["cosine_monai False leading", "cosine_monai True leading"]
 
 
 def test_reductions():

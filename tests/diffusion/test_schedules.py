@@ -107,7 +107,8 @@ def test_the_dynamic_programme_finds_the_cheapest_path():
 def test_greedy_spacing_beats_even_ones_on_its_own_model():
     schedule = schedules.make("linear", 1000)
     x = samplers.base.initial_noise(jax.random.key(0), (64, 2, 2, 1))
-    found = spacing_search.optimise(exact_models.mixture, schedule, 6, x, grid_steps=60)
+    optimised = spacing_search.Optimised(exact_models.mixture, x, grid_steps=60)
+    found = Level(*map(np.append, optimised(schedule, 6), schedule.level(-1)))
     assert found.t.shape == (7,)
     assert np.all(np.diff(found.sigma) < 0)
 
@@ -118,6 +119,10 @@ def test_greedy_spacing_beats_even_ones_on_its_own_model():
 
     others = [error(levels.select(schedule, 6, spacing)) for spacing in ("trailing", "linear")]
     assert error(found) < 0.9 * min(others)
+
+    # With all steps nothing is left to choose.
+    short = schedules.make("linear", 6)
+    np.testing.assert_array_equal(optimised(short, 6).t, levels.select(short, 6).t[:-1])
 
 
 def test_a_spacing_is_registered_from_outside():
@@ -145,6 +150,10 @@ def test_a_spacing_is_registered_from_outside():
         (lambda: levels.select(schedules.make("linear", 50), 5, "karas"), "karras"),
         (lambda: levels.select(schedules.make("linear", 50), 5, "linear", steps_offset=50), "steps_offset"),
         (lambda: levels.select(schedules.make("linear", 50), 5, "trailing", steps_offset=1), "trailing"),
+        (lambda: levels.select(schedules.make("linear", 50), 50, "leading", steps_offset=1), "steps_offset.*smaller"),
+        (lambda: levels.select(schedules.make("linear", 50), 10, "leading", steps_offset=9), "steps_offset.*smaller"),
+        (lambda: levels.select(schedules.make("linear", 50), 50, "linear", steps_offset=1), "steps_offset.*smaller"),
+        (lambda: levels.strided_pairs(schedules.make("linear", 50), 50, steps_offset=1), "steps_offset.*smaller"),
         (lambda: schedules.DiscreteSchedule(np.array([0.9, 0.95])), "more noise"),
         (lambda: schedules.DiscreteSchedule(np.array([0.9, np.nan])), "finite"),
     ],

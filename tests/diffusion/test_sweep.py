@@ -187,7 +187,7 @@ def test_cells_run_together_as_they_run_alone_with_common_noise():
     apart = plan.run_cells(group, denoiser(), PROCESS.table, CONDITION, SHAPE, plain_apart=True)
     np.testing.assert_allclose(apart, together, atol=3e-5)
     for cell, got in zip(group, together):
-        alone = plan.run_cell(cell, denoiser(), PROCESS.table, CONDITION, SHAPE)
+        alone = plan.run_cells((cell,), denoiser(), PROCESS.table, CONDITION, SHAPE)[0]
         np.testing.assert_allclose(alone, got, atol=3e-5)
     late = Condition(CONDITION.values[3:], CONDITION.present[3:])
     tail = plan.run_cells(group, denoiser(), PROCESS.table, late, SHAPE, start=3)

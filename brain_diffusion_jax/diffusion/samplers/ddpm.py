@@ -18,10 +18,11 @@ VARIANCES = ("fixed_small", "fixed_large", "learned", "learned_range")
 
 
 def posterior_mean(x: Image, x0: Image, level: Level, next_level: Level) -> Image:
-    """Mean of q(x_s | x_t, x0) (Ho et al. 2020, eq. 7, for any s < t)."""
+    """Mean of q(x_s | x_t, x0) (Ho et al. 2020, eq. 7, for any s < t); alpha_s x0 from a level without noise."""
     sigma = jnp.maximum(level.sigma, 1e-12)
     from_x0 = next_level.alpha * transition_variance(level, next_level) / sigma**2
-    return from_x0 * x0 + level.alpha / next_level.alpha * (next_level.sigma / sigma) ** 2 * x
+    mean = from_x0 * x0 + level.alpha / next_level.alpha * (next_level.sigma / sigma) ** 2 * x
+    return jnp.where(level.sigma > 0, mean, next_level.alpha * x0)
 
 
 def posterior_variance(kind: str, level: Level, next_level: Level, learned: Image | None = None) -> Array:

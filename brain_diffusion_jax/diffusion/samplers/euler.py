@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from brain_diffusion_jax.array_types import Image, Key, Level, Scalar
 from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, gaussian
-from brain_diffusion_jax.diffusion.samplers.exponential import first_order, ratio
+from brain_diffusion_jax.diffusion.samplers.exponential import TINY, first_order, ratio
 
 
 @jax.tree_util.register_dataclass
@@ -49,7 +49,8 @@ class EulerAncestral:
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
         here, there = ratio(level), ratio(next_level)
-        up = jnp.minimum(there, self.eta * there * jnp.sqrt(jnp.maximum(1 - (there / here) ** 2, 0)))
+        left = there / jnp.maximum(here, TINY)  # here is 0 at a first level without noise
+        up = jnp.minimum(there, self.eta * there * jnp.sqrt(jnp.maximum(1 - left**2, 0)))
         down = jnp.sqrt(jnp.maximum(there**2 - up**2, 0))
         x0, eps = denoise(x, level)[:2]
         return next_level.alpha * (x0 + down * eps + up * gaussian(keys, x)), carry
