@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.config_files import adopt, convert, paths, read_python
+from brain_diffusion_jax.config_files import adopt, convert, describe, paths, read_python
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.kinds import covers
 from brain_diffusion_jax.seeds import check_seed
@@ -420,13 +420,13 @@ def _merge(config: ConfigDict, items: dict[str, Any], where: object, section: st
             elif isinstance(value, dict):
                 _merge(old, value, where, f"{path}.")
             else:
-                raise InputError(where, path, _describe(value), "a section")
+                raise InputError(where, path, describe(value), "a section")
 
 
 def _checked(old: Any, new: Any, where: object, field: str) -> Any:
-    """`_convert`, also of what a tuple holds where the default says its type."""
-    value = _convert(old, new, where, field)
+    """`convert`, also of what a tuple holds where the default says its type."""
+    value = convert(old, new, where, field)
     if isinstance(old, tuple) and isinstance(value, tuple) and len({type(v) for v in old}) == 1:
         for item in value:
-            _convert(old[0], item, where, field)
+            convert(old[0], item, where, field)
     return value

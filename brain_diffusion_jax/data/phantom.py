@@ -7,7 +7,6 @@ person deviates. participants.tsv carries the true tissue volumes, so that a mea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -151,7 +150,7 @@ def _write_tables(folder: Path, truths: list[Phantom], seed: int) -> None:
         row["ventricle_fraction"] = f"{truth.ventricle_fraction:.5f}"
         rows.append([row[name] for name in _COLUMNS])
     write_table(folder / "participants.tsv", list(_COLUMNS), rows, "\t")
-    (folder / "participants.json").write_text(json.dumps(_COLUMNS, indent=2) + "\n")
+    files.write_json(folder / "participants.json", _COLUMNS)
     description = {
         "Name": "Procedurally made brains (no person)",
         "BIDSVersion": "1.9.0",

@@ -16,10 +16,11 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
 from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
+from brain_diffusion_jax.data.picture_file import read_grey
 from brain_diffusion_jax.data.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.data.table import Row, read_table, table_text
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.pixels import to_uint8
+from brain_diffusion_jax.pixels import to_uint8, to_unit
 
 SETTINGS = "sampling.json"
 MANIFEST = "manifest.csv"
@@ -150,7 +151,7 @@ class SampleFolder:
             rows.append([name, index, seed, scale, *(condition.get(c, "") for c in columns)])
         manifest = self.path / MANIFEST
         new = not manifest.exists() or not manifest.stat().st_size
-        with manifest.open("a", newline="") as stream:
+        with files.open_to_append(manifest) as stream:
             stream.write(table_text([[*_FIXED, *columns], *rows] if new else rows))
         self.done = first + len(rows)
 

@@ -108,7 +108,7 @@ def sample_stack(
     return run(sampler, coupled, noise, levels, condition, jax.random.fold_in(key, 1))
 
 
-def adjacent_differences(volume: Float[Any, slices * rest], axis: int = 0) -> Float[np.ndarray, " pairs"]:
+def adjacent_differences(volume: Float[Any, " slices *rest"], axis: int = 0) -> Float[np.ndarray, " pairs"]:
     """Mean |difference| of each pair of neighbouring planes along an axis: roughness, to hold against real volumes."""
     steps = np.abs(np.diff(np.moveaxis(np.asarray(volume, np.float32), axis, 0), axis=0))
     return steps.reshape(len(steps), -1).mean(axis=1)

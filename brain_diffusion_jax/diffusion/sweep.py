@@ -50,7 +50,7 @@ def join_arrays(traced: list[Any], rest: Rest) -> PyTree:
     return jax.tree.unflatten(rest.structure, leaves)
 
 
-def check_scales(scales: Any) -> Float[np.ndarray, s * n]:
+def check_scales(scales: Any) -> Float[np.ndarray, " s *n"]:
     """Guidance scales as float32 [s] ([s, n] for one a covariate); NaN is refused, negative ones warned about."""
     try:
         values = np.atleast_1d(np.asarray(scales, np.float32))
@@ -139,7 +139,7 @@ def sweep(
     x_init: Image,
     condition: Condition | None,
     key: Key,
-    scales: Float[Any, s * n] | None = None,
+    scales: Float[Any, " s *n"] | None = None,
     *,
     rule: Callable[..., DenoiseFn] = guidance.classifier_free,
     knobs: Mapping[str, Float[Any, " s"]] | None = None,
