@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["brain_diffusion_jax", "brain_diffusion_jax.*"]),
-    package_data={"brain_diffusion_jax": ["py.typed", "evaluation/*.html"]},
+    package_data={"brain_diffusion_jax": ["py.typed", "evaluation/report/*.html"]},
     install_requires=[
         "array_record",
         "flax>=0.12",

@@ -35,7 +35,7 @@ def base_config() -> ConfigDict:
         {"name": "slice", "unit": "index", "low": 0.0, "high": 90.0},
     )
 
-    # Where people and scans come from; see data.cohort.CohortSpec.
+    # Where people and scans come from; see data.sources.cohort.CohortSpec.
     c.cohort = ConfigDict(
         dict(
             layout="bids",  # bids | camcan | oasis1 | table
@@ -49,7 +49,7 @@ def base_config() -> ConfigDict:
             bad_rows="refuse",  # refuse | drop | absent: unknown codes; repeats that contradict each other
         )
     )
-    # From volumes to pictures; see data.pipeline.Preparation.
+    # From volumes to pictures; see data.prepare.pipeline.Preparation.
     c.prepare = ConfigDict(
         dict(
             spacing_mm=(2.0, 2.0, 2.0),
@@ -61,7 +61,7 @@ def base_config() -> ConfigDict:
             bad_scans="refuse",  # refuse | drop
         )
     )
-    # Pictures without geometry instead of scans, where root is set; see data.picture_shards.PicturesSpec.
+    # Pictures without geometry instead of scans, where root is set; see data.shards.picture_shards.PicturesSpec.
     c.pictures = ConfigDict(
         dict(
             root="",  # ROOT/CLASS/*.jpg, ROOT/SPLIT/CLASS/*.jpg, or an .npz
@@ -248,7 +248,7 @@ def base_config() -> ConfigDict:
             early_stopping=0,
         )
     )
-    # See evaluation.study_settings. dark_fraction: {rows, cols, threshold, slice}, None for a rule from the pictures.
+    # See evaluation.study.study_settings. dark_fraction: {rows, cols, threshold, slice}, None for a rule from the pictures.
     c.study = ConfigDict(
         dict(
             guidance_scales=(1.0, 3.0, 5.0, 7.0),

@@ -36,7 +36,7 @@ class Contract:
     kind: "slices" (2D cuts of volumes), "volumes" or "pictures" (2D without geometry).
     image_size: (rows, cols) or (x, y, z). value_range: what stored 0 and full scale mean in the
     scan's own unit, after `intensity`. spacing_mm, affine: of the RAS grid the slices were cut from.
-    slices: {"axis", "indices", "unit"} and fit: {"rule", "native_size"} as `data.slicing` defines.
+    slices: {"axis", "indices", "unit"} and fit: {"rule", "native_size"} as `data.prepare.slicing` defines.
     display: how an array row and column lie in the head.
     """
 

@@ -25,10 +25,10 @@ def write_shards(folder: Path, pictures: int, rows: int, cols: int) -> None:
     from scipy import ndimage
 
     from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
-    from brain_diffusion_jax.data.pipeline import Preparation
-    from brain_diffusion_jax.data.shards import write_shards as write
-    from brain_diffusion_jax.data.splits import SplitSpec
+    from brain_diffusion_jax.data.prepare.pipeline import Preparation
+    from brain_diffusion_jax.data.shards.splits import SplitSpec
+    from brain_diffusion_jax.data.shards.writer import write_shards as write
+    from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
 
     root = folder / "cohort"
     rng = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def write_shards(folder: Path, pictures: int, rows: int, cols: int) -> None:
 
 def measure(folder: Path, batch: int, seconds: float, threads: int) -> tuple[float, float]:
     """Pictures a second, and a second of CPU time (all threads), over `seconds` after a warm-up."""
-    from brain_diffusion_jax.data.loader import Loader
+    from brain_diffusion_jax.data.shards.loader import Loader
 
     loader = Loader(folder, "train", batch, seed=0, threads=threads)
     for _ in range(20):

@@ -93,7 +93,7 @@ def main() -> None:
     from brain_diffusion_jax.diffusion.samplers.base import initial_noise
     from brain_diffusion_jax.diffusion.sweep import sweep
     from brain_diffusion_jax.models import factory
-    from brain_diffusion_jax.training import host
+    from brain_diffusion_jax.training.devices import host
 
     host.prepare()  # as `brain-diffusion sample` does
     theirs = their_network(settings.channels)

@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("ROWS", "COLS"))
     parser.add_argument("--loop-seconds", type=float, default=10.0)
     arguments = parser.parse_args()
-    from brain_diffusion_jax.evaluation import ssim
+    from brain_diffusion_jax.evaluation.metrics import ssim
 
     images = pictures(arguments.pictures, *arguments.size)
     cores = len(os.sched_getaffinity(0))

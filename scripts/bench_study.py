@@ -42,9 +42,10 @@ def main() -> None:
     parser.add_argument("--bootstrap", type=int, default=200)
     parser.add_argument("--out", help="folder to keep; the same one again continues (default: a temporary one)")
     arguments = parser.parse_args()
-    from brain_diffusion_jax.evaluation import report, study
-    from brain_diffusion_jax.evaluation.picture_sets import PictureSet
-    from brain_diffusion_jax.evaluation.study_settings import StudySettings
+    from brain_diffusion_jax.evaluation.report import report
+    from brain_diffusion_jax.evaluation.study import study
+    from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
+    from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
     def people(seed: int) -> PictureSet:
         ages = np.random.default_rng(seed).uniform(18, 90, arguments.pictures)

@@ -67,7 +67,7 @@ def ours(network: dict, batch: int, size: tuple[int, int], dtype: str) -> Side:
 
     from brain_diffusion_jax.diffusion.process import Process
     from brain_diffusion_jax.models import factory
-    from brain_diffusion_jax.training import host, mesh
+    from brain_diffusion_jax.training.devices import host, mesh
     from brain_diffusion_jax.training.state import create
     from brain_diffusion_jax.training.step import build_step, sample_keys
 

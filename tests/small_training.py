@@ -6,7 +6,9 @@ from pathlib import Path
 
 import small_cohort
 
-from brain_diffusion_jax.data import cohort, pipeline, shards, splits
+from brain_diffusion_jax.data.prepare import pipeline
+from brain_diffusion_jax.data.shards import splits, writer
+from brain_diffusion_jax.data.sources import cohort
 
 OVERRIDES = [
     "model.channels=(8,)",
@@ -29,7 +31,7 @@ def write_shards(folder: Path) -> Path:
     people = cohort.read_cohort(cohort.CohortSpec(layout="bids", root=str(bids)))
     spec = splits.SplitSpec(train=0.6, validation=0.2, test=0.2, seed=3)
     preparation = pipeline.Preparation(**small_cohort.PREPARE)
-    shards.write_shards(folder / "shards", people, preparation, spec, small_cohort.SCHEMA)
+    writer.write_shards(folder / "shards", people, preparation, spec, small_cohort.SCHEMA)
     return folder / "shards"
 
 

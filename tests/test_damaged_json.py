@@ -14,14 +14,14 @@ from brain_diffusion_jax.cli import predict_age
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
-from brain_diffusion_jax.data.contract_preparation import preparation_of
+from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
 from brain_diffusion_jax.data.sample_folder import SampleFolder, slice_index, slice_nifti
-from brain_diffusion_jax.data.shard_reader import ShardSource
+from brain_diffusion_jax.data.shards.reader import ShardSource
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation import sample_store
-from brain_diffusion_jax.evaluation.report import comparison_section, method_text
-from brain_diffusion_jax.evaluation.study_result import Row, StudyResult
-from brain_diffusion_jax.training import metrics, store
+from brain_diffusion_jax.evaluation.report.report import comparison_section, method_text
+from brain_diffusion_jax.evaluation.study import sample_store
+from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
+from brain_diffusion_jax.training.run_folder import metrics, store
 
 MUTATIONS = 300
 VALUES = (None, True, -1, 0, 1e308, "", "word", [], {}, [None], [[1]], {"a": 1}, 10**30, "\u0000", ["a", "b"])

@@ -14,7 +14,7 @@ import pytest
 import small_training
 import yaml
 
-from brain_diffusion_jax.training import checkpoints, metrics
+from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 # One task a rank, as srun starts them; the step's status is the worst.

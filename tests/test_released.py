@@ -59,8 +59,8 @@ def test_info_reads_a_run(released: Path, kind: str, capsys) -> None:
 
 
 def test_a_study_renders_again(released: Path) -> None:
-    from brain_diffusion_jax.evaluation import report
-    from brain_diffusion_jax.evaluation.study_result import StudyResult
+    from brain_diffusion_jax.evaluation.report import report
+    from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 
     result = StudyResult.load(released / "study")
     page = report.write_report(result, released / "again").read_text(encoding="utf-8")
@@ -69,9 +69,9 @@ def test_a_study_renders_again(released: Path) -> None:
 
 
 def test_shards_open(released: Path) -> None:
-    from brain_diffusion_jax.data import shard_reader
+    from brain_diffusion_jax.data.shards import reader
 
-    source = shard_reader.open_split(released / "shards", "train")
+    source = reader.open_split(released / "shards", "train")
     assert source.batch([0])["image"].shape == (1, 16, 12, 1)
 
 

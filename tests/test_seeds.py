@@ -8,10 +8,10 @@ import tiny_runs
 
 from brain_diffusion_jax import api, config
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.data.phantom import write_cohort
+from brain_diffusion_jax.data.phantoms.phantom import write_cohort
 from brain_diffusion_jax.diffusion.plan import Cell
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.study_settings import StudySettings
+from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 from brain_diffusion_jax.seeds import COUNT, check_seed
 
 BAD = [-1, COUNT, COUNT + 3, 2**70]

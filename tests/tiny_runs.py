@@ -13,7 +13,7 @@ from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.gan import make_gan
-from brain_diffusion_jax.training import checkpoints
+from brain_diffusion_jax.training.run_folder import checkpoints
 
 SIZE = (14, 12)
 MODEL = [

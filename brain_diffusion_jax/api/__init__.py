@@ -9,7 +9,7 @@ from brain_diffusion_jax.api.diffusion_model import DiffusionModel
 from brain_diffusion_jax.api.gan_model import GanModel
 from brain_diffusion_jax.api.judges import AgeModel, ClassModel
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints
+from brain_diffusion_jax.training.run_folder import checkpoints
 
 __all__ = ["AgeModel", "ClassModel", "DiffusionModel", "GanModel", "load"]
 _KINDS: dict[str, type[DiffusionModel | GanModel | AgeModel | ClassModel]] = {

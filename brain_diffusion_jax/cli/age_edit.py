@@ -56,8 +56,8 @@ def _truth(arguments: argparse.Namespace, schema: Any, index: int, position_mm: 
 
 def _picture(model: Any, arguments: argparse.Namespace) -> tuple[Any, int, float]:
     """(unit picture [rows, cols], slice index, position in mm) of the scan, as the model's contract asks."""
-    from brain_diffusion_jax.data.contract_preparation import preparation_of
-    from brain_diffusion_jax.data.pipeline import prepare_volume
+    from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
+    from brain_diffusion_jax.data.prepare.pipeline import prepare_volume
     from brain_diffusion_jax.errors import InputError
 
     if model.contract is None:
@@ -109,7 +109,7 @@ def audit(picture: Any, edited: Any, values: list[float], dark_fraction: Any) ->
     """
     import numpy as np
 
-    from brain_diffusion_jax.evaluation.ssim import paired_ssim
+    from brain_diffusion_jax.evaluation.metrics.ssim import paired_ssim
 
     dark = [float(v) for v in dark_fraction(np.clip(edited, 0, 1))]
     order = np.argsort(values)
@@ -135,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.cli.sample import load_diffusion
     from brain_diffusion_jax.data import picture_grid
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation import anatomy
+    from brain_diffusion_jax.evaluation.metrics import anatomy
 
     out = Path(arguments.out)
     files.require_new_folder(out, "--out")

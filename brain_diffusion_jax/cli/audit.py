@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from brain_diffusion_jax import files
-    from brain_diffusion_jax.data.shard_reader import MANIFEST
+    from brain_diffusion_jax.data.shards.reader import MANIFEST
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation import audit
 
@@ -50,7 +50,7 @@ def from_shards(folder: Path) -> tuple[list[Any], Any]:
     import numpy as np
     from tqdm import tqdm
 
-    from brain_diffusion_jax.data.shard_reader import ShardSource, load_manifest
+    from brain_diffusion_jax.data.shards.reader import ShardSource, load_manifest
     from brain_diffusion_jax.evaluation.audit import Entry, fine_structure
 
     entries, details = [], []
@@ -73,7 +73,7 @@ def from_folder(folder: Path, pattern: str | None) -> tuple[list[Any], Any]:
     import numpy as np
     from tqdm import tqdm
 
-    from brain_diffusion_jax.data.picture_file import SUFFIXES, picture_paths, read_grey
+    from brain_diffusion_jax.data.sources.picture_file import SUFFIXES, picture_paths, read_grey
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.audit import Entry, fine_structure
     from brain_diffusion_jax.pixels import to_unit

@@ -153,7 +153,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.conversion import monai, torch_files
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.models import factory
-    from brain_diffusion_jax.training import checkpoints
+    from brain_diffusion_jax.training.run_folder import checkpoints
 
     if arguments.to.exists():
         raise InputError(arguments.to, "--to", "already there", "a new file")

@@ -44,8 +44,8 @@ def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = Tr
     from brain_diffusion_jax import files
     from brain_diffusion_jax.conversion import safetensors_file
     from brain_diffusion_jax.conversion.model_card import model_card
-    from brain_diffusion_jax.training import checkpoints
-    from brain_diffusion_jax.training.metrics import read_jsonl
+    from brain_diffusion_jax.training.run_folder import checkpoints
+    from brain_diffusion_jax.training.run_folder.metrics import read_jsonl
 
     config = checkpoints.read_config(run_folder)
     kind = str(config.pop("kind", "diffusion"))

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation import picture_sets
+    from brain_diffusion_jax.evaluation.study import picture_sets
 
     if arguments.classifier:
         from brain_diffusion_jax.cli import evaluate_classes
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     pictures = picture_sets.read_folder(arguments.what)
     mine = Contract.load(arguments.what) if (Path(arguments.what) / FILE_NAME).exists() else None
     if arguments.data:
-        from brain_diffusion_jax.data.loader import read_all
+        from brain_diffusion_jax.data.shards.loader import read_all
 
         given = Contract.load(arguments.data)
         if mine is not None:
@@ -86,9 +86,9 @@ def measure(arguments: argparse.Namespace, pictures: Any, real: Any, contract: A
     """Metric -> {value, low, high}, and how many pictures were used of each set."""
     import numpy as np
 
-    from brain_diffusion_jax.evaluation import measures, ssim
-    from brain_diffusion_jax.evaluation.features import extract
-    from brain_diffusion_jax.evaluation.picture_sets import check, require_same_size
+    from brain_diffusion_jax.evaluation.metrics import measures, ssim
+    from brain_diffusion_jax.evaluation.probes.features import extract
+    from brain_diffusion_jax.evaluation.study.picture_sets import check, require_same_size
 
     check(pictures, arguments.what)
     check(real, arguments.data or arguments.against)
@@ -116,7 +116,7 @@ def measure(arguments: argparse.Namespace, pictures: Any, real: Any, contract: A
 
 
 def text(numbers: dict[str, Any]) -> str:
-    from brain_diffusion_jax.evaluation.report_tables import interval_text, number
+    from brain_diffusion_jax.evaluation.report.report_tables import interval_text, number
 
     width = max(map(len, numbers), default=0)
     return "\n".join(

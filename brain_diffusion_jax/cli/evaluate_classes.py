@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.cli.train_class import load_classifier
     from brain_diffusion_jax.contract import Contract
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation import class_measures
+    from brain_diffusion_jax.evaluation.metrics import class_measures
 
     for name in ("age_model", "inception", "against"):
         if getattr(arguments, name):
@@ -70,7 +70,7 @@ def _folder(path: Path, judge: Any, contract: Any, data: str) -> Any:
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.data.sample_folder import MANIFEST, read_pictures
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.gate import Pictures
+    from brain_diffusion_jax.evaluation.gate.gate import Pictures
 
     images, manifest = read_pictures(path)
     if (path / FILE_NAME).exists():
@@ -92,8 +92,8 @@ def _gated(
     """What passes the gate of each set that asked for classes, beside as many random ones; and the shares."""
     import numpy as np
 
-    from brain_diffusion_jax.evaluation.class_measures import equal_numbers
-    from brain_diffusion_jax.evaluation.gate import Gate, Pictures
+    from brain_diffusion_jax.evaluation.gate.gate import Gate, Pictures
+    from brain_diffusion_jax.evaluation.metrics.class_measures import equal_numbers
 
     control = Gate(
         judge.features,

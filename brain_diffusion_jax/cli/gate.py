@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.cli.train_class import load_classifier
     from brain_diffusion_jax.contract import Contract
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation import class_measures, gate
+    from brain_diffusion_jax.evaluation.gate import gate
+    from brain_diffusion_jax.evaluation.metrics import class_measures
 
     out: Path = arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -131,8 +132,8 @@ def _self_test(arguments: argparse.Namespace, judge: Any, real: dict[str, Any]) 
 
     import numpy as np
 
-    from brain_diffusion_jax.evaluation import gate, gate_power
-    from brain_diffusion_jax.training.checkpoints import write_json
+    from brain_diffusion_jax.evaluation.gate import gate, gate_power
+    from brain_diffusion_jax.training.run_folder.checkpoints import write_json
 
     held = gate.Pictures(*(np.concatenate([a, b]) for a, b in zip(real["validation"], real["test"], strict=True)))
     options: dict[str, Any] = {"false_alarm_rate": arguments.rate, "seed": arguments.seed}
@@ -153,8 +154,8 @@ def _self_test(arguments: argparse.Namespace, judge: Any, real: dict[str, Any]) 
 def real_pictures(shards: Path, split: str, judge: Any) -> Any:
     """gate.Pictures of a split, without those whose class is unknown."""
 
-    from brain_diffusion_jax.data.loader import read_all
-    from brain_diffusion_jax.evaluation.gate import Pictures
+    from brain_diffusion_jax.data.shards.loader import read_all
+    from brain_diffusion_jax.evaluation.gate.gate import Pictures
 
     items = read_all(shards, split)
     known = items["present"][:, judge.column]
@@ -185,7 +186,7 @@ def _write(out: Path, summary: dict[str, Any], made: Any, words: list[str], verd
 
     from brain_diffusion_jax.data import picture_grid
     from brain_diffusion_jax.data.table import write_table
-    from brain_diffusion_jax.evaluation import gate
+    from brain_diffusion_jax.evaluation.gate import gate
 
     lines = []
     for i, (word, good, reasons) in enumerate(zip(words, verdicts.accepted, verdicts.reasons, strict=True)):

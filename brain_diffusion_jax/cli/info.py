@@ -25,7 +25,7 @@ def describe(folder: Path) -> dict[str, Any]:
     from brain_diffusion_jax import files
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.kinds import KINDS, covers, value_at
-    from brain_diffusion_jax.training import checkpoints, metrics
+    from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
     config = checkpoints.read_config(folder)
     name = config.pop("kind", "diffusion")

@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.data import inspection
-    from brain_diffusion_jax.data.cohort import SUPPLIED, CohortSpec, read_cohort
+    from brain_diffusion_jax.data.checks import inspection
     from brain_diffusion_jax.data.picture_grid import save_png
+    from brain_diffusion_jax.data.sources.cohort import SUPPLIED, CohortSpec, read_cohort
     from brain_diffusion_jax.data.table import write_table
 
     config = read_config(arguments.source, arguments.overrides)

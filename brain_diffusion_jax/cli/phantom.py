@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from brain_diffusion_jax.data.phantom import write_cohort
+    from brain_diffusion_jax.data.phantoms.phantom import write_cohort
 
     with tqdm(total=arguments.people, unit="brain", desc="phantom") as bar:
         folder = write_cohort(arguments.out, arguments.people, arguments.seed, progress=lambda _: bar.update())

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from brain_diffusion_jax import api
-    from brain_diffusion_jax.data.scan_checks import KINDS
+    from brain_diffusion_jax.data.checks.scan_checks import KINDS
     from brain_diffusion_jax.errors import InputError, nearest
 
     for kind in arguments.allow:
@@ -97,7 +97,7 @@ def find_people(arguments: argparse.Namespace) -> list[Person]:
     """The scans named on the command line, or those of a cohort."""
     from brain_diffusion_jax.config import load_config
     from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
+    from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.kinds import READS
 
@@ -136,7 +136,8 @@ def prepare_person(person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ..
 
     import numpy as np
 
-    from brain_diffusion_jax.data import age_preparation, nifti, pipeline, scan_checks
+    from brain_diffusion_jax.data.checks import scan_checks
+    from brain_diffusion_jax.data.prepare import age_preparation, nifti, pipeline
     from brain_diffusion_jax.errors import InputError, one_line
 
     try:
@@ -193,7 +194,7 @@ def predict(
     import numpy as np
     from tqdm import tqdm
 
-    from brain_diffusion_jax.evaluation.age_prediction import person_summary, predict_slices
+    from brain_diffusion_jax.evaluation.probes.age_prediction import person_summary, predict_slices
 
     rule = _rule(model, preparation)
     apply = model.module.apply
@@ -242,7 +243,7 @@ def _likely(age: float | None) -> bool:
 
 def _rule(model: Any, preparation: str) -> Any:
     """The preparation of the run's contract; None for the published one."""
-    from brain_diffusion_jax.data.contract_preparation import preparation_of
+    from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
     from brain_diffusion_jax.errors import InputError
 
     if preparation == "published" or (preparation == "auto" and model.contract is None):
@@ -257,7 +258,7 @@ def _correction(run: Path) -> Any:
     """The bias correction that train-age fitted on validation people; None where the run has none."""
 
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.age import BiasCorrection
+    from brain_diffusion_jax.evaluation.probes.age import BiasCorrection
     from brain_diffusion_jax.json_types import require_types
 
     path = run / "age_report.json"

@@ -73,10 +73,10 @@ def _prepare(args: argparse.Namespace) -> int:
 
     from brain_diffusion_jax import config as configs
     from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
-    from brain_diffusion_jax.data.pipeline import Preparation
-    from brain_diffusion_jax.data.shards import write_shards
-    from brain_diffusion_jax.data.splits import SplitSpec
+    from brain_diffusion_jax.data.prepare.pipeline import Preparation
+    from brain_diffusion_jax.data.shards.splits import SplitSpec
+    from brain_diffusion_jax.data.shards.writer import write_shards
+    from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.kinds import READS
 

@@ -14,8 +14,8 @@ def prepare(config: Any, out: Path, *, as_json: bool) -> int:
     from tqdm import tqdm
 
     from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.data import picture_shards
-    from brain_diffusion_jax.data.splits import SplitSpec
+    from brain_diffusion_jax.data.shards import picture_shards
+    from brain_diffusion_jax.data.shards.splits import SplitSpec
 
     sections = config.to_dict()
     spec = picture_shards.PicturesSpec.from_config(sections["pictures"])

@@ -25,9 +25,9 @@ def open_real(model: Any, data: str | None) -> tuple[str, Any, dict[str, Any]]:
 
 def read_real(shards: str, contract: Any) -> dict[str, Any]:
     """Every split of the shards as a PictureSet; an empty split is left out."""
-    from brain_diffusion_jax.data.loader import read_all
-    from brain_diffusion_jax.data.shard_reader import load_manifest
-    from brain_diffusion_jax.evaluation import picture_sets
+    from brain_diffusion_jax.data.shards.loader import read_all
+    from brain_diffusion_jax.data.shards.reader import load_manifest
+    from brain_diffusion_jax.evaluation.study import picture_sets
 
     sets = {}
     for split, files in load_manifest(shards)["splits"].items():
@@ -39,7 +39,7 @@ def read_real(shards: str, contract: Any) -> dict[str, Any]:
 def people_of(model: Any, data: str | None, split: str) -> Any:
     """The PictureSet of --people, its conditions as a person would write them (float32 rounded off)."""
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+    from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
     shards, _, splits = open_real(model, data)
     if split not in splits:

@@ -13,7 +13,7 @@ def write_whole_run(
     out: Path, kind: str, params: Any, config: dict[str, Any], contract: Contract | None, model_state: Any = None
 ) -> None:
     """checkpoints.write_run into a folder beside `out`, renamed when finished. `out` must be new or empty."""
-    from brain_diffusion_jax.training import checkpoints
+    from brain_diffusion_jax.training.run_folder import checkpoints
 
     with files.replacing_folder(out) as part:
         checkpoints.write_run(part, kind, params, config, contract, model_state=model_state)

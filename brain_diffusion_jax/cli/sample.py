@@ -52,7 +52,7 @@ def load_diffusion(arguments: argparse.Namespace):
     """The diffusion model of `arguments.run`; refuses a run of another kind."""
     from brain_diffusion_jax import api
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.training import host
+    from brain_diffusion_jax.training.devices import host
 
     host.prepare()
     model = api.load(arguments.run, step=arguments.checkpoint, ema=not arguments.no_ema)
@@ -65,7 +65,7 @@ def load_generator(folder: str | Path, *, step: int | None = None, ema: bool = T
     """The api.DiffusionModel or api.GanModel of a run folder; refuses one that makes no pictures."""
     from brain_diffusion_jax import api
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.training import host
+    from brain_diffusion_jax.training.devices import host
 
     host.prepare()
     model = api.load(folder, step=step, ema=ema)
@@ -144,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from brain_diffusion_jax.data import picture_grid
     from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures, require_usable
-    from brain_diffusion_jax.training.stopping import lock
+    from brain_diffusion_jax.training.run_folder.stopping import lock
 
     require_usable(arguments.out, resume=arguments.resume)
     model = load_generator(arguments.run, step=arguments.checkpoint, ema=not arguments.no_ema)

@@ -30,13 +30,13 @@ def real_differences(shards: str, indices: list[int], most: int = 40) -> dict[st
     """Differences of neighbouring slices of real held-out heads, a pair; None where the shards are not there."""
     import numpy as np
 
-    from brain_diffusion_jax.data import shard_reader
+    from brain_diffusion_jax.data.shards import reader
     from brain_diffusion_jax.diffusion.stack import adjacent_differences
     from brain_diffusion_jax.pixels import to_unit
 
     if not shards or not Path(shards).is_dir():
         return None
-    source = shard_reader.read_all(shards, "test")
+    source = reader.read_all(shards, "test")
     heads: dict[str, dict[int, int]] = {}
     for row, (scan, index) in enumerate(zip(source["scan"], source["slice_index"], strict=True)):
         heads.setdefault(str(scan), {})[int(index)] = row
@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
     from tqdm import tqdm
 
     from brain_diffusion_jax.cli.sample import sampling_settings
-    from brain_diffusion_jax.data import nifti, picture_grid, slicing
+    from brain_diffusion_jax.data import picture_grid
+    from brain_diffusion_jax.data.prepare import nifti, slicing
     from brain_diffusion_jax.data.sample_folder import in_source_unit
     from brain_diffusion_jax.diffusion.stack import adjacent_differences
 

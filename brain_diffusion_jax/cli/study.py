@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation import report
-    from brain_diffusion_jax.evaluation.study_result import StudyResult
+    from brain_diffusion_jax.evaluation.report import report
+    from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 
     others = {Path(r).name or str(r): StudyResult.load(r) for r in arguments.compare or ()}
     if arguments.run is None:
@@ -77,7 +77,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     from brain_diffusion_jax.cli.real_people import open_real
     from brain_diffusion_jax.cli.sample import load_generator, refuse_diffusion_settings
     from brain_diffusion_jax.config import apply_overrides
-    from brain_diffusion_jax.evaluation import study
+    from brain_diffusion_jax.evaluation.study import study
     from brain_diffusion_jax.kinds import KINDS
 
     model = load_generator(arguments.run, step=arguments.checkpoint)
@@ -133,8 +133,9 @@ def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_s
     from tqdm import tqdm
 
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation import sample_store, study, utility
-    from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+    from brain_diffusion_jax.evaluation.probes import utility
+    from brain_diffusion_jax.evaluation.study import sample_store, study
+    from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
     from brain_diffusion_jax.models.deep_brain_net import make_age_network
 
     if "train" not in real:
@@ -178,7 +179,7 @@ def _barrier(name: str) -> None:
 def settings_from(arguments: argparse.Namespace, config: Any, model: Any, sampling: dict[str, Any]) -> Any:
     """StudySettings of the config with the command line's changes."""
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.study_settings import StudySettings
+    from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
     section = config.study.to_dict()
     scales = section.pop("guidance_scales")
@@ -233,8 +234,8 @@ def load_regressor(path: str, contract: Any) -> Any:
 
 def regressors(arguments: argparse.Namespace, contract: Any) -> tuple[list[Any], Any, Any]:
     """Extractors, the age function and the second one, from the command line."""
-    from brain_diffusion_jax.evaluation import study
-    from brain_diffusion_jax.evaluation.features import Extractor
+    from brain_diffusion_jax.evaluation.probes.features import Extractor
+    from brain_diffusion_jax.evaluation.study import study
 
     if not arguments.age_model:
         return [study.pixel_extractor()], None, None
@@ -253,7 +254,7 @@ def class_extractors(arguments: argparse.Namespace, contract: Any) -> list[Any]:
         return []
     from brain_diffusion_jax.cli.train_class import load_classifier
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.features import Extractor
+    from brain_diffusion_jax.evaluation.probes.features import Extractor
 
     judge = load_classifier(arguments.classifier)
     if judge.image_size != tuple(contract.image_size):
@@ -267,7 +268,7 @@ def inception_extractors(arguments: argparse.Namespace) -> list[Any]:
         return []
     from brain_diffusion_jax.conversion.inception import read_weights
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.features import inception_extractor
+    from brain_diffusion_jax.evaluation.probes.features import inception_extractor
 
     variables, version = read_weights(arguments.inception)
     try:
@@ -296,8 +297,8 @@ def progress_bars() -> Any:
 
 def _summary(result: Any) -> str:
     """The main columns as text."""
-    from brain_diffusion_jax.evaluation.figures import fd_metric
-    from brain_diffusion_jax.evaluation.report_tables import number
+    from brain_diffusion_jax.evaluation.report.figures import fd_metric
+    from brain_diffusion_jax.evaluation.report.report_tables import number
 
     age = "age" if "age mae" in result.real.numbers else "age, second reader"
     metrics = [fd_metric(result.rows), "SSIM of pairs", *(f"{age} {m}" for m in ("mae", "rmse", "r"))]

@@ -158,7 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.data.sample_folder import LOCK, SampleFolder
     from brain_diffusion_jax.diffusion import levels
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.training.stopping import lock
+    from brain_diffusion_jax.training.run_folder.stopping import lock
 
     if arguments.plugin:
         run_plugin(arguments.plugin)

@@ -109,9 +109,9 @@ def _weaker(arguments: argparse.Namespace, model: Any) -> Any:
 
 
 def averaged(model: Any, length: str, checkpoint: int | None, option: str = "--ema-lengths") -> Any:
-    """The model with an average of its weights: stored, none, or a relative width (`training.power_ema`)."""
+    """The model with an average of its weights: stored, none, or a relative width (`training.averages.power_ema`)."""
     from brain_diffusion_jax import api
-    from brain_diffusion_jax.training import power_ema
+    from brain_diffusion_jax.training.averages import power_ema
 
     if length in ("stored", "none"):
         return api.load(model.path, step=checkpoint, ema=length == "stored")

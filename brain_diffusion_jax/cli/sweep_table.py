@@ -39,7 +39,7 @@ def people(arguments: argparse.Namespace, model: Any) -> Any:
                 raise InputError("command line", f"--{name}", "without --people", "--people SPLIT")
         return None
     from brain_diffusion_jax.cli.real_people import people_of
-    from brain_diffusion_jax.evaluation.picture_sets import check
+    from brain_diffusion_jax.evaluation.study.picture_sets import check
 
     if arguments.set or arguments.conditions or arguments.each != 1:
         raise InputError("command line", "--people", "beside --set, --conditions or --each", "one of them")
@@ -126,11 +126,12 @@ def rows(
 def _beside_people(
     arguments: argparse.Namespace, contract: Any, real: Any, reference: Path | None
 ) -> tuple[Callable[..., Row], Row]:
-    """(pictures, manifest) -> columns of `evaluation.matched_sets`, each with its interval; those of `real` itself."""
+    """(pictures, manifest) -> columns of `evaluation.study.matched_sets`, each with its interval; those of `real` itself."""
     from brain_diffusion_jax import config
     from brain_diffusion_jax.cli.study import regressors
     from brain_diffusion_jax.data.sample_folder import read_pictures
-    from brain_diffusion_jax.evaluation import anatomy, matched_sets
+    from brain_diffusion_jax.evaluation.metrics import anatomy
+    from brain_diffusion_jax.evaluation.study import matched_sets
 
     extractors, age_fn, _ = regressors(arguments, contract)
     spec = config.load_config(arguments.run).study.dark_fraction
@@ -164,7 +165,7 @@ def _ages(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:
     import numpy as np
 
     from brain_diffusion_jax import api
-    from brain_diffusion_jax.evaluation import age
+    from brain_diffusion_jax.evaluation.probes import age
 
     model = api.load(run)
     if not isinstance(model, api.AgeModel):

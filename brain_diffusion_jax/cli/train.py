@@ -42,7 +42,7 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
 
 def connect(arguments: argparse.Namespace) -> None:
     """Join the other processes, if there are any."""
-    from brain_diffusion_jax.training import distributed
+    from brain_diffusion_jax.training.devices import distributed
 
     method = "explicit" if arguments.coordinator else arguments.cluster
     distributed.initialize(
@@ -142,7 +142,8 @@ def dry_run(config: Any, mesh_text: str = "") -> Any:
 
     from brain_diffusion_jax.contract import Contract
     from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.training import estimate, mesh, optimizer, settings, state
+    from brain_diffusion_jax.training import optimizer, settings, state
+    from brain_diffusion_jax.training.devices import estimate, mesh
 
     if config.data.shards:
         contract = Contract.load(config.data.shards)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from brain_diffusion_jax.evaluation import age as age_evaluation
+    from brain_diffusion_jax.evaluation.probes import age as age_evaluation
 
     config = training_data.load(arguments, "age")
     folder = arguments.run or Path("runs") / f"{config.name}-age"
@@ -124,7 +124,7 @@ def _training_ages(shards: str, target: Any) -> Any:
 def _pretrained(section: Any) -> Any:
     """Variables of age_model.pretrained, whose network settings enter `section`; None where there is none."""
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.training import checkpoints
+    from brain_diffusion_jax.training.run_folder import checkpoints
 
     if not section.pretrained:
         return None
@@ -139,7 +139,7 @@ def _pretrained(section: Any) -> Any:
 
 def variables(run: str | Path, step: int | str | None = None) -> dict[str, Any]:
     """{"params", ["batch_stats"]} of an age run, averaged weights where there are any."""
-    from brain_diffusion_jax.training import checkpoints
+    from brain_diffusion_jax.training.run_folder import checkpoints
 
     _, params, state = checkpoints.load_weights(run, step)
     return {"params": params, **state}
@@ -195,8 +195,8 @@ def _validation(shards: str, target: Any, most: int = 2000) -> dict[str, Any] | 
     """Up to `most` evenly spaced slices of the validation people; None where there is no such split."""
     import numpy as np
 
-    from brain_diffusion_jax.data.loader import read_all
-    from brain_diffusion_jax.data.shard_reader import load_manifest
+    from brain_diffusion_jax.data.shards.loader import read_all
+    from brain_diffusion_jax.data.shards.reader import load_manifest
 
     if "validation" not in load_manifest(shards)["splits"]:
         return None
@@ -209,8 +209,8 @@ def _validation(shards: str, target: Any, most: int = 2000) -> dict[str, Any] | 
 def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
     """Report of the best checkpoint on validation and test people; written into the run folder."""
     from brain_diffusion_jax.data.table import write_table
-    from brain_diffusion_jax.evaluation import age as age_evaluation
-    from brain_diffusion_jax.training import checkpoints
+    from brain_diffusion_jax.evaluation.probes import age as age_evaluation
+    from brain_diffusion_jax.training.run_folder import checkpoints
 
     step = checkpoints.best_step(folder)
     found = _predictions(folder, shards, step)
@@ -244,11 +244,12 @@ def _predictions(folder: Path, shards: str, step: int | None) -> dict[str, tuple
 
     from brain_diffusion_jax import config as configs
     from brain_diffusion_jax.contract import Contract
-    from brain_diffusion_jax.data.loader import read_all
-    from brain_diffusion_jax.data.shard_reader import load_manifest
+    from brain_diffusion_jax.data.shards.loader import read_all
+    from brain_diffusion_jax.data.shards.reader import load_manifest
     from brain_diffusion_jax.models import factory
     from brain_diffusion_jax.pixels import to_unit
-    from brain_diffusion_jax.training import age_step, checkpoints
+    from brain_diffusion_jax.training import age_step
+    from brain_diffusion_jax.training.run_folder import checkpoints
 
     items = checkpoints.read_config(folder)
     section = configs.from_json({k: v for k, v in items.items() if k != "kind"}).age_model

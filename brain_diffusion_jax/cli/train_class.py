@@ -48,8 +48,8 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     import numpy as np
 
     from brain_diffusion_jax.config import to_json
-    from brain_diffusion_jax.data.loader import read_all
-    from brain_diffusion_jax.data.shard_reader import load_manifest
+    from brain_diffusion_jax.data.shards.loader import read_all
+    from brain_diffusion_jax.data.shards.reader import load_manifest
     from brain_diffusion_jax.models import factory
     from brain_diffusion_jax.training import class_step, fit
     from brain_diffusion_jax.training.augmentation import Augmentation
@@ -120,10 +120,10 @@ def load_classifier(folder: str | Path) -> Any:
 
 def evaluate(folder: Path, shards: str) -> dict[str, Any]:
     """Accuracy and confusion of the best checkpoint on validation and test pictures, written into the run."""
-    from brain_diffusion_jax.data.loader import read_all
-    from brain_diffusion_jax.data.shard_reader import load_manifest
-    from brain_diffusion_jax.evaluation import class_measures
-    from brain_diffusion_jax.training import checkpoints
+    from brain_diffusion_jax.data.shards.loader import read_all
+    from brain_diffusion_jax.data.shards.reader import load_manifest
+    from brain_diffusion_jax.evaluation.metrics import class_measures
+    from brain_diffusion_jax.training.run_folder import checkpoints
 
     judge = load_classifier(folder)
     report: dict[str, Any] = {"classifier": judge.name, "classes": list(judge.words)}

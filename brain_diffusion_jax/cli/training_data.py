@@ -43,7 +43,7 @@ def shards_contract(config: Any) -> Any:
 
 def prepare_host(config: Any, section: str) -> None:
     """Compile cache, allocator and CPU devices, before JAX starts. section: of the batch_size, as in `make_loader`."""
-    from brain_diffusion_jax.training import host
+    from brain_diffusion_jax.training.devices import host
 
     train = config.train
     host.prepare(
@@ -61,7 +61,7 @@ def make_loader(config: Any, section: str, *, mirror: float = 0.0, class_balance
     """
     import jax
 
-    from brain_diffusion_jax.data.loader import Loader
+    from brain_diffusion_jax.data.shards.loader import Loader
     from brain_diffusion_jax.errors import InputError
 
     batch_size = config[section].batch_size
@@ -85,11 +85,11 @@ def validation_arrays(config: Any, count: int) -> dict[str, Any] | None:
     """Up to `count` evenly spaced examples of the validation split, stacked; None if there is no such split."""
     import numpy as np
 
-    from brain_diffusion_jax.data import shard_reader
+    from brain_diffusion_jax.data.shards import reader
 
-    if "validation" not in shard_reader.load_manifest(config.data.shards)["splits"]:
+    if "validation" not in reader.load_manifest(config.data.shards)["splits"]:
         return None
-    source = shard_reader.open_split(config.data.shards, "validation")
+    source = reader.open_split(config.data.shards, "validation")
     if not len(source) or not count:
         return None
     return source.batch(np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)).tolist())

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
-from brain_diffusion_jax.data.cohort_values import Unusable, parse_value
-from brain_diffusion_jax.data.picture_file import read_grey
-from brain_diffusion_jax.data.slicing import AXES, Fit, from_display
+from brain_diffusion_jax.data.prepare.slicing import AXES, Fit, from_display
+from brain_diffusion_jax.data.sources.cohort_values import Unusable, parse_value
+from brain_diffusion_jax.data.sources.picture_file import read_grey
 from brain_diffusion_jax.data.table import Row, read_table, table_text
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.pixels import to_uint8, to_unit

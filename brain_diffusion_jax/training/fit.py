@@ -19,11 +19,13 @@ from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.json_types import require_types
 from brain_diffusion_jax.seeds import check_seed
-from brain_diffusion_jax.training import checkpoints, distributed, flops, hooks, host, loop, mesh, optimizer, stopping
+from brain_diffusion_jax.training import hooks, loop, optimizer
+from brain_diffusion_jax.training.devices import distributed, flops, host, mesh
+from brain_diffusion_jax.training.devices.prefetch import Loader, Placed, Prefetch
+from brain_diffusion_jax.training.devices.program import memory_gib
 from brain_diffusion_jax.training.hooks import Judgement, MeasureFn
-from brain_diffusion_jax.training.metrics import MetricsWriter
-from brain_diffusion_jax.training.prefetch import Loader, Placed, Prefetch
-from brain_diffusion_jax.training.program import memory_gib
+from brain_diffusion_jax.training.run_folder import checkpoints, stopping
+from brain_diffusion_jax.training.run_folder.metrics import MetricsWriter
 from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.state import TrainState, create
 from brain_diffusion_jax.training.step import VOTE, LossFn, build_step

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from brain_diffusion_jax.training.devices.mesh import Layout
 from brain_diffusion_jax.training.loop import Hook, Progress
-from brain_diffusion_jax.training.mesh import Layout
-from brain_diffusion_jax.training.metrics import MetricsWriter
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
-from brain_diffusion_jax.training.store import require_folder
+from brain_diffusion_jax.training.run_folder.metrics import MetricsWriter
+from brain_diffusion_jax.training.run_folder.store import require_folder
 
 # (params, model_state, batch, key) -> {name: [b]}; "validation_loss" must be among the names.
 MeasureFn = Callable[[Any, Any, Any, Any], Mapping[str, jax.Array]]

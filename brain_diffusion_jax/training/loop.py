@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import jax
 
-from brain_diffusion_jax.training.prefetch import Placed
+from brain_diffusion_jax.training.devices.prefetch import Placed
 from brain_diffusion_jax.training.state import TrainState
 from brain_diffusion_jax.training.step import VOTE
 

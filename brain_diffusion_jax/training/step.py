@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from brain_diffusion_jax.array_types import Key, Params
-from brain_diffusion_jax.training import ema as averages
+from brain_diffusion_jax.training.averages import ema as averages
 from brain_diffusion_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]

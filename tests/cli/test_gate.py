@@ -18,12 +18,12 @@ from brain_diffusion_jax.cli import train_class
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
-from brain_diffusion_jax.data.loader import read_all
-from brain_diffusion_jax.data.picture_prep import PicturePrep
-from brain_diffusion_jax.data.picture_shards import PicturesSpec, write_picture_shards
+from brain_diffusion_jax.data.prepare.picture_prep import PicturePrep
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
-from brain_diffusion_jax.data.splits import SplitSpec
-from brain_diffusion_jax.evaluation.condition_fidelity import block_means
+from brain_diffusion_jax.data.shards.loader import read_all
+from brain_diffusion_jax.data.shards.picture_shards import PicturesSpec, write_picture_shards
+from brain_diffusion_jax.data.shards.splits import SplitSpec
+from brain_diffusion_jax.evaluation.probes.condition_fidelity import block_means
 
 SIZE, WORDS = 24, ("left", "right")
 

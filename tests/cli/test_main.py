@@ -13,7 +13,7 @@ import pytest
 
 from brain_diffusion_jax.cli import main as cli
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import stopping
+from brain_diffusion_jax.training.run_folder import stopping
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_user_without_a_home(monkeypatch, command):
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", _raising(KeyError("uid")))
-    from brain_diffusion_jax.training import compile_cache
+    from brain_diffusion_jax.training.devices import compile_cache
 
     assert compile_cache.enable() == ""
     command(lambda arguments: 0 if os.path.isdir(os.path.expanduser("~")) else 1)
@@ -108,8 +108,8 @@ from pathlib import Path
 import small_cohort
 from brain_diffusion_jax.cli import predict_age
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.evaluation import report
-from brain_diffusion_jax.evaluation.study_result import Row, StudyResult
+from brain_diffusion_jax.evaluation.report import report
+from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
 
 out = Path(sys.argv[1])
 ages = {"true_age": None, "age": 50.0, "spread": 1.0, "mean": 50.0, "slices": [1, 2], "ages": [49.0, 51.0]}

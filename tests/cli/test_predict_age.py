@@ -15,10 +15,11 @@ from brain_diffusion_jax.cli import predict_age
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
-from brain_diffusion_jax.data import contract_preparation, nifti, phantom_anatomy, phantom_scan
-from brain_diffusion_jax.data.pipeline import Preparation
+from brain_diffusion_jax.data.phantoms import phantom_anatomy, phantom_scan
+from brain_diffusion_jax.data.prepare import contract_preparation, nifti
+from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.models import factory
-from brain_diffusion_jax.training import checkpoints
+from brain_diffusion_jax.training.run_folder import checkpoints
 
 PREPARE = {
     "intensity": {"rule": "percentile", "low": 0.0, "high": 99.5, "dtype": "uint8"},
@@ -45,8 +46,8 @@ def save(path, data, codes="RAS", factor=1.0):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A random small regressor with a contract."""
-    from brain_diffusion_jax.data.shards import _contract  # the one place that writes contracts
-    from brain_diffusion_jax.data.splits import SplitSpec
+    from brain_diffusion_jax.data.shards.splits import SplitSpec
+    from brain_diffusion_jax.data.shards.writer import _contract
 
     schema = Schema.from_json([{"name": "age", "unit": "years", "low": 18, "high": 96}])
     preparation = Preparation(**PREPARE)
@@ -129,7 +130,7 @@ def test_a_header_in_metres_and_a_surprise_are_rows_with_a_reason(brain, run, tm
 
 
 def test_an_age_that_nobody_has_does_not_stand(brain, run, tmp_path, monkeypatch):
-    from brain_diffusion_jax.evaluation import age_prediction
+    from brain_diffusion_jax.evaluation.probes import age_prediction
 
     scans = [save(tmp_path / f"{name}.nii.gz", brain) for name in ("old", "nan", "wide", "fine")]
     said = np.repeat([[130.0], [np.nan], [50.0], [119.0]], 4, axis=1)

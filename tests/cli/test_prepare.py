@@ -13,7 +13,7 @@ from small_cohort import write_bids
 
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
-from brain_diffusion_jax.data import shards
+from brain_diffusion_jax.data.shards import writer
 
 CONFIG = """
 from brain_diffusion_jax.config import base_config
@@ -107,7 +107,7 @@ def test_ctrl_c_keeps_parts_and_continues(place):
     slow = (
         # A background job of a script inherits an ignored SIGINT.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import time, sys; from brain_diffusion_jax.data import pipeline as p; real = p.save_part\n"
+        "import time, sys; from brain_diffusion_jax.data.prepare import pipeline as p; real = p.save_part\n"
         "def save(*a):\n    real(*a); print('part', flush=True); time.sleep(0.5)\n"
         "p.save_part = save\nfrom brain_diffusion_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
@@ -130,7 +130,7 @@ def test_ctrl_c_keeps_parts_and_continues(place):
 
 SLOW_WORKERS = """
 import signal, sys, time
-from brain_diffusion_jax.data import pipeline
+from brain_diffusion_jax.data.prepare import pipeline
 
 real = pipeline.save_part
 def save(*arguments):
@@ -189,7 +189,7 @@ def test_oasis_end_to_end(real_data, tmp_path, capsys):
     more = ["cohort.keep.age=(70, 71, 72)", "split.train=0.4", "split.validation=0.3", "split.test=0.3"]
     assert main(["prepare", str(config), f"cohort.root={root}", *more, "--out", str(tmp_path / "out"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    everything = [shards.read_all(tmp_path / "out", s) for s in ("train", "validation", "test")]
+    everything = [writer.read_all(tmp_path / "out", s) for s in ("train", "validation", "test")]
     assert sum(len(e["image"]) for e in everything) == sum(
         result[s]["pictures"] for s in ("train", "validation", "test")
     )

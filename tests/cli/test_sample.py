@@ -18,11 +18,11 @@ from brain_diffusion_jax.api import diffusion_model
 from brain_diffusion_jax.cli import sample_stack
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
-from brain_diffusion_jax.data import shard_reader
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
+from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints
-from brain_diffusion_jax.training.stopping import lock
+from brain_diffusion_jax.training.run_folder import checkpoints
+from brain_diffusion_jax.training.run_folder.stopping import lock
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +306,7 @@ def test_real_heads_beside_a_stack(monkeypatch, tmp_path):
         "scan": np.array(list("aaabbbcc")),
         "slice_index": np.array(places),
     }
-    monkeypatch.setattr(shard_reader, "read_all", lambda shards, split: source)
+    monkeypatch.setattr(reader, "read_all", lambda shards, split: source)
     found = sample_stack.real_differences(str(tmp_path), [2, 4, 6])
     assert found["heads"] == 2
     np.testing.assert_allclose(found["pairs"], [0.2, 0.2], atol=1e-6)

@@ -10,7 +10,7 @@ import tiny_runs
 from brain_diffusion_jax import api
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.data.sample_folder import read_pictures
-from brain_diffusion_jax.training.store import Store
+from brain_diffusion_jax.training.run_folder.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from brain_diffusion_jax import api
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data.sample_folder import read_pictures
-from brain_diffusion_jax.training.store import Store
+from brain_diffusion_jax.training.run_folder.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import tiny_runs
 from brain_diffusion_jax.cli import real_people
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
-from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
 
 @pytest.fixture(scope="module")

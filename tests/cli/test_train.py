@@ -14,7 +14,7 @@ from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.cli import train as command
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints, metrics
+from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
 
 @pytest.fixture(scope="module")

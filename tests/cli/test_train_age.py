@@ -10,10 +10,10 @@ import pytest
 
 import brain_diffusion_jax as bdj
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
-from brain_diffusion_jax.data.pipeline import Preparation
-from brain_diffusion_jax.data.shards import write_shards
-from brain_diffusion_jax.data.splits import SplitSpec
+from brain_diffusion_jax.data.prepare.pipeline import Preparation
+from brain_diffusion_jax.data.shards.splits import SplitSpec
+from brain_diffusion_jax.data.shards.writer import write_shards
+from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
 from tests import small_cohort
 
 SMALL = ["age_model.width=0.1", "age_model.batch_size=8", "age_model.num_steps=4", "age_model.validate_every=2"]

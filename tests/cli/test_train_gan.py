@@ -12,7 +12,7 @@ from brain_diffusion_jax.cli.sample import load_generator
 from brain_diffusion_jax.cli.train_class import load_classifier
 from brain_diffusion_jax.data.sample_folder import read_pictures
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints
+from brain_diffusion_jax.training.run_folder import checkpoints
 
 CONFIG = """
 from brain_diffusion_jax.config import base_config

@@ -398,7 +398,7 @@ def test_configs_of_any_form_are_refused_with_the_file_named(config, tmp_path):
 
 
 def test_a_stopped_conversion_leaves_nothing_that_blocks_the_next(vgg, tmp_path, monkeypatch, capsys):
-    from brain_diffusion_jax.training import checkpoints
+    from brain_diffusion_jax.training.run_folder import checkpoints
 
     _, inner, top = copy.deepcopy(vgg)
     file, run = writer.write(tmp_path / "m.h5", inner, top), tmp_path / "run"

@@ -13,8 +13,8 @@ import pytest
 
 from brain_diffusion_jax.cli.conditions import from_arguments
 from brain_diffusion_jax.covariates import Schema
-from brain_diffusion_jax.data.cohort import CohortSpec, read_cohort
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
+from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
 from brain_diffusion_jax.errors import InputError
 
 SCHEMA = Schema.from_json(

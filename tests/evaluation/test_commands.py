@@ -16,7 +16,7 @@ from PIL import Image
 from brain_diffusion_jax.cli import real_people
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
-from brain_diffusion_jax.evaluation.picture_sets import PictureSet
+from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
 
 def people(count, seed):

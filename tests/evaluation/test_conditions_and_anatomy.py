@@ -8,7 +8,8 @@ import pytest
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation import anatomy, condition_fidelity
+from brain_diffusion_jax.evaluation.metrics import anatomy
+from brain_diffusion_jax.evaluation.probes import condition_fidelity
 
 OASIS = {"rows": (30, 85), "cols": (28, 63), "threshold": 0.45}
 

@@ -7,9 +7,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation import bootstrap, features, measures, memorisation
-from brain_diffusion_jax.evaluation.kid import kid, mmd2
-from brain_diffusion_jax.evaluation.precision_recall import manifold_scores
+from brain_diffusion_jax.evaluation.metrics import bootstrap, measures, memorisation
+from brain_diffusion_jax.evaluation.metrics.kid import kid, mmd2
+from brain_diffusion_jax.evaluation.metrics.precision_recall import manifold_scores
+from brain_diffusion_jax.evaluation.probes import features
 
 RNG = np.random.default_rng
 

@@ -13,7 +13,7 @@ import pytest
 
 from brain_diffusion_jax.conversion import inception as conversion
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.features import extract, inception_extractor
+from brain_diffusion_jax.evaluation.probes.features import extract, inception_extractor
 from brain_diffusion_jax.models.backbones.inception_v3 import BlockE, InceptionV3, mean_pool, prepare_input
 
 

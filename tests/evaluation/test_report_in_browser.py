@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brain_diffusion_jax.evaluation import report
-from brain_diffusion_jax.evaluation.study_result import Row, StudyResult
+from brain_diffusion_jax.evaluation.report import report
+from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]

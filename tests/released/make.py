@@ -72,7 +72,7 @@ def interrupted(words: list[str], after: int) -> None:
     child = os.fork()
     if child == 0:
         from brain_diffusion_jax.cli.main import main
-        from brain_diffusion_jax.data.loader import Loader
+        from brain_diffusion_jax.data.shards.loader import Loader
 
         plain, asked = Loader.__next__, []
 

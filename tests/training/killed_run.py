@@ -13,7 +13,9 @@ from pathlib import Path
 
 import tiny
 
-from brain_diffusion_jax.training import compile_cache, fit, metrics, store
+from brain_diffusion_jax.training import fit
+from brain_diffusion_jax.training.devices import compile_cache
+from brain_diffusion_jax.training.run_folder import metrics, store
 
 STEPS = 24
 

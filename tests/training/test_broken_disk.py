@@ -12,7 +12,8 @@ import tiny
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import checkpoints, event_file, fit, metrics
+from brain_diffusion_jax.training import fit
+from brain_diffusion_jax.training.run_folder import checkpoints, event_file, metrics
 
 
 def run(folder, **changes):

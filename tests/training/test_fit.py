@@ -19,19 +19,10 @@ import tiny
 from brain_diffusion_jax.cli import info
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import (
-    checkpoints,
-    diffusion_step,
-    estimate,
-    fit,
-    hooks,
-    host,
-    mesh,
-    metrics,
-    state,
-    step,
-)
+from brain_diffusion_jax.training import diffusion_step, fit, hooks, state, step
 from brain_diffusion_jax.training import optimizer as optimizers
+from brain_diffusion_jax.training.devices import estimate, host, mesh
+from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
 KEY = jax.random.key(0)
 

@@ -11,7 +11,8 @@ import pytest
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import make_gan
-from brain_diffusion_jax.training import gan_step, state, step, store
+from brain_diffusion_jax.training import gan_step, state, step
+from brain_diffusion_jax.training.run_folder import store
 
 SIZE, BATCH = (14, 10), 8
 GAN = make_gan(SIZE, (2,), channels=(8, 8), latent=4)

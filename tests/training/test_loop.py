@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax.training import loop
-from brain_diffusion_jax.training.prefetch import Placed
+from brain_diffusion_jax.training.devices.prefetch import Placed
 
 STEP_S, WAIT_S, BATCH = 1.0, 0.25, 8
 

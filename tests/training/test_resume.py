@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from brain_diffusion_jax.training import checkpoints, metrics
+from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])

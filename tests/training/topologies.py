@@ -12,7 +12,9 @@ import numpy as np
 import tiny
 
 from brain_diffusion_jax.models import convolution
-from brain_diffusion_jax.training import mesh, optimizer, state, step, store
+from brain_diffusion_jax.training import optimizer, state, step
+from brain_diffusion_jax.training.devices import mesh
+from brain_diffusion_jax.training.run_folder import store
 
 STEPS = 4
 convolution.FEWEST_CHANNELS = 1  # the tiny networks take the way of wide ones

@@ -9,7 +9,8 @@ from pathlib import Path
 import jax
 import tiny
 
-from brain_diffusion_jax.training import compile_cache, distributed, fit
+from brain_diffusion_jax.training import fit
+from brain_diffusion_jax.training.devices import compile_cache, distributed
 
 HEARTBEAT_S = 10
 

@@ -1,0 +1,1 @@
+"""Is this a scan that can be used? Measurements and flags."""

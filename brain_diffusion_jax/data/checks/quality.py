@@ -1,0 +1,219 @@
+"""Per-scan measurements and flags: is this a whole, aligned, skull-stripped brain?
+
+Every scan is looked at on a coarse grid of MNI space (4 mm) and compared with a reference brain made by
+`phantom_anatomy`, so that one scan can be judged without a cohort and no person's scan ships with the
+package. A measurement is flagged beyond a limit. The limits were set on real skull-stripped MNI scans so
+that few good ones are flagged; where a cohort as a whole breaks one of them (it was prepared in another
+way), that limit is replaced by the cohort's own median and spread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from brain_diffusion_jax.data.phantoms import phantom_anatomy, phantom_scan
+from brain_diffusion_jax.data.prepare.nifti import MNI_2MM, Grid, Volume, box_grid, resample
+from brain_diffusion_jax.errors import InputError
+
+COARSE: Grid = box_grid((46, 55, 46), (4.0, 4.0, 4.0), (-90.0, -126.0, -72.0))  # symmetric in x: voxel i mirrors 45 - i
+TISSUE = 0.4  # of the scan's 90th percentile: grey and white matter, not fluid
+BRIGHT = 1.3  # brighter than any brain tissue: fat, skull, vessels
+FLOOR_MM = -52.0  # below it necks differ between good scans
+SMALL_COHORT = 20  # fewer scans have no median worth trusting
+SPREADS = 6.0  # a cohort's own limit: this many robust standard deviations from its median
+SMALLEST_MM = 40.0  # a scan that is thinner along an axis holds no brain; a header in metres says 0.2
+NECK_NOTE = 0.08  # more tissue below the brain than this (share of the brain) is noted
+
+
+@dataclass(frozen=True)
+class Measure:
+    """bad: "low" or "high" is suspicious; limit: for skull-stripped scans in MNI space."""
+
+    bad: str
+    limit: float
+    says: str
+
+
+MEASURES: dict[str, Measure] = {
+    "correlation": Measure("low", 0.735, "does not look like an upright, aligned brain"),
+    "overlap": Measure("low", 0.80, "fills another part of the grid than a brain does"),
+    "cerebellum": Measure("low", 0.68, "cerebellum missing or elsewhere"),
+    "bright_rim": Measure("high", 0.008, "skull, scalp or fat left around the brain"),
+    "outside": Measure("high", 0.008, "tissue outside a brain's place"),
+    "missing": Measure("high", 0.098, "parts of the brain missing or elsewhere"),
+    "worst_block": Measure("low", 0.32, "one part does not look like the brain there"),
+    "symmetry": Measure("low", 0.835, "left and right differ in outline"),
+}
+
+
+class Flag(NamedTuple):
+    """One reason to look at a scan."""
+
+    measure: str
+    value: float
+    limit: float
+    says: str
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """measurements: name -> value; flags: reasons for suspicion; notes: worth knowing, not suspicious."""
+
+    measurements: dict[str, float]
+    flags: tuple[Flag, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """What measurements compare with, computed once on COARSE."""
+
+    smooth: Float[np.ndarray, "x y z"]
+    brain: Bool[np.ndarray, "x y z"]
+    near: Bool[np.ndarray, "x y z"]
+    depth: Float[np.ndarray, "x y z"]  # voxels inside the outline
+    distance: Float[np.ndarray, "x y z"]  # voxels outside it
+    cerebellum: Bool[np.ndarray, "x y z"]
+    blocks: tuple[np.ndarray, ...] = field(default_factory=tuple)
+
+
+def _coordinates() -> list[np.ndarray]:
+    axes = [np.arange(n) * 4.0 + COARSE.affine[i, 3] for i, n in enumerate(COARSE.shape)]
+    return list(np.meshgrid(*axes, indexing="ij", sparse=True))
+
+
+@lru_cache(maxsize=1)
+def _reference() -> _Reference:
+    shape = phantom_anatomy.Shape(
+        scale=1.0, ventricle_fraction=0.014, sulcus_mm=0.5, cortex_mm=3.0, warp_mm=0.0, folding=0.0
+    )
+    rng = np.random.default_rng(0)
+    made = phantom_scan.t1_weighted(phantom_anatomy.build(shape, rng), rng, noise=0.0, bias=0.0)
+    scan = coarse(Volume(made, MNI_2MM.affine))
+    x, y, z = _coordinates()
+    brain = scan > TISSUE
+    upper = np.broadcast_to(z > FLOOR_MM, brain.shape)
+    depth = ndimage.distance_transform_edt(brain)
+    near = ndimage.binary_dilation(brain & upper, iterations=2) & upper
+    thirds = np.digitize(y, [-50.0, 10.0])
+    blocks = tuple(
+        np.flatnonzero(near & (side * x >= 0) & (thirds == third) & ((z < 5) == low))
+        for side in (-1, 1)
+        for third in range(3)
+        for low in (False, True)
+    )
+    return _Reference(
+        smooth=ndimage.gaussian_filter(scan, 1.0),
+        brain=brain & upper,
+        near=near,
+        depth=depth,
+        distance=ndimage.distance_transform_edt(~brain),
+        cerebellum=brain & (z < -20) & (z > FLOOR_MM) & (y < -50) & (depth > 1),
+        blocks=blocks,
+    )
+
+
+def coarse(volume: Volume) -> Float[np.ndarray, "46 55 46"]:
+    """The scan on the coarse grid, its 90th percentile (white matter, nearly) at 1.
+
+    Raises InputError where most of the scan lies outside MNI space, or nothing of it meets the grid.
+    """
+    extent_mm = np.array(volume.data.shape) * volume.spacing_mm
+    if extent_mm.min() < SMALLEST_MM:
+        found = " x ".join(f"{mm:.3g}" for mm in extent_mm) + " mm"
+        raise InputError(
+            volume.path, "size", found, f"{SMALLEST_MM:g} mm or more along each axis (is the header in metres?)"
+        )
+    data = resample(volume, COARSE.shape, COARSE.affine).data
+    tissue = data[data > 0.05 * np.percentile(data, 99.5)]  # not of the maximum: one hot voxel would rule
+    if not tissue.size:
+        raise InputError(volume.path, "voxels", "nothing but 0 inside MNI space", "a brain")
+    return data / max(float(np.percentile(tissue, 90)), 1e-9)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
+
+
+def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
+    """Measurements of a scan from `coarse`: those of MEASURES (shares and correlations), and
+    `volume_litres` of tissue and `neck`, tissue below the brain's floor as a share of the brain.
+    """
+    reference = _reference()
+    z = _coordinates()[2]
+    upper = np.broadcast_to(z > FLOOR_MM, scan.shape)
+    tissue = scan > TISSUE
+    brain = tissue & upper
+    size, own_size = reference.brain.sum(), max(int(brain.sum()), 1)
+    smooth = ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0)
+    above_eyes = z > -20
+    rim = (reference.distance <= 3) & (reference.depth <= 3) & above_eyes
+    return {
+        "correlation": _correlation(smooth[reference.near], reference.smooth[reference.near]),
+        "overlap": float(2 * (brain & reference.brain).sum() / (own_size + size)),
+        "cerebellum": float(tissue[reference.cerebellum].mean()),
+        "bright_rim": float(((scan > BRIGHT) & rim).sum() / size),
+        "outside": float((tissue & (reference.distance > 1.5) & above_eyes).sum() / size),
+        "missing": float((~tissue & (reference.depth > 2) & upper).sum() / size),
+        "worst_block": min(_correlation(smooth.ravel()[b], reference.smooth.ravel()[b]) for b in reference.blocks),
+        "symmetry": float((brain & brain[::-1]).sum() / own_size),
+        "volume_litres": float(brain.sum() * 64e-6),
+        "neck": float((tissue & (reference.distance > 1.5) & (z <= -20)).sum() / size),
+    }
+
+
+def limits(measurements: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], list[str]]:
+    """The limit of each measure for these scans, and a line for each that the cohort moved.
+
+    The built-in limit holds, unless at least SMALL_COHORT scans say by their median that they were
+    prepared in another way; then the limit is median -+ SPREADS robust standard deviations.
+    """
+    chosen = {name: measure.limit for name, measure in MEASURES.items()}
+    moved: list[str] = []
+    if len(measurements) < SMALL_COHORT:
+        return chosen, moved
+    for name, measure in MEASURES.items():
+        values = np.array([m[name] for m in measurements])
+        median = float(np.median(values))
+        if not _beyond(median, measure.limit, measure.bad):
+            continue
+        spread = 1.4826 * float(np.median(np.abs(values - median)))
+        sign = -1.0 if measure.bad == "low" else 1.0
+        chosen[name] = median + sign * max(SPREADS * spread, 0.02 * abs(median), 1e-6)
+        moved.append(
+            f"{name}: the median of these scans is {median:.3g}, beyond the limit {measure.limit:g} for "
+            f"skull-stripped scans in MNI space; using {chosen[name]:.3g} from the scans themselves"
+        )
+    return chosen, moved
+
+
+def _beyond(value: float, limit: float, bad: str) -> bool:
+    return value < limit if bad == "low" else value > limit
+
+
+def assess(measurements: Sequence[Mapping[str, float]]) -> tuple[list[Assessment], list[str]]:
+    """Flags for each scan's measurements, and the lines of `limits`. Order is kept."""
+    chosen, moved = limits(measurements)
+    assessments = []
+    for values in measurements:
+        flags = tuple(
+            Flag(name, values[name], chosen[name], measure.says)
+            for name, measure in MEASURES.items()
+            if _beyond(values[name], chosen[name], measure.bad)
+        )
+        notes = ("neck or other tissue left below the brain",) if values["neck"] > NECK_NOTE else ()
+        assessments.append(Assessment(dict(values), flags, notes))
+    return assessments, moved
+
+
+def fingerprint(volume: Volume) -> str:
+    """A hash of the voxels: equal for copies of one scan, whatever their file names and compression."""
+    return hashlib.sha256(np.ascontiguousarray(volume.data).tobytes()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The embedded cohort of procedurally made brains."""

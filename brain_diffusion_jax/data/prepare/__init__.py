@@ -1,0 +1,1 @@
+"""One source item to arrays: reading, resampling, intensities, slices."""

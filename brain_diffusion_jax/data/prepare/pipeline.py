@@ -1,0 +1,253 @@
+"""From one scan to its stored pictures: read, resample, window, cut, fit. One volume in memory.
+
+The same functions run in this process, in a pool and in Beam workers; nothing here imports jax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from brain_diffusion_jax import files
+from brain_diffusion_jax.covariates import Continuous, Schema
+from brain_diffusion_jax.data.prepare import intensity as intensity_rules
+from brain_diffusion_jax.data.prepare import nifti, nifti_file
+from brain_diffusion_jax.data.prepare.intensity import IntensityRule, Window
+from brain_diffusion_jax.data.prepare.nifti import Grid, Volume
+from brain_diffusion_jax.data.prepare.slicing import Fit, Slicing, pictures_from_volume
+from brain_diffusion_jax.data.sources.cohort import Scan
+from brain_diffusion_jax.errors import InputError
+
+# Part of the name of every cached part: raise it when the meaning of stored pixels changes.
+PIPELINE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From volumes to pictures; `Preparation(**config.prepare)`.
+
+    grid: "mni" (the MNI box at spacing_mm), "native" (each scan's own box, resampled to spacing_mm
+    unless that is ()), or (x, y, z) voxels of spacing_mm centred where the MNI box is. intensity,
+    slices, fit: keys of IntensityRule, Slicing and Fit. bad_scans: refuse or drop scans that cannot
+    be read or lie outside the grid.
+    """
+
+    spacing_mm: tuple[float, ...] = (2.0, 2.0, 2.0)
+    grid: str | tuple[int, int, int] = "mni"
+    intensity: Mapping[str, Any] = field(default_factory=dict)
+    axis: str = "axial"
+    slices: Mapping[str, Any] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    bad_scans: str = "refuse"
+
+    def __post_init__(self) -> None:
+        spacing = tuple(float(v) for v in self.spacing_mm or ())
+        low, high = nifti.VOXEL_MM
+        if len(spacing) not in (0, 3) or any(not low <= v <= high for v in spacing):
+            raise InputError("prepare", "spacing_mm", self.spacing_mm, f"three lengths of {low:g} to {high:g} mm")
+        if not spacing and self.grid != "native":
+            raise InputError("prepare", "spacing_mm", "()", "three lengths in mm, or prepare.grid=native")
+        if isinstance(self.grid, str):
+            if self.grid not in ("mni", "native"):
+                raise InputError("prepare", "grid", self.grid, "mni, native or (x, y, z) voxels")
+        elif len(self.grid) != 3 or min(self.grid) < 2:
+            raise InputError("prepare", "grid", self.grid, "mni, native or (x, y, z) voxels")
+        if self.bad_scans not in ("refuse", "drop"):
+            raise InputError("prepare", "bad_scans", self.bad_scans, "refuse or drop")
+        object.__setattr__(self, "spacing_mm", spacing)
+        for name, kind in (("intensity", IntensityRule), ("slices", Slicing), ("fit", Fit)):
+            keys = dict(getattr(self, name))
+            unknown = set(keys) - set(kind.__dataclass_fields__)
+            if unknown:
+                raise InputError(f"prepare.{name}", "keys", sorted(unknown), sorted(kind.__dataclass_fields__))
+            object.__setattr__(self, name, keys)
+        _ = (self.rule, self.slicing, self.fitting)  # refuse wrong values here, not in a worker
+        if (grid := self.fixed_grid()) is not None:
+            nifti_file.require_size(grid.shape, "prepare", "spacing_mm, grid", "wider spacing_mm")
+
+    @property
+    def rule(self) -> IntensityRule:
+        return IntensityRule(**self.intensity)
+
+    @property
+    def slicing(self) -> Slicing:
+        return Slicing(**{"axis": self.axis, **self.slices})
+
+    @property
+    def fitting(self) -> Fit:
+        return Fit(**self.fit)
+
+    def fixed_grid(self) -> Grid | None:
+        """The grid that all scans share; None for native."""
+        if self.grid == "native":
+            return None
+        box_mm = np.array(nifti.MNI_2MM.shape) * 2.0
+        spacing = np.array(self.spacing_mm)
+        if self.grid == "mni":
+            # 91 voxels of 2 mm and 182 of 1 mm are the customary sizes of one and the same box.
+            shape = np.ceil(box_mm / spacing - 1e-6).astype(int)
+            return nifti.box_grid(tuple(int(n) for n in shape), self.spacing_mm, nifti.MNI_ORIGIN_MM)
+        shape = np.array(self.grid)
+        middle = np.array(nifti.MNI_ORIGIN_MM) + (np.array(nifti.MNI_2MM.shape) - 1.0)
+        origin = middle - spacing * (shape - 1) / 2
+        return nifti.box_grid(tuple(int(n) for n in shape), self.spacing_mm, tuple(origin))
+
+    def to_json(self) -> dict[str, Any]:
+        keys = ("spacing_mm", "grid", "intensity", "axis", "slices", "fit")
+        return json.loads(json.dumps({key: getattr(self, key) for key in keys}, default=list))
+
+
+class PreparedScan(NamedTuple):
+    """pictures: [n, rows, cols] as stored; indices: slice of each; native_size: before the fit."""
+
+    pictures: np.ndarray
+    indices: list[int]
+    positions_mm: list[float]
+    window: Window
+    native_size: tuple[int, int]
+    warnings: list[str]
+
+
+def _native_grid(volume: Volume, spacing_mm: tuple[float, ...]) -> Grid:
+    """The scan's own box at another spacing, along the scan's own axes, outer faces in place."""
+    own = np.array(volume.spacing_mm)
+    spacing = np.array(spacing_mm or own)
+    shape = np.maximum(2, np.round(np.array(volume.data.shape) * own / spacing)).astype(int)
+    scale = spacing / own
+    affine = volume.affine.copy()
+    affine[:3, :3] = volume.affine[:3, :3] * scale
+    first = (scale - 1) / 2  # centre of the new first voxel, in old voxels
+    affine[:3, 3] = volume.affine[:3, :3] @ first + volume.affine[:3, 3]
+    nifti_file.require_size(
+        tuple(int(n) for n in shape), volume.path, "prepare.grid=native", "wider prepare.spacing_mm"
+    )
+    return Grid(tuple(int(n) for n in shape), affine)
+
+
+def on_grid(volume: Volume, preparation: Preparation) -> Volume:
+    """The volume on the grid that the preparation asks for."""
+    grid = preparation.fixed_grid()
+    if grid is not None:
+        return nifti.resample(volume, *grid)
+    own = np.array(volume.spacing_mm)
+    if not preparation.spacing_mm or np.allclose(own, preparation.spacing_mm, atol=1e-3):
+        return volume
+    return nifti.resample(volume, *_native_grid(volume, preparation.spacing_mm))
+
+
+def prepare_volume(path: str | Path, preparation: Preparation) -> PreparedScan:
+    """All stored pictures of one file; raises InputError naming it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        volume = nifti.read_volume(path)
+        rule = preparation.rule
+        # Before resampling: the scan's own voxels say what its tissue looks like.
+        window = intensity_rules.find_window(volume.data, rule, path)
+        notes = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    if rule.rule == "fixed" and (note := intensity_rules.check_fixed_window(volume.data, window, path)):
+        notes.append(note)
+    volume = on_grid(volume, preparation)
+    slicing = preparation.slicing
+    pictures, indices, native = pictures_from_volume(volume, slicing, preparation.fitting)
+    # One by one, since the steps between would hold all slices of a large scan several times.
+    stored = np.stack([intensity_rules.to_stored(picture, window, rule.dtype) for picture in pictures])
+    if not stored.any():
+        raise InputError(path, "pictures", "all slices empty", f"a head in the {slicing.axis} slices {indices[:3]}...")
+    return PreparedScan(stored, indices, slicing.positions_mm(indices, volume.affine), window, native, notes)
+
+
+def conditions_of(scan: Scan, prepared: PreparedScan, schema: Schema) -> list[dict[str, Any]]:
+    """The condition of each picture; "slice" is supplied as index, or as mm if the schema says mm."""
+    wanted = {name: value for name, value in scan.covariates.items() if name in schema.names}
+    if "slice" not in schema.names:
+        return [dict(wanted) for _ in prepared.indices]
+    covariate = schema["slice"]
+    in_mm = isinstance(covariate, Continuous) and covariate.unit == "mm"
+    where = prepared.positions_mm if in_mm else prepared.indices
+    return [{**wanted, "slice": value} for value in where]
+
+
+def examples_of(scan: Scan, prepared: PreparedScan, schema: Schema) -> list[dict[str, Any]]:
+    """One record of the shards for each picture of a scan."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the cohort has warned about its ages, once
+        condition = schema.encode(conditions_of(scan, prepared, schema))
+    return [
+        {
+            "image": prepared.pictures[i][..., None],
+            "values": condition.values[i],
+            "present": condition.present[i],
+            "window": np.asarray(prepared.window, np.float32),
+            "person": scan.person,
+            "scan": scan.scan,
+            "slice_index": np.int32(index),
+        }
+        for i, index in enumerate(prepared.indices)
+    ]
+
+
+def expected_sizes(preparation: Preparation, scan: Scan) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((rows, cols) stored, (rows, cols) native) of every picture; `scan` speaks for a native grid."""
+    grid = preparation.fixed_grid()
+    if grid is None:
+        header = nifti.read_header(scan.path)
+        prepared = prepare_volume(header.path, preparation)
+        return prepared.pictures.shape[1:], prepared.native_size  # type: ignore[return-value]
+    kept = [n for axis, n in enumerate(grid.shape) if axis != preparation.slicing.dimension]
+    native = (kept[1], kept[0])
+    return preparation.fitting.output_size(native), native
+
+
+def require_size(prepared: PreparedScan, size: tuple[int, ...], path: Path) -> None:
+    if prepared.pictures.shape[1:] != tuple(size):
+        raise InputError(
+            path,
+            "picture size",
+            prepared.pictures.shape[1:],
+            f"{tuple(size)} as the first scan; set prepare.grid=mni or a prepare.fit rule",
+        )
+
+
+def part_name(scan: Scan, preparation: Preparation) -> str:
+    """File name of a scan's cached part; another file, time, size or preparation is another name.
+
+    Raises InputError where there is no file to read.
+    """
+    stat = nifti_file.require_file(scan.path)
+    key = [str(scan.path.resolve()), stat.st_size, stat.st_mtime_ns, preparation.to_json(), PIPELINE_VERSION]
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+    readable = "".join(c if c.isalnum() or c in "-_" else "_" for c in scan.scan)[:60]
+    return f"{readable}-{digest}.npz"
+
+
+def save_part(path: Path, prepared: PreparedScan) -> None:
+    """Write a part, complete or not at all."""
+    files.write_npz(
+        path,
+        pictures=prepared.pictures,
+        indices=np.asarray(prepared.indices, np.int32),
+        positions_mm=np.asarray(prepared.positions_mm, np.float64),
+        window=np.asarray(prepared.window, np.float64),
+        native_size=np.asarray(prepared.native_size, np.int32),
+        warnings=np.asarray(prepared.warnings, np.str_),
+    )
+
+
+def load_part(path: Path) -> PreparedScan:
+    """A part as `save_part` wrote it; its zip checksums are verified by reading."""
+    with np.load(path, allow_pickle=False) as items:
+        return PreparedScan(
+            pictures=items["pictures"],
+            indices=[int(v) for v in items["indices"]],
+            positions_mm=[float(v) for v in items["positions_mm"]],
+            window=Window(*(float(v) for v in items["window"])),
+            native_size=tuple(int(v) for v in items["native_size"]),  # type: ignore[arg-type]
+            warnings=[str(v) for v in items["warnings"]],
+        )

@@ -1,0 +1,233 @@
+"""Which slices are cut from a RAS volume, how they are turned for display, and how they are fitted.
+
+plane: as cut from the volume; picture: as displayed and stored, [rows, cols].
+Axial: row 0 anterior, column 0 the person's right (radiological). Coronal: row 0 superior, column
+0 the person's right. Sagittal: row 0 superior, column 0 anterior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from brain_diffusion_jax.data.prepare.nifti import Volume
+from brain_diffusion_jax.data.prepare.nifti_file import MAX_AXIS
+from brain_diffusion_jax.errors import InputError, nearest
+
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+DISPLAY = {
+    "axial": "row 0 anterior, column 0 the person's right (radiological)",
+    "coronal": "row 0 superior, column 0 the person's right (radiological)",
+    "sagittal": "row 0 superior, column 0 anterior",
+}
+RULES = ("range_index", "range_mm", "list_index", "list_mm", "reference_r1", "deepbrainnet")
+FIT_RULES = ("none", "pad", "crop", "pad_crop", "resize")
+FIT_METHODS = ("area", "bilinear")
+
+
+def to_display(plane: Shaped[np.ndarray, "a b"]) -> Shaped[np.ndarray, "b a"]:
+    """A plane of a RAS volume (the two kept axes in x, y, z order) as the picture a reader sees."""
+    return plane[::-1, ::-1].T
+
+
+def from_display(picture: Shaped[np.ndarray, "rows cols"]) -> Shaped[np.ndarray, "cols rows"]:
+    """The inverse of `to_display`."""
+    return picture.T[::-1, ::-1]
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """axis: axial, coronal or sagittal. rule: one of RULES.
+
+    range_index: start, start + step ... < stop, in voxels. range_mm: start to stop, both included,
+    every `step` mm of world position. list_index, list_mm: `values`. reference_r1: the 40 slices
+    n//2 - 20 .. n//2 + 19 (REFERENCE R1). deepbrainnet: the 80 slices 45..124 of the MNI 1 mm grid,
+    on any grid of 1 mm found by position, -27..52 mm (REFERENCE R2).
+    """
+
+    axis: str = "axial"
+    rule: str = "range_index"
+    start: float = 25
+    stop: float = 65
+    step: float = 1
+    values: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(float(v) for v in self.values))
+        if self.axis not in AXES:
+            raise InputError("prepare", "axis", self.axis, ", ".join(AXES))
+        if self.rule not in RULES:
+            raise InputError("prepare.slices", "rule", self.rule, nearest(self.rule, RULES))
+        found = (self.start, self.stop, self.step)
+        if self.rule.startswith("range") and (self.step <= 0 or self.stop <= self.start):
+            raise InputError("prepare.slices", "start, stop, step", found, "start < stop and step > 0")
+        if self.rule.startswith("list") and not self.values:
+            raise InputError("prepare.slices", "values", "nothing", f"the slices of the rule {self.rule!r}")
+        whole = {"range_index": (self.start, self.stop, self.step), "list_index": self.values}.get(self.rule, ())
+        if any(v != int(v) for v in whole):
+            raise InputError("prepare.slices", self.rule, whole, "whole numbers, or the rule in mm")
+
+    @property
+    def dimension(self) -> int:
+        return AXES[self.axis]
+
+    def indices(self, shape: tuple[int, ...], affine: np.ndarray, where: object = "prepare.slices") -> list[int]:
+        """Voxel indices along the axis, ascending as the rule gives them; InputError beyond the grid."""
+        count = shape[self.dimension]
+        spacing, origin = float(affine[self.dimension, self.dimension]), float(affine[self.dimension, 3])
+        if self.rule == "range_index":
+            found = list(range(int(self.start), int(self.stop), int(self.step)))
+        elif self.rule == "list_index":
+            found = [int(v) for v in self.values]
+        elif self.rule == "reference_r1":
+            found = list(range(count // 2 - 20, count // 2 + 20))
+        else:
+            if self.rule == "list_mm":
+                positions = list(self.values)
+            elif self.rule == "range_mm":
+                positions = list(np.arange(self.start, self.stop + 1e-6, self.step))
+            else:
+                if abs(spacing - 1) > 0.01:
+                    raise InputError(where, "spacing", f"{spacing:g} mm", "1 mm for the rule 'deepbrainnet'")
+                positions = [k - 72.0 for k in range(45, 125)]
+            found = [round((p - origin) / spacing) for p in positions]
+            if len(set(found)) != len(found):
+                raise InputError(where, "step", f"two positions in one slice of {spacing:g} mm", "a wider step")
+        beyond = [k for k in found if not 0 <= k < count]
+        if beyond:
+            raise InputError(where, f"{self.axis} slices", beyond, f"indices in 0..{count - 1} of the grid {shape}")
+        return found
+
+    def positions_mm(self, indices: list[int], affine: np.ndarray) -> list[float]:
+        """World position of each slice along its axis (exact for axis-aligned grids)."""
+        spacing, origin = affine[self.dimension, self.dimension], affine[self.dimension, 3]
+        return [float(origin + spacing * k) for k in indices]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"values": list(self.values)}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a native picture becomes (rows, cols) = size: none, pad, crop, pad_crop (centred, 0
+    outside) or resize (area averages what falls into a pixel; bilinear is sharper, no averaging).
+    """
+
+    rule: str = "none"
+    size: tuple[int, int] | None = None
+    method: str = "area"
+
+    def __post_init__(self) -> None:
+        if self.rule not in FIT_RULES:
+            raise InputError("prepare.fit", "rule", self.rule, nearest(self.rule, FIT_RULES))
+        if self.method not in FIT_METHODS:
+            raise InputError("prepare.fit", "method", self.method, nearest(self.method, FIT_METHODS))
+        if self.rule == "none":
+            return
+        size = tuple(int(v) for v in self.size or ())
+        if len(size) != 2 or min(size) < 1 or max(size) > MAX_AXIS:
+            raise InputError("prepare.fit", "size", self.size, f"(rows, cols), each at most {MAX_AXIS}")
+        object.__setattr__(self, "size", size)
+
+    def output_size(self, native: tuple[int, int]) -> tuple[int, int]:
+        return native if self.rule == "none" or self.size is None else self.size
+
+    def apply(self, pictures: Float[np.ndarray, "n rows cols"], where: object = "scan"):
+        """Pictures [n, rows, cols] at `size`; raises InputError where pad or crop cannot reach it."""
+        native = pictures.shape[1:]
+        target = self.output_size(native)
+        if target == native:
+            return pictures
+        larger = [a > b for a, b in zip(target, native)]
+        if (self.rule == "pad" and any(a < b for a, b in zip(target, native))) or (self.rule == "crop" and any(larger)):
+            other = "smaller" if self.rule == "pad" else "larger"
+            raise InputError(where, "picture size", native, f"nowhere {other} than {target} for fit {self.rule!r}")
+        if self.rule == "resize":
+            return resize(pictures, target, self.method)
+        return centre(pictures, target)
+
+    def unapply(self, pictures: Float[np.ndarray, "n rows cols"], native: tuple[int, int]):
+        """Back to the native size; what was cropped off is 0, what was resized stays smoothed."""
+        if pictures.shape[1:] == tuple(native):
+            return pictures
+        return resize(pictures, native, "bilinear") if self.rule == "resize" else centre(pictures, native)
+
+    def to_json(self, native: tuple[int, int] | None) -> dict[str, Any]:
+        """For Contract.fit."""
+        items: dict[str, Any] = {"rule": self.rule, "native_size": list(native) if native else None}
+        if self.rule != "none":
+            items |= {"size": list(self.size or ())}
+        if self.rule == "resize":
+            items |= {"method": self.method}
+        return items
+
+
+def centre(pictures: Shaped[np.ndarray, "n rows cols"], size: tuple[int, ...]) -> Shaped[np.ndarray, "n r c"]:
+    """Pad with 0 or crop each axis about its centre; the exact inverse of itself where nothing is cropped."""
+    out = np.zeros((len(pictures), *size), pictures.dtype)
+    source, target = [slice(None)], [slice(None)]
+    for have, want in zip(pictures.shape[1:], size):
+        width = min(have, want)
+        # The odd pixel goes to the end when padding and comes off the end when cropping.
+        source.append(slice((have - width) // 2, (have - width) // 2 + width))
+        target.append(slice((want - width) // 2, (want - width) // 2 + width))
+    out[tuple(target)] = pictures[tuple(source)]
+    return out
+
+
+def _weights(have: int, want: int, method: str) -> np.ndarray:
+    """[want, have] interpolation weights of one axis, rows sum to 1; pixels are boxes of equal width."""
+    scale = have / want
+    rows = np.arange(want)[:, None]
+    columns = np.arange(have)[None, :]
+    if method == "area" and scale > 1:
+        overlap = np.minimum(columns + 1, (rows + 1) * scale) - np.maximum(columns, rows * scale)
+        weights = np.maximum(overlap, 0)
+    else:
+        position = np.clip((rows + 0.5) * scale - 0.5, 0, have - 1)
+        weights = np.maximum(0, 1 - np.abs(columns - position))
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def resize(pictures: Float[np.ndarray, "n rows cols"], size: tuple[int, ...], method: str) -> np.ndarray:
+    """Separable resize, float32; area means an exact box average where an axis shrinks, else bilinear."""
+    rows = _weights(pictures.shape[1], size[0], method)
+    cols = _weights(pictures.shape[2], size[1], method)
+    return np.einsum("rR,nRC,cC->nrc", rows, np.asarray(pictures, np.float32), cols, optimize=True)
+
+
+def pictures_from_volume(
+    volume: Volume, slicing: Slicing, fit: Fit | None = None
+) -> tuple[np.ndarray, list[int], tuple[int, int]]:
+    """(pictures [n, rows, cols] in the volume's unit, slice indices, native (rows, cols))."""
+    fit = fit or Fit()
+    indices = slicing.indices(volume.data.shape, volume.affine, volume.path)
+    planes = np.moveaxis(np.take(volume.data, indices, axis=slicing.dimension), slicing.dimension, 0)
+    pictures = planes[:, ::-1, ::-1].transpose(0, 2, 1)
+    native = (int(pictures.shape[1]), int(pictures.shape[2]))
+    return np.ascontiguousarray(fit.apply(pictures, volume.path)), indices, native
+
+
+def place_in_volume(
+    pictures: Shaped[np.ndarray, "n rows cols"],
+    indices: list[int],
+    shape: tuple[int, int, int],
+    axis: str,
+    fit: Fit | None = None,
+) -> Shaped[np.ndarray, "x y z"]:
+    """Put pictures back where they were cut: a RAS volume of `shape`, 0 where no picture lies."""
+    dimension = AXES[axis]
+    kept = [n for d, n in enumerate(shape) if d != dimension]
+    native = (kept[1], kept[0])
+    pictures = (fit or Fit()).unapply(np.asarray(pictures), native)
+    if pictures.shape[1:] != native:
+        raise InputError("pictures", "size", pictures.shape[1:], f"{native}, an {axis} slice of the grid {shape}")
+    volume = np.zeros(shape, pictures.dtype)
+    for picture, index in zip(pictures, indices, strict=True):
+        place: list[Any] = [slice(None)] * 3
+        place[dimension] = index
+        volume[tuple(place)] = from_display(picture)
+    return volume

@@ -1,0 +1,1 @@
+"""Prepared examples on disk: writing, reading, loading, and who is trained on."""

@@ -1,0 +1,1 @@
+"""What there is: cohort tables, the files of scans, folders of pictures, near duplicates among them."""

@@ -1,0 +1,141 @@
+"""Copies in a set of pictures, found before splitting: equal pixels, then high correlation.
+
+A copy on both sides of a split makes memory look like skill. `find` groups copies; `leaks` says how many
+pictures of one given split have a copy in another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from brain_diffusion_jax.data.sources.pictures import Picture
+from brain_diffusion_jax.errors import InputError
+
+THUMBNAIL = 64
+_BLOCK = 512
+
+
+class Copies(NamedTuple):
+    """group, exact: of each picture, the number of its group of near copies and of equal pixels.
+
+    Groups are numbered by their first picture. conflicting: groups whose pictures carry several labels.
+    """
+
+    group: Int[np.ndarray, " n"]
+    exact: Int[np.ndarray, " n"]
+    conflicting: frozenset[int]
+
+
+def pixel_hash(pixels: UInt8[np.ndarray, "rows cols"]) -> str:
+    """Equal for equal decoded pixels and size, whatever the file's name, format and metadata."""
+    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def thumbnails(pictures: Sequence[UInt8[np.ndarray, "rows cols"]]) -> Float[np.ndarray, "n d"]:
+    """Each picture stretched to 64x64, mean 0 and length 1, so that products are correlations."""
+    from PIL import Image
+
+    size = (THUMBNAIL, THUMBNAIL)
+    rows = np.stack(
+        [np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BOX), np.float32).ravel() for p in pictures]
+    )
+    rows -= rows.mean(1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+
+def find(pictures: Sequence[Picture], correlation: float = 0.97) -> Copies:
+    """Groups of copies: everything joined by chains of pairs that correlate above `correlation`."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not 0 < correlation <= 1:
+        raise InputError("pictures", "near_duplicate", correlation, "a correlation above 0, at most 1")
+    count = len(pictures)
+    hashes: dict[str, int] = {}
+    exact = np.array([hashes.setdefault(pixel_hash(p.pixels), i) for i, p in enumerate(pictures)], int)
+    first, second = [np.arange(count)], [exact]
+    rows = thumbnails([p.pixels for p in pictures])
+    for start in range(0, count, _BLOCK):
+        a, b = np.nonzero(rows[start : start + _BLOCK] @ rows[start:].T > correlation)
+        first.append(a + start)
+        second.append(b + start)
+    i, j = np.concatenate(first), np.concatenate(second)
+    _, group = connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(count, count)), directed=False)
+    return Copies(_by_first(group), _by_first(exact), _conflicting(group, pictures))
+
+
+def _by_first(labels: np.ndarray) -> np.ndarray:
+    _, where, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(where))[inverse]
+
+
+def _conflicting(group: np.ndarray, pictures: Sequence[Picture]) -> frozenset[int]:
+    words = defaultdict(set)
+    for number, picture in zip(_by_first(group), pictures, strict=True):
+        words[int(number)].add(picture.label)
+    return frozenset(number for number, found in words.items() if len(found) > 1)
+
+
+class Leak(NamedTuple):
+    """Of `pictures` in split `checked`, how many have an exact or near copy in split `other`."""
+
+    checked: str
+    other: str
+    pictures: int
+    exact: int
+    near: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.near} of {self.pictures} pictures in {self.checked!r} have a copy in {self.other!r} "
+            f"({self.exact} with equal pixels): numbers on that split measure memory"
+        )
+
+
+def leaks(pictures: Sequence[Picture], copies: Copies) -> list[Leak]:
+    """Leaks between the splits that the pictures came with; empty where they came without."""
+    names = sorted({p.given_split for p in pictures} - {""}, key=lambda n: -sum(p.given_split == n for p in pictures))
+    found = []
+    split = np.array([p.given_split for p in pictures])
+    for number, checked in enumerate(names):
+        for other in names[:number]:  # smaller splits against larger ones
+            mine, theirs = split == checked, split == other
+            exact = int(np.isin(copies.exact[mine], copies.exact[theirs]).sum())
+            near = int(np.isin(copies.group[mine], copies.group[theirs]).sum())
+            if near:
+                found.append(Leak(checked, other, int(mine.sum()), exact, near))
+    return found
+
+
+def keep_one(pictures: Sequence[Picture], copies: Copies) -> tuple[list[int], list[tuple[str, str]]]:
+    """(positions of one picture a group, (name, reason) of the rest); groups with several labels lose all."""
+    kept: list[int] = []
+    dropped: list[tuple[str, str]] = []
+    first: dict[int, str] = {}
+    for position, (picture, group) in enumerate(zip(pictures, copies.group.tolist(), strict=True)):
+        if group in copies.conflicting:
+            dropped.append((picture.name, "copies carry several labels"))
+        elif group in first:
+            dropped.append((picture.name, f"copy: of {first[group]}"))
+        else:
+            first[group] = picture.name
+            kept.append(position)
+    return kept, dropped
+
+
+def summary(pictures: Sequence[Picture], copies: Copies) -> dict[str, int]:
+    """pictures, exact_redundant, near_groups, near_redundant, conflicting pictures."""
+    sizes = Counter(copies.group.tolist())
+    return {
+        "pictures": len(pictures),
+        "exact_redundant": len(pictures) - len(set(copies.exact.tolist())),
+        "near_groups": sum(n > 1 for n in sizes.values()),
+        "near_redundant": len(pictures) - len(sizes),
+        "conflicting": sum(sizes[g] for g in copies.conflicting),
+    }

@@ -1,0 +1,1 @@
+"""Accept or reject generated pictures at a stated false-alarm rate."""

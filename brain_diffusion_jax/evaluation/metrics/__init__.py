@@ -1,0 +1,1 @@
+"""Numbers of sets of pictures: distances, diversity, memorisation, and their intervals."""

@@ -1,0 +1,1 @@
+"""What pictures show, read by networks and rules: age, classes, features, utility."""

@@ -1,0 +1,230 @@
+"""How good a regressor of age is: errors, bias with age, correction of that bias, intervals over people."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from brain_diffusion_jax import files
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.metrics.bootstrap import interval
+
+Ages = Float[np.ndarray, " n"]
+
+
+class People(NamedTuple):
+    """One row a scan. predicted: median over slices; spread: half the 16th-to-84th percentile range, years."""
+
+    person: list[str]
+    scan: list[str]
+    age: Ages
+    predicted: Ages
+    spread: Ages
+    slices: np.ndarray
+
+
+def by_scan(person: Sequence[str], scan: Sequence[str], age: Ages, predicted: Ages) -> People:
+    """Slices to scans, by the median of the slices' ages, in order of first appearance."""
+    names = np.asarray(scan)
+    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+    rows = [np.flatnonzero(inverse == group) for group in np.argsort(first)]
+    quantiles = np.array([np.quantile(predicted[r], [0.16, 0.5, 0.84]) for r in rows])
+    return People(
+        [person[r[0]] for r in rows],
+        [scan[r[0]] for r in rows],
+        np.array([age[r[0]] for r in rows], float),
+        quantiles[:, 1],
+        (quantiles[:, 2] - quantiles[:, 0]) / 2,
+        np.array([len(r) for r in rows]),
+    )
+
+
+@dataclass(frozen=True)
+class BiasCorrection:
+    """corrected = (predicted - intercept) / slope, with predicted = intercept + slope * age.
+
+    Fitted on validation people only (Cole's form: de Lange & Cole 2020, doi 10.1016/j.nicl.2020.102229);
+    it needs no true age when applied. slope 1, intercept 0 is off.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def __call__(self, predicted: Ages) -> Ages:
+        return (np.asarray(predicted) - self.intercept) / self.slope
+
+
+def fit_correction(age: Ages, predicted: Ages, least_slope: float = 0.2) -> BiasCorrection:
+    """The line of predicted over true age; off where it can't be trusted (fewer than 3 people, slope too small)."""
+    if len(age) < 3 or np.ptp(age) == 0:
+        return BiasCorrection()
+    slope, intercept = np.polyfit(age, predicted, 1)
+    return BiasCorrection(float(slope), float(intercept)) if slope >= least_slope else BiasCorrection()
+
+
+def mean_absolute_error(age: Ages, predicted: Ages) -> float:
+    return float(np.mean(np.abs(predicted - age)))
+
+
+def mean_squared_error(age: Ages, predicted: Ages) -> float:
+    return float(np.mean((predicted - age) ** 2))
+
+
+def root_mean_squared_error(age: Ages, predicted: Ages) -> float:
+    return float(np.sqrt(mean_squared_error(age, predicted)))
+
+
+def pearson(age: Ages, predicted: Ages) -> float:
+    """Pearson's r; NaN where either is constant."""
+    if len(age) < 2 or np.ptp(age) == 0 or np.ptp(predicted) == 0:
+        return float("nan")
+    return float(np.corrcoef(age, predicted)[0, 1])
+
+
+def r_squared(age: Ages, predicted: Ages) -> float:
+    """1 - residual / total sum of squares (not the square of r): below 0 is worse than guessing the mean."""
+    total = float(np.sum((age - np.mean(age)) ** 2))
+    return 1.0 - float(np.sum((predicted - age) ** 2)) / total if total > 0 else float("nan")
+
+
+def bias(age: Ages, predicted: Ages) -> float:
+    """Mean of predicted - age, years."""
+    return float(np.mean(predicted - age))
+
+
+METRICS: dict[str, Callable[[Ages, Ages], float]] = {
+    "mae": mean_absolute_error,
+    "mse": mean_squared_error,
+    "rmse": root_mean_squared_error,
+    "r": pearson,
+    "r2": r_squared,
+    "bias": bias,
+}
+
+
+def metrics(age: Ages, predicted: Ages, people: Sequence[str], *, replicates: int = 1000, seed: int = 0) -> dict:
+    """Every metric as {"value", "low", "high"}: 95 % bootstrap over people. Rows are slices or scans."""
+    age, predicted = np.asarray(age, float), np.asarray(predicted, float)
+    if len(age) == 0 or len(age) != len(predicted) or not np.isfinite(predicted).all():
+        found = f"{len(age)} ages, {len(predicted)} predictions, finite: {bool(np.isfinite(predicted).all())}"
+        raise InputError("age evaluation", "predictions", found, "as many finite predictions as ages, at least one")
+    result = {}
+    for name, metric in METRICS.items():
+
+        def statistic(rows: np.ndarray, metric: Callable[[Ages, Ages], float] = metric) -> float:
+            return metric(age[rows], predicted[rows])
+
+        result[name] = interval(statistic, people, replicates=replicates, seed=seed).to_json()
+    return result
+
+
+def bias_by_age(age: Ages, predicted: Ages, edges: Sequence[float] = (0, 30, 40, 50, 60, 70, 80, 200)) -> list[dict]:
+    """Mean error, MAE and count in each band [edge, next edge) that holds somebody."""
+    rows = []
+    for low, high in itertools.pairwise(edges):
+        inside = (age >= low) & (age < high)
+        if inside.any():
+            error = predicted[inside] - age[inside]
+            rows.append(
+                {
+                    "low": float(low),
+                    "high": float(high),
+                    "count": int(inside.sum()),
+                    "bias": float(error.mean()),
+                    "mae": float(np.abs(error).mean()),
+                }
+            )
+    return rows
+
+
+def report(
+    people: People, slices: tuple[Ages, Ages, Sequence[str]], correction: BiasCorrection, *, replicates: int = 1000
+) -> dict[str, Any]:
+    """JSON-able: per slice, per scan, per scan corrected, and both biases by age.
+
+    slices: (age, predicted, person) of every slice. correction: fitted on other people than these.
+    """
+    age, predicted = people.age, people.predicted
+    corrected = correction(predicted)
+    errors = corrected - age
+    return {
+        "people": len(set(people.person)),
+        "scans": len(people.scan),
+        "slices": len(slices[0]),
+        "per_slice": metrics(slices[0], slices[1], slices[2], replicates=min(replicates, 200)),
+        "per_person": metrics(age, predicted, people.person, replicates=replicates),
+        "per_person_corrected": metrics(age, corrected, people.person, replicates=replicates),
+        "guessing_the_mean": mean_absolute_error(age, np.full_like(age, age.mean())),
+        "bias_by_age": bias_by_age(age, predicted),
+        "bias_by_age_corrected": bias_by_age(age, corrected),
+        "error_against_age_r": pearson(age, predicted - age),
+        "error_against_age_r_corrected": pearson(age, errors),
+        "spread_over_slices": float(np.mean(people.spread)),
+        "correction": {"slope": correction.slope, "intercept": correction.intercept, "fitted_on": "validation people"},
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The report as text: one line a metric, with its interval."""
+    names = {"per_slice": "per slice", "per_person": "per person", "per_person_corrected": "corrected"}
+    head = f"{'':<6}" + "".join(f"{label:>28}" for label in names.values())
+    lines = [f"{result['people']} people, {result['scans']} scans, {result['slices']} slices", head]
+    for metric in METRICS:
+        cells = ""
+        for key in names:
+            cell = result[key][metric]
+            low, high = cell["low"], cell["high"]
+            inside = f" [{low:.2f}, {high:.2f}]" if low is not None else ""
+            cells += f"{'-' if cell['value'] is None else format(cell['value'], '.2f')}{inside}".rjust(28)
+        lines.append(f"{metric:<6}{cells}")
+    lines.append("bias by age (years, corrected): " + _bands(result))
+    lines.append(f"guessing the mean: MAE {result['guessing_the_mean']:.1f}")
+    return "\n".join(lines)
+
+
+def _bands(result: dict[str, Any]) -> str:
+    pairs = zip(result["bias_by_age"], result["bias_by_age_corrected"], strict=True)
+    return ", ".join(
+        f"{a['low']:.0f}-{a['high']:.0f}: {a['bias']:+.1f} ({b['bias']:+.1f}, n={a['count']})" for a, b in pairs
+    )
+
+
+def calibration_plot(path: Any, people: People, correction: BiasCorrection, title: str = "") -> None:
+    """PNG: predicted over true age, before and after correction, with the spread over slices."""
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    axes = figure.subplots(1, 2, sharex=True)
+    low = min(people.age.min(), people.predicted.min()) - 3
+    high = max(people.age.max(), people.predicted.max()) + 3
+    left, right = axes
+    left.plot([low, high], [low, high], color="0.7", linewidth=1, zorder=0)
+    left.errorbar(people.age, people.predicted, yerr=people.spread, fmt="o", ms=4, lw=0.6, label="as predicted")
+    left.plot(people.age, correction(people.predicted), "x", ms=4, color="tab:orange", label="bias corrected")
+    left.set(xlabel="true age (years)", ylabel="predicted age (years)", xlim=(low, high), ylim=(low, high))
+    left.legend(frameon=False)
+    right.axhline(0, color="0.7", linewidth=1, zorder=0)
+    for predicted, marker, color in (
+        (people.predicted, "o", "tab:blue"),
+        (correction(people.predicted), "x", "tab:orange"),
+    ):
+        error = predicted - people.age
+        right.plot(people.age, error, marker, ms=4, color=color)
+        if len(people.age) > 2 and np.ptp(people.age) > 0:
+            slope, intercept = np.polyfit(people.age, error, 1)
+            ends = np.array([people.age.min(), people.age.max()])
+            right.plot(ends, intercept + slope * ends, color=color, linewidth=1)
+    right.set(xlabel="true age (years)", ylabel="predicted - true (years)")
+    figure.suptitle(
+        title
+        or f"MAE {mean_absolute_error(people.age, people.predicted):.1f} years, "
+        f"r {pearson(people.age, people.predicted):.2f}, {len(people.scan)} scans"
+    )
+    with files.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -1,0 +1,92 @@
+"""A second opinion on the class of a picture, from gradient histograms: kernel ridge regression and nearest neighbours.
+
+It learns in seconds from a few hundred pictures what a network needs many epochs for, and errs elsewhere:
+both together know more than either.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from brain_diffusion_jax.evaluation.metrics.precision_recall import squared_distances
+
+_MOST = 4000  # pictures to learn from: the kernel matrix is of their square
+_SHARPNESS = 1.5  # of the kernel, in median squared distances
+_RIDGE = 0.03
+_TONE = 0.35  # weight of grey values beside gradients
+_FLOOR = 1e-6
+
+
+def shapes(pictures: Float[np.ndarray, "n rows cols"]) -> Float[np.ndarray, "n d"]:
+    """Grey values, and oriented gradients (Dalal & Triggs 2005) counted in eighths and quarters of unit pictures."""
+    from scipy import ndimage
+    from skimage.feature import hog
+    from skimage.transform import resize
+
+    shorter = min(pictures.shape[1:])
+    found = []
+    for picture in np.asarray(pictures, np.float64):
+        # Roots, so that dark structure counts as bright structure does.
+        root = np.sqrt(np.clip(ndimage.gaussian_filter(picture, 0.6), 0, 1))
+        cells = [max(2, shorter // part) for part in (8, 4)]
+        rows = [hog(root, 9, (cell, cell), (2, 2)) for cell in cells]
+        found.append(np.concatenate([*rows, _TONE * resize(picture, (16, 16), anti_aliasing=True).ravel()]))
+    return np.array(found, np.float32)
+
+
+def nearness(distances: Float[np.ndarray, "n count"]) -> Float[np.ndarray, "n count"]:
+    """-log of distances to classes; a class without pictures (inf) has no evidence of its own for or against it."""
+    absent = np.isinf(distances[0])
+    return -np.log(np.where(absent, distances[:, ~absent].mean(1, keepdims=True), distances) + 1e-9)
+
+
+class Shapes:
+    """Learned from labelled pictures; calling it gives evidence for each class by SOURCES."""
+
+    SOURCES = ("shapes", "shape neighbours")
+
+    def __init__(
+        self, pictures: Float[np.ndarray, "n rows cols"], labels: Int[np.ndarray, " n"], count: int, seed: int = 0
+    ) -> None:
+        from scipy import linalg
+
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(pictures))[:_MOST])
+        self.count, self.labels = count, np.asarray(labels, int)[chosen]
+        self.known = shapes(pictures[chosen])
+        distances = squared_distances(self.known, self.known)
+        self.sharpness = _SHARPNESS / max(float(np.median(distances)), _FLOOR)
+        kernel = np.exp(-self.sharpness * distances)
+        kernel[np.diag_indices(len(kernel))] += _RIDGE
+        wanted = np.eye(count)[self.labels] - 1 / count
+        self.weights = linalg.cho_solve(linalg.cho_factor(kernel, overwrite_a=True), wanted)
+
+    def __call__(self, pictures: Float[np.ndarray, "n rows cols"]) -> Float[np.ndarray, "n count 2"]:
+        squared = squared_distances(shapes(pictures), self.known)
+        nearest = np.full((len(squared), self.count), np.inf)
+        for word in np.unique(self.labels):
+            nearest[:, word] = np.sqrt(squared[:, self.labels == word].min(1))
+        return np.stack([np.exp(-self.sharpness * squared) @ self.weights, nearness(nearest)], axis=2)
+
+
+def stack(
+    evidence: Float[np.ndarray, "n count sources"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " sources"]:
+    """Weights >= 0 of the sources with which softmax(evidence @ weights) makes the labels likeliest."""
+    from scipy.optimize import minimize
+
+    rows = np.arange(len(labels))
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = evidence @ weights
+        logits = logits - logits.max(1, keepdims=True)
+        p = np.exp(logits)
+        p /= p.sum(1, keepdims=True)
+        slope = np.einsum("ncs,nc->s", evidence, p) - evidence[rows, labels].sum(0)
+        # A weak pull towards small weights: without errors among the labels they would grow without end.
+        value = -np.log(p[rows, labels] + 1e-300).sum() + 0.01 * (weights @ weights)
+        return float(value), slope + 0.02 * weights
+
+    start = np.ones(evidence.shape[2])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(start))
+    return np.asarray(found.x)

@@ -1,0 +1,236 @@
+"""The plots of a report, as data URIs that need no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Scales run from light to dark in one hue; real people are always this grey-black.
+_REAL, _ACCENT = "#222222", "#b5452c"
+
+
+def colour(index: int, count: int) -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.1 + 0.72 * index / max(count - 1, 1))
+
+
+def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, np.ndarray]:
+    """A figure that no window system ever sees."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    return figure, axes
+
+
+def as_svg(figure: Figure) -> str:
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "brain-diffusion"}):  # ids that are not random: equal studies, equal reports
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def as_png(array: np.ndarray) -> str:
+    """uint8 [rows, cols] as a PNG data URI."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def tile(pictures: np.ndarray, gap: int = 2) -> np.ndarray:
+    """uint8 pictures [n, rows, cols] in one row, on white."""
+    n, rows, cols = pictures.shape
+    strip = np.full((rows, n * cols + (n - 1) * gap), 255, np.uint8)
+    for index, picture in enumerate(pictures):
+        left = index * (cols + gap)
+        strip[:, left : left + cols] = picture
+    return strip
+
+
+def _bar(axis: Axes, x: float, number: dict[str, Any], **style: Any) -> None:
+    if number.get("low") is not None and number.get("high") is not None:
+        axis.plot([x, x], [number["low"], number["high"]], linewidth=1.5, **style)
+
+
+def fd_metric(rows: Sequence[Row]) -> str:
+    """The Frechet distance of the first extractor."""
+    return next((m for row in rows for m in row.numbers if m.startswith("FD[")), "")
+
+
+def floor_row(result: StudyResult) -> Row:
+    """Real pictures at the same number as the generated ones where there are such, else the real halves."""
+    return next((row for row in result.rows if row.scale is None and row is not result.real), result.real)
+
+
+def quality_versus_utility(result: StudyResult) -> str:
+    """Frechet distance against age error over scales: is the prettiest scale also the most useful?"""
+    fd, error = fd_metric(result.rows), "age mae"
+    if not any(error in row.numbers for row in result.rows):
+        error = "age, second reader mae"
+    rows = [r for r in sorted(result.generated, key=lambda r: r.scale or 0.0) if fd in r.numbers and error in r.numbers]
+    if not rows:
+        return ""
+    figure, axes = new_figure(5.6, 4.0)
+    axis = axes[0, 0]
+    axis.plot([r.value(fd) for r in rows], [r.value(error) for r in rows], color="#999999", linewidth=1, zorder=1)
+    for index, row in enumerate(rows):
+        shade = colour(index, len(rows))
+        _bar(axis, row.value(fd), row.numbers[error], color=shade)
+        low, high = row.numbers[fd].get("low"), row.numbers[fd].get("high")
+        if low is not None and high is not None:
+            axis.plot([low, high], [row.value(error)] * 2, color=shade, linewidth=1.5)
+        axis.plot(row.value(fd), row.value(error), "o", color=shade, markersize=8)
+        axis.annotate(
+            row.name, (row.value(fd), row.value(error)), xytext=(8, 7), textcoords="offset points", fontsize=9
+        )
+    real = result.real
+    if error in real.numbers:
+        axis.axhline(real.value(error), color=_REAL, linewidth=1, linestyle="--")
+        axis.annotate(
+            "error on real held-out people",
+            (1.0, real.value(error)),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color=_REAL,
+        )
+    floor = floor_row(result)
+    if fd in floor.numbers:
+        axis.axvline(floor.value(fd), color=_REAL, linewidth=1, linestyle=":")
+        axis.annotate(
+            "real halves" if floor is real else "real people",
+            (floor.value(fd), 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -8),
+            textcoords="offset points",
+            fontsize=8,
+            color=_REAL,
+        )
+    axis.set_xlabel(f"{fd} to real pictures (lower: closer)", fontsize=9)
+    axis.set_ylabel("age error, years (lower: the age asked for)", fontsize=9)
+    axis.margins(0.15)
+    axis.set_ylim(bottom=0)
+    return as_svg(figure)
+
+
+def curves(result: StudyResult) -> str:
+    """The main metrics over guidance scales, the real value as a dashed line."""
+    ages = "age" if any("age mae" in row.numbers for row in result.rows) else "age, second reader"
+    wanted = [fd_metric(result.rows), "SSIM of pairs", f"{ages} mae", f"{ages} r"]
+    wanted = [m for m in wanted if any(m in row.numbers for row in result.generated)]
+    if not wanted:
+        return ""
+    figure, axes = new_figure(2.75 * len(wanted), 2.5, columns=len(wanted))
+    rows = sorted(result.generated, key=lambda r: r.scale or 0.0)
+    for axis, metric in zip(axes[0], wanted, strict=True):
+        scales = [r.scale for r in rows]
+        axis.plot(scales, [r.value(metric) for r in rows], "o-", color=_ACCENT, markersize=4, linewidth=1.2)
+        for row in rows:
+            _bar(axis, row.scale or 0.0, row.numbers.get(metric, {}), color=_ACCENT)
+        floor = floor_row(result) if metric.startswith("FD[") else result.real
+        if metric in floor.numbers:
+            axis.axhline(floor.value(metric), color=_REAL, linewidth=1, linestyle="--")
+        axis.set_title(metric, fontsize=9)
+        axis.set_xlabel("guidance scale", fontsize=8)
+        axis.set_xticks(scales)
+    return as_svg(figure)
+
+
+def _panels(result: StudyResult, y: str, x: str) -> list[Row]:
+    return [row for row in result.rows if y in row.pictures and x in row.pictures]
+
+
+def age_scatter(result: StudyResult, age: str = "age") -> str:
+    """Predicted against requested age, one panel for each scale and one for real people."""
+    name = "age" if any("predicted age" in row.pictures for row in result.rows) else "age, second reader"
+    rows = [r for r in _panels(result, f"predicted {name}", f"requested {age}") if r.name != "real, training people"]
+    if not rows:
+        return ""
+    figure, axes = new_figure(2.2 * len(rows), 2.5, columns=len(rows))
+    every = [v for row in rows for v in (*row.pictures[f"requested {age}"], *row.pictures[f"predicted {name}"])]
+    low, high = min(every), max(every)
+    for index, (axis, row) in enumerate(zip(axes[0], rows, strict=True)):
+        shade = _REAL if row.scale is None else colour(index - 1, max(len(rows) - 1, 1))
+        axis.plot([low, high], [low, high], color="#bbbbbb", linewidth=1)
+        axis.scatter(
+            row.pictures[f"requested {age}"],
+            row.pictures[f"predicted {name}"],
+            s=8,
+            alpha=0.6,
+            color=shade,
+            linewidths=0,
+            rasterized=len(every) > 4000,
+        )
+        axis.set_title(row.name, fontsize=9)
+        axis.set_xlim(low, high)
+        axis.set_ylim(low, high)
+        axis.set_xlabel("requested age" if row.scale is not None else "true age", fontsize=8)
+    axes[0, 0].set_ylabel("predicted age", fontsize=8)
+    return as_svg(figure)
+
+
+def dark_scatter(result: StudyResult, age: str = "age") -> str:
+    """Dark fraction over requested age at each scale, real people behind in grey."""
+    rows = [r for r in _panels(result, "dark fraction", f"requested {age}") if r.scale is not None]
+    real_age, real_dark = (np.array(result.anatomy.get(k, []), float) for k in ("real_age", "real_dark"))
+    if not rows or not len(real_age):
+        return ""
+    figure, axes = new_figure(2.5 * len(rows), 2.6, columns=len(rows))
+    shown = np.random.default_rng(0).permutation(len(real_age))[:1500]
+    top = max(real_dark.max(), *(np.nanmax(np.array(r.pictures["dark fraction"], float)) for r in rows)) * 1.05
+    for index, (axis, row) in enumerate(zip(axes[0], rows, strict=True)):
+        axis.scatter(
+            real_age[shown], real_dark[shown], s=10, color="#c4c4c4", linewidths=0, label="real", rasterized=True
+        )
+        x = np.array(row.pictures[f"requested {age}"], float)
+        y = np.array(row.pictures["dark fraction"], float)
+        axis.scatter(
+            x, y, s=10, color=colour(index, len(rows)), alpha=0.75, linewidths=0, label=row.name, rasterized=True
+        )
+        axis.set_title(f"{row.name}   Spearman {row.value('dark fraction spearman'):.2f}", fontsize=9)
+        axis.set_xlabel("requested age, years", fontsize=8)
+        axis.set_ylim(0, top or 1)
+        axis.legend(fontsize=7, frameon=False, loc="upper left")
+    axes[0, 0].set_ylabel("dark fraction of the central box", fontsize=8)
+    return as_svg(figure)
+
+
+def neighbour_distances(result: StudyResult) -> str:
+    """Cumulative distances to the nearest training picture; a curve left of the real one means copying."""
+    name = "distance to nearest training picture"
+    rows = [row for row in result.generated if name in row.pictures]
+    if not rows or "held_out" not in result.privacy:
+        return ""
+    figure, axes = new_figure(5.6, 3.0)
+    axis = axes[0, 0]
+    for index, row in enumerate(rows):
+        values = np.sort(row.pictures[name])
+        axis.plot(values, np.arange(1, len(values) + 1) / len(values), color=colour(index, len(rows)), label=row.name)
+    values = np.sort(np.array(result.privacy["held_out"], float))
+    axis.plot(values, np.arange(1, len(values) + 1) / len(values), color=_REAL, linestyle="--", label="held-out people")
+    axis.set_xlabel("distance to the nearest training picture (root mean square)", fontsize=9)
+    axis.set_ylabel("share of pictures", fontsize=9)
+    axis.legend(fontsize=8, frameon=False)
+    return as_svg(figure)

@@ -1,0 +1,1 @@
+"""The study: matched samples, measured and resumable."""

@@ -1,0 +1,1 @@
+"""How a step is spread over devices and processes, and what it costs."""

@@ -1,0 +1,53 @@
+"""A compiled step and what is known of it: operations, memory, text."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import Any
+
+import jax
+
+from brain_diffusion_jax.training.devices import distributed, flops
+
+
+class StepProgram:
+    """Compiles a jitted function at its first call (once) and keeps what the compiler says.
+
+    flops: of matrix products and convolutions in one step, over all devices; 0 until compiled.
+    """
+
+    def __init__(self, jitted: Any, parts: int = 1) -> None:
+        self._jitted, self._parts = jitted, parts
+        self._compiled: Any = None
+        self.flops = 0.0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.ready(*arguments)
+        return self._compiled(*arguments)
+
+    def ready(self, *arguments: Any) -> None:
+        """Compile unless that is done."""
+        if self._compiled is None:
+            self.compile(*arguments)
+
+    def compile(self, *arguments: Any) -> Any:
+        """The compiled program for arguments (arrays or ShapeDtypeStructs with shardings)."""
+        traced = self._jitted.trace(*arguments)
+        self.flops = flops.count(traced.jaxpr) * self._parts
+        self._compiled = traced.lower().compile()
+        distributed.barrier("compiled")
+        return self._compiled
+
+    def hlo(self) -> str:
+        """The optimised program's text."""
+        return self._compiled.as_text()
+
+
+def memory_gib() -> float:
+    """Peak memory in GiB: of the fullest local device, or of this process where devices do not tell (CPU)."""
+    peaks = [(d.memory_stats() or {}).get("peak_bytes_in_use", 0) for d in jax.local_devices()]
+    if max(peaks):
+        return max(peaks) / 2**30
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
