@@ -248,7 +248,7 @@ def base_config() -> ConfigDict:
             early_stopping=0,
         )
     )
-    # See evaluation.study.study_settings. dark_fraction: {rows, cols, threshold, slice}, None for a rule from the pictures.
+    # See evaluation.study.study_settings. dark_fraction: {rows, cols, threshold, slice} or None (a rule).
     c.study = ConfigDict(
         dict(
             guidance_scales=(1.0, 3.0, 5.0, 7.0),

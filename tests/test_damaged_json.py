@@ -21,7 +21,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.report.report import comparison_section, method_text
 from brain_diffusion_jax.evaluation.study import sample_store
 from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
-from brain_diffusion_jax.training.run_folder import metrics, store
+from brain_diffusion_jax.training.run_folder import metrics, step_folders
 
 MUTATIONS = 300
 VALUES = (None, True, -1, 0, 1e308, "", "word", [], {}, [None], [[1]], {"a": 1}, 10**30, "\u0000", ["a", "b"])
@@ -95,7 +95,7 @@ CASES = {
     "sampling": ("sampling.json", json.dumps(PLAN), lambda folder: SampleFolder(folder, PLAN, None, resume=True)),
     "metrics": (metrics.JSONL, ROWS, metrics.read_jsonl),
     "age report": ("age_report.json", json.dumps(AGE_REPORT), predict_age._correction),
-    "checksums": (store.CHECKSUMS, json.dumps({"a": [4, 1]}), lambda folder: store._damage(folder)),
+    "checksums": (step_folders.CHECKSUMS, json.dumps({"a": [4, 1]}), step_folders.damage),
 }
 
 

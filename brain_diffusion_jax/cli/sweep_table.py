@@ -126,7 +126,7 @@ def rows(
 def _beside_people(
     arguments: argparse.Namespace, contract: Any, real: Any, reference: Path | None
 ) -> tuple[Callable[..., Row], Row]:
-    """(pictures, manifest) -> columns of `evaluation.study.matched_sets`, each with its interval; those of `real` itself."""
+    """(pictures, manifest) -> columns of `evaluation.study.matched_sets`, each with its interval; `real`'s own."""
     from brain_diffusion_jax import config
     from brain_diffusion_jax.cli.study import regressors
     from brain_diffusion_jax.data.sample_folder import read_pictures

@@ -35,6 +35,7 @@ def spec(folder: Path, **keys) -> CohortSpec:
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*one for all sessions")
 def test_bids_with_sessions_and_ids_without_prefix(tmp_path):
     write_bids(tmp_path, rows=[("sub-a", "30", "F"), ("sub-b", "40", "m")])
     (tmp_path / "participants.tsv").write_text("participant_id\tage\tsex\nsub-a\t30\tF\nb\t40\tm\n")
