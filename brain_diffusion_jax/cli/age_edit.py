@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=("edict", "ddim"), default="edict")
     parser.add_argument("--guidance", type=float, default=1.0, help="guidance of both ways; 1 is off (default)")
     parser.add_argument("--age-model", help="run folder of an age model, to predict the edits' ages")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        choices=("inputs",),
+        help="go on with a scan unlike those that --age-model was trained on (a warning stays)",
+    )
     parser.add_argument("--checkpoint", type=int, help="step to load (default: the newest)")
     parser.add_argument("--no-ema", action="store_true", help="the raw parameters instead of the averaged ones")
     parser.add_argument("--json", action="store_true", help="print the audit as JSON")
@@ -54,8 +61,8 @@ def _truth(arguments: argparse.Namespace, schema: Any, index: int, position_mm: 
     return known
 
 
-def _picture(model: Any, arguments: argparse.Namespace) -> tuple[Any, int, float]:
-    """(unit picture [rows, cols], slice index, position in mm) of the scan, as the model's contract asks."""
+def _picture(model: Any, arguments: argparse.Namespace) -> tuple[Any, int, Any]:
+    """(unit picture [rows, cols], its row, PreparedScan) of the scan, as the model's contract asks."""
     from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
     from brain_diffusion_jax.data.prepare.pipeline import prepare_volume
     from brain_diffusion_jax.errors import InputError
@@ -68,7 +75,22 @@ def _picture(model: Any, arguments: argparse.Namespace) -> tuple[Any, int, float
         first, last = prepared.indices[0], prepared.indices[-1]
         raise InputError("age-edit", "--slice", wanted, f"a slice the model knows: {first} to {last}")
     row = prepared.indices.index(wanted)
-    return to_unit(prepared.pictures[row]), wanted, prepared.positions_mm[row]
+    return to_unit(prepared.pictures[row]), row, prepared
+
+
+def _check_inputs(judge: Any, prepared: Any, arguments: argparse.Namespace) -> list[str]:
+    """Warnings about the scan as an input of the age model; InputError where it is unlike its own, if not allowed."""
+    from brain_diffusion_jax.cli import input_checks
+    from brain_diffusion_jax.data.checks import scan_checks
+
+    departures = input_checks.unlike(judge, prepared.pictures[..., None], prepared.indices)
+    if departures is None:
+        return [f"{arguments.scan}: {input_checks.UNCHECKED}"]
+    if not departures:
+        return []
+    expected = "a scan like those that the age model was trained on (--allow inputs to go on)"
+    found = "; ".join(map(str, departures))
+    return scan_checks.refuse(arguments.scan, [scan_checks.Finding("inputs", found, expected)], tuple(arguments.allow))
 
 
 def edit(model: Any, picture: Any, truth: dict[str, Any], wanted: list[dict[str, Any]], **settings: Any) -> Any:
@@ -127,6 +149,7 @@ def audit(picture: Any, edited: Any, values: list[float], dark_fraction: Any) ->
 
 def run(arguments: argparse.Namespace) -> int:
     import json
+    import sys
     from pathlib import Path
 
     import numpy as np
@@ -140,8 +163,13 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     files.require_new_folder(out, "--out")
     model = load_diffusion(arguments)
-    picture, index, position = _picture(model, arguments)
-    truth = _truth(arguments, model.schema, index, position)
+    picture, row, prepared = _picture(model, arguments)
+    index = prepared.indices[row]
+    truth = _truth(arguments, model.schema, index, prepared.positions_mm[row])
+    judge = api.load(arguments.age_model) if arguments.age_model else None
+    if judge is not None and not isinstance(judge, api.AgeModel):
+        raise InputError(arguments.age_model, "kind", judge.kind, "age")
+    notes = _check_inputs(judge, prepared, arguments) if judge is not None else []
     words = [word for word in arguments.to.split(",") if word]
     wanted = [{**truth, arguments.covariate: word} for word in words]
     edited = edit(
@@ -159,10 +187,8 @@ def run(arguments: argparse.Namespace) -> int:
     dark = anatomy.dark_fraction(model.config.study.dark_fraction, model.contract, picture[None])
     report: dict[str, Any] = {"scan": str(arguments.scan), "slice": index, "truth": truth, "to": words}
     report |= audit(picture, edited, values, dark)
-    if arguments.age_model:
-        judge = api.load(arguments.age_model)
-        if not isinstance(judge, api.AgeModel):
-            raise InputError(arguments.age_model, "kind", judge.kind, "age")
+    if judge is not None:
+        report["notes"] = notes
         judged = np.clip(np.concatenate([picture[None], edited]), 0, 1)[..., None]
         report["predicted_age_slice_then_edits"] = [float(v) for v in judge.predict(judged)]
     # What changed, around mid grey.
@@ -175,6 +201,8 @@ def run(arguments: argparse.Namespace) -> int:
         if model.contract is not None:
             model.contract.save(part)
         files.write_json(part / "audit.json", report)
+    for note in notes:
+        print(note, file=sys.stderr)
     if arguments.json:
         print(json.dumps(report))
     else:

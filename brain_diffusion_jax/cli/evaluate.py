@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import seeds
-from brain_diffusion_jax.cli.study import inception_extractors, regressors
+from brain_diffusion_jax.cli.study import check_inputs, inception_extractors, regressors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     import json
+    import sys
 
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.errors import InputError
@@ -73,9 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
         other = Path(arguments.against) / FILE_NAME
         if mine is not None and other.exists():
             require_same(mine, Contract.load(other.parent), f"{arguments.what} against {arguments.against}")
+    remarks = check_inputs(arguments, contract, arguments.data, arguments.split) if arguments.data else []
     numbers, count = measure(arguments, pictures, real, contract)
+    for remark in remarks:
+        print(remark, file=sys.stderr)
     if arguments.json:
-        print(json.dumps({"pictures": count, "numbers": numbers}))
+        print(json.dumps({"pictures": count, "numbers": numbers, "notes": remarks}))
     else:
         print(f"{count} pictures on each side")
         print(text(numbers))

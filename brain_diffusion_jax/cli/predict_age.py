@@ -6,7 +6,8 @@
 Scans must be skull-stripped and registered to MNI space; any orientation and intensity unit is read.
 A run trained here prepares scans by its own contract; converted DeepBrainNet files use the published
 preparation (1 mm MNI grid, 185 / 97th percentile, slices z = 45..124, 8 bit, 256x256). A scan with the
-skull on, unregistered, lying otherwise than its header says, or in another unit than the model's is
+skull on, unregistered, lying otherwise than its header says, blurred, with planes missing, in another unit than
+the model's, or otherwise unlike the scans that the run was trained on (about 2 % of good scans too) is
 refused with the reason in ages.csv; the other people's ages are written, and the exit status is 2.
 Writes ages.csv (the median over slices and its spread, with the scan's path), slices.csv and ages.png.
 An age outside 0 to 120 years is no answer: its row says so in place of the number.
@@ -37,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CHECK",
-        help="go on in spite of: position, orientation, skull, registration or intensity (a warning stays)",
+        help="go on in spite of: position, orientation, skull, registration, detail, intensity or inputs (unlike "
+        "what the run was trained on); a warning stays",
     )
     parser.add_argument("--batch", type=int, default=40, help="slices at once on the device (default 40)")
     parser.add_argument("--json", action="store_true", help="print the ages as JSON")
@@ -130,8 +132,13 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def prepare_person(person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ...]) -> Prepared:
-    """Read, check and cut one scan. rule: a Preparation, or None for the published one. Errors become `refused`."""
+def prepare_person(
+    person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ...], ignore: tuple[str, ...] = ()
+) -> Prepared:
+    """Read, check and cut one scan. rule: a Preparation, or None for the published one. Errors become `refused`.
+
+    ignore: measures of `quality` that are not asked.
+    """
     import warnings
 
     import numpy as np
@@ -144,10 +151,10 @@ def prepare_person(person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ..
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             volume = nifti.read_volume(person.path)
-            findings = scan_checks.check_brain(volume)
+            findings = scan_checks.check_brain(volume, ignore)
             if rule is not None and rule.rule.rule == "fixed":
                 findings += scan_checks.check_fixed_intensity(volume, rule.rule.low, rule.rule.high)
-            notes = scan_checks.refuse(volume, findings, allowed)
+            notes = scan_checks.refuse(person.path, findings, allowed)
             if rule is None:
                 pictures = age_preparation.stored_pictures(volume, jpeg=jpeg)
                 indices = list(age_preparation.SLICES)
@@ -162,7 +169,7 @@ def prepare_person(person: Person, rule: Any, jpeg: bool, allowed: tuple[str, ..
     return Prepared(person, np.ascontiguousarray(pictures), indices, notes)
 
 
-def _groups(people: Sequence[Person], rule: Any, jpeg: bool, allowed: tuple[str, ...]) -> Iterator[list[Prepared]]:
+def _groups(people: Sequence[Person], *how: Any) -> Iterator[list[Prepared]]:
     """Groups of GROUP people; the next group is read while the device works on this one."""
     from concurrent.futures import ThreadPoolExecutor
     from os import cpu_count
@@ -171,7 +178,7 @@ def _groups(people: Sequence[Person], rule: Any, jpeg: bool, allowed: tuple[str,
 
         def start(first: int) -> list:
             members = people[first : first + GROUP]
-            return [pool.submit(prepare_person, person, rule, jpeg, allowed) for person in members]
+            return [pool.submit(prepare_person, person, *how) for person in members]
 
         waiting = start(0)
         for first in range(0, len(people), GROUP):
@@ -194,39 +201,53 @@ def predict(
     import numpy as np
     from tqdm import tqdm
 
+    from brain_diffusion_jax.cli.input_checks import UNCHECKED
     from brain_diffusion_jax.evaluation.probes.age_prediction import person_summary, predict_slices
+    from brain_diffusion_jax.evaluation.probes.input_profile import load_profile
 
     rule = _rule(model, preparation)
+    profile = load_profile(model.path) if rule is not None else None
+    if profile is None:
+        print(f"{model.path}: {UNCHECKED}", file=sys.stderr)
+    # Whether a scan is sharp enough, the scans that the run was trained on know best.
+    ignore = () if profile is None else ("sharpness",)
     apply = model.module.apply
     pending = []
     for group in tqdm(
-        _groups(people, rule, jpeg, allowed), total=-(-len(people) // GROUP), unit="group", file=sys.stderr
+        _groups(people, rule, jpeg, allowed, ignore), total=-(-len(people) // GROUP), unit="group", file=sys.stderr
     ):
         good = [item for item in group if item.pictures is not None]
         images = np.concatenate([item.pictures for item in good]) if good else None
         # Not waited for: the device works while the next group is read.
-        pending.append((group, None if images is None else predict_slices(apply, model.params, images, batch_size)))
+        found = None if images is None else predict_slices(apply, model.params, images, batch_size)
+        pending.append((group, found))
     rows = []
     for group, found in pending:
-        ages, place = (np.asarray(found, float) if found is not None else np.zeros(0)), 0
+        every, seen = map(np.asarray, found) if found is not None else (np.zeros(0), np.zeros((0, 1)))
+        place = 0
         for item in group:
-            own = ages[place : place + len(item.indices)]
-            place += len(item.indices)
-            numbers = person_summary(own) if len(own) else {"age": None, "spread": None, "mean": None}
+            own = slice(place, place + len(item.indices))
+            place = own.stop
+            if item.pictures is not None and profile is not None:
+                item = compare_inputs(item, profile, seen[own], allowed)
             refused, notes = item.refused, item.notes
-            if len(own) and not _likely(numbers["age"]):
+            years = every[own][:0] if refused else every[own].astype(float)
+            numbers = person_summary(years) if len(years) else {"age": None, "spread": None, "mean": None}
+            if len(years) and not _likely(numbers["age"]):
                 refused = f"{item.person.path}: age: found {numbers['age']:.4g} years; expected {_LIKELY}"
-                numbers, own, item = dict.fromkeys(numbers), own[:0], item._replace(indices=[])
-            elif odd := sum(not _likely(age) for age in own):
-                notes = [*notes, f"{odd} of {len(own)} slices say an age that is not {_LIKELY}"]
+                numbers, years = dict.fromkeys(numbers), years[:0]
+            elif odd := sum(not _likely(age) for age in years):
+                notes = [*notes, f"{odd} of {len(years)} slices say an age that is not {_LIKELY}"]
+            if profile is None and not refused:
+                notes = [*notes, UNCHECKED]
             rows.append(
                 {
                     "name": item.person.name,
                     "path": str(item.person.path),
                     "true_age": item.person.age,
                     **numbers,
-                    "slices": item.indices,
-                    "ages": own.tolist(),
+                    "slices": item.indices if len(years) else [],
+                    "ages": years.tolist(),
                     "notes": notes,
                     "refused": refused,
                 }
@@ -239,6 +260,22 @@ _LIKELY = f"{LIKELY_YEARS[0]:g} to {LIKELY_YEARS[1]:g} years"
 
 def _likely(age: float | None) -> bool:
     return age is not None and LIKELY_YEARS[0] <= age <= LIKELY_YEARS[1]  # False for NaN
+
+
+def compare_inputs(item: Prepared, profile: Any, features: Any, allowed: tuple[str, ...]) -> Prepared:
+    """The same scan, refused or with a note where it is unlike those that the run was trained on."""
+    from brain_diffusion_jax.data.checks import scan_checks
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation.probes.input_profile import RATE
+
+    expected = f"a scan like those the run was trained on ({RATE:.0%} of good ones are refused too; --allow inputs)"
+    try:
+        departures = profile.depart(item.pictures, item.indices, features)
+        found = [scan_checks.Finding("inputs", "; ".join(map(str, departures)), expected)] if departures else []
+        notes = scan_checks.refuse(item.person.path, found, allowed)
+    except InputError as error:
+        return item._replace(refused=str(error))
+    return item._replace(notes=[*item.notes, *notes])
 
 
 def _rule(model: Any, preparation: str) -> Any:

@@ -88,6 +88,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     config = apply_overrides(model.config, arguments.overrides, reads=("data.shards", *own))
     shards, contract, real = open_real(model, arguments.data)
     extractors, age_fn, second = regressors(arguments, contract)
+    evaluated = arguments.split or config.study.evaluated
+    remarks = check_inputs(arguments, contract, shards, evaluated)
     extractors = [*class_extractors(arguments, contract), *extractors, *inception_extractors(arguments)]
     sampling = {
         "sampler": arguments.sampler or config.sample.sampler,
@@ -118,6 +120,10 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
         barrier=_barrier if jax.process_count() > 1 else None,
         progress=progress_bars(),
     )
+    new = [remark for remark in remarks if remark not in result.notes]
+    if new and result.rows:
+        result.notes += new
+        result.save(out)
     if not diffusion and result.rows:
         result.notes.append(f"A {model.kind} has no guidance: w=1 stands for its pictures as they come.")
         result.save(out)
@@ -246,6 +252,15 @@ def regressors(arguments: argparse.Namespace, contract: Any) -> tuple[list[Any],
     if getattr(arguments, "second_age_model", None):
         second = load_regressor(arguments.second_age_model, contract).predict
     return [extractor, study.pixel_extractor()], model.predict, second
+
+
+def check_inputs(arguments: argparse.Namespace, contract: Any, shards: str, split: str) -> list[str]:
+    """Remarks where real scans of a split are unlike what --age-model (and the second) were trained on."""
+    from brain_diffusion_jax.cli.input_checks import check_shards
+
+    runs = [arguments.age_model, getattr(arguments, "second_age_model", None)]
+    found = [check_shards(load_regressor(run, contract), shards, split) for run in runs if run]
+    return [remark for remark in found if remark]
 
 
 def class_extractors(arguments: argparse.Namespace, contract: Any) -> list[Any]:
