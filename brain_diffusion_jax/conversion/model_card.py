@@ -132,7 +132,7 @@ def _conditions(config: Mapping[str, Any], contract: Contract | None, kind: str)
 def _network(kind: str, config: Mapping[str, Any]) -> str:
     rows = [
         [f"{n}.{k}", _plain(v)]
-        for n in KINDS[kind].network
+        for n in (KINDS[kind].network if kind in KINDS else ())
         for k, v in dict(config.get(n, {})).items()
         if v is not None
     ]

@@ -176,13 +176,13 @@ def test_a_full_disk_leaves_a_folder_that_can_be_used(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(OSError, match="No space"):
             SampleFolder(tmp_path / "out", {"seed": 1}, None)
     folder = SampleFolder(tmp_path / "out", {"seed": 1}, None)
     before = (tmp_path / "out" / "sampling.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(OSError, match="No space"):
             folder.write(0, np.zeros((1, 2, 2, 1)), [{}], seed=0, guidance_scale=1.0, columns=())
         assert SampleFolder(tmp_path / "out", {"seed": 1}, None, resume=True).done == 0
