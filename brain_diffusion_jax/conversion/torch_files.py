@@ -85,11 +85,6 @@ def _state_dict(path: Path, content: Any, inside: str | None) -> tuple[Mapping[s
     raise InputError(path, "content", found, f"tensors by name, bare or under {', '.join(_INSIDE)}")
 
 
-def read_state(path: str | Path, prefix: str | None = None) -> State:
-    """Every tensor of the file by name, as `read_weights` reads them."""
-    return read_weights(path, prefix)[0]
-
-
 def read_weights(path: str | Path, prefix: str | None = None, inside: str | None = None) -> tuple[State, str | None]:
     """Every tensor of the file by name, floats as float32; and a line about which of its state dicts they are.
 
