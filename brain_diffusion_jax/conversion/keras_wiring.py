@@ -230,7 +230,7 @@ def _pair(value: Any) -> tuple[Any, Any]:
 
 
 def _pool(x: np.ndarray, c: Mapping[str, Any], reduce: Any) -> np.ndarray:
-    """Pooling over windows; with padding "same" what lies outside does not count."""
+    """Pooling over windows; with padding "same" the outside does not count."""
     size = _pair(c.get("pool_size", 2))
     strides = _pair(c.get("strides") or size)
     if c.get("padding", "valid") == "same":

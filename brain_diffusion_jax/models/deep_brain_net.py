@@ -92,10 +92,10 @@ class AgeNetwork(nn.Module):
 
 def _fit_channels(images: Float[Array, "b rows cols c"], wanted: int) -> Float[Array, "b rows cols d"]:
     """Grey repeated for a colour network, colour averaged for a grey one."""
-    found = images.shape[-1]
-    if images.ndim != 4 or found not in (1, 3):
+    channels = images.shape[-1]
+    if images.ndim != 4 or channels not in (1, 3):
         raise InputError("age network", "images", tuple(images.shape), "[batch, rows, cols, 1 or 3]")
-    if found == wanted:
+    if channels == wanted:
         return images
     return jnp.repeat(images, 3, axis=-1) if wanted == 3 else jnp.mean(images, axis=-1, keepdims=True)
 

@@ -2,7 +2,7 @@
 
 Generator and critic are those of Gulrajani et al. 2017 (residual-free DCGAN form) with normalisation by
 groups in the generator and none in the critic, which the gradient penalty needs. The condition is the same
-(values, present) as everywhere; it enters the generator beside z and the critic by projection
+(values, present) as everywhere; it enters the generator together with z and the critic by projection
 (Miyato & Koyama 2018).
 """
 
