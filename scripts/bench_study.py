@@ -1,6 +1,6 @@
-"""Host memory and time of the measuring part of a study, with made pictures in place of a model's.
+"""Host memory and time of the measuring part of a study, with made images in place of a model's.
 
-    python scripts/bench_study.py                     5,160 pictures of 96x128 at each of four scales
+    python scripts/bench_study.py                     5,160 images of 96x128 at each of four scales
     python scripts/bench_study.py --pictures 600      a part
 
 Everything that `brain-diffusion study` does after the sampling is done: features, SSIM and MS-SSIM of all pairs,
@@ -36,6 +36,7 @@ def heads(count: int, rows: int, cols: int, seed: int, ages: np.ndarray) -> np.n
 
 
 def main() -> None:
+    """Measure, and print the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=5160, help="at each scale, and of real people in each split")
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("ROWS", "COLS"))
@@ -61,7 +62,7 @@ def main() -> None:
         return 90 * (1 - images[:, 24:72, 32:96].mean((1, 2, 3)))
 
     real = {"train": people(1), "test": people(2)}
-    settings = StudySettings((1.0, 3.0, 5.0, 7.0), bootstrap=arguments.bootstrap, model="made", title="Made pictures")
+    settings = StudySettings((1.0, 3.0, 5.0, 7.0), bootstrap=arguments.bootstrap, model="made", title="Made images")
     stages: dict[str, float] = {}
     start = time.perf_counter()
 

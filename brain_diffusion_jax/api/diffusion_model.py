@@ -17,7 +17,7 @@ from brain_diffusion_jax.array_types import DenoiseFn, Params
 from brain_diffusion_jax.covariates import Condition, Schema
 from brain_diffusion_jax.diffusion import levels, plan, samplers
 from brain_diffusion_jax.diffusion.guidance import classifier_free
-from brain_diffusion_jax.diffusion.plan import Cell
+from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.diffusion.stack import sample_stack
 from brain_diffusion_jax.diffusion.sweep import check_scales
@@ -112,7 +112,7 @@ class DiffusionModel(Model):
     def sample_cells(
         self,
         conditions: Conditions,
-        cells: Sequence[Cell],
+        cells: Sequence[SamplingConfig],
         *,
         batch_size: int | None = None,
         start: int = 0,
@@ -122,7 +122,7 @@ class DiffusionModel(Model):
         """Yield (position of the first, float32 [cells, b, rows, cols, 1] in [0, 1]) batch by batch.
 
         cells: settings that share a program (`plan.programs`); they share the noise. settings: fixed,
-        plain_apart of `plan.run_cells` and share_first of `sweep.sweep` (both on where there is more than one
+        plain_apart of `plan.run_configs` and share_first of `sweep.sweep` (both on where there is more than one
         batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch if not told otherwise.
         Picture i depends on its cell, i and its condition alone, not on batch_size; start skips the first
         ones. One compiled program whatever scales, seeds, conditions; with plain_apart one more for scale 1.
@@ -139,7 +139,7 @@ class DiffusionModel(Model):
         for first in range(start, len(conditions), size):
             index = np.minimum(np.arange(first, first + size), len(conditions) - 1)  # the last batch is padded
             batch = Condition(encoded.values[index], encoded.present[index])
-            x = plan.run_cells(cells, self.denoise, self.process.table, batch, shape, start=first, **settings)
+            x = plan.run_configs(cells, self.denoise, self.process.table, batch, shape, start=first, **settings)
             chosen = conditions[first : first + size]
             for cell, finite in zip(cells, np.asarray(_finite(x)), strict=True):
                 require_finite(self.path, finite[: len(chosen)], chosen, cell.label())
@@ -155,11 +155,11 @@ class DiffusionModel(Model):
         eta: float | None = None,
         spacing: str | None = None,
         guidance: str = "cfg",
-    ) -> list[Cell]:
+    ) -> list[SamplingConfig]:
         """Checked settings for `sample_cells`, one a guidance scale. eta: of samplers that have it."""
         spacing = spacing or self.config.sample.spacing
         knobs = () if eta is None else (("eta", float(eta)),)
-        cell = Cell(sampler, num_steps, spacing, guidance, seed=seed, sampler_knobs=knobs)
+        cell = SamplingConfig(sampler, num_steps, spacing, guidance, seed=seed, sampler_options=knobs)
         levels.select(self.process.table, num_steps, spacing)
         return [dataclasses.replace(cell, guidance_scale=float(w)) for w in check_scales(list(scales))]
 

@@ -110,7 +110,7 @@ def sampling_settings(arguments: argparse.Namespace, config) -> dict:
 
     sampler = arguments.sampler or config.sampler
     eta = arguments.eta
-    if eta is None and "eta" in samplers.knobs_of(sampler):
+    if eta is None and "eta" in samplers.options_of(sampler):
         eta = config.eta
     return {
         "sampler": sampler,

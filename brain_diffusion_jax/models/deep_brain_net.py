@@ -1,6 +1,6 @@
 """The age regressor: backbone, global pooling, dense layers, age in years.
 
-The published DeepBrainNet (Bashyam et al. 2020, doi 10.1093/brain/awaa160) is an ImageNet backbone,
+The published DeepBrainNet (Bashyam et al. 2020) is an ImageNet backbone,
 global pooling, Dense(1024, relu), Dropout(0.8), Dense(1).
 """
 
@@ -73,10 +73,11 @@ class AgeNetwork(nn.Module):
         return self.output(x).astype(jnp.float32)
 
     def bin_centres(self) -> Float[Array, " k"]:
+        """Ages in years of the bins, evenly from bin_low to bin_high."""
         return jnp.linspace(self.bin_low, self.bin_high, self.bins)
 
     def years(self, raw: Float[Array, "b k"]) -> Float[Array, " b"]:
-        """Ages from `raw`."""
+        """Ages in years from `raw`: the mean of the bins' distribution, or target_mean + target_scale * output."""
         if self.bins:
             return jax.nn.softmax(raw) @ self.bin_centres()
         return self.target_mean + self.target_scale * raw[:, 0]
@@ -91,10 +92,10 @@ class AgeNetwork(nn.Module):
 
 def _fit_channels(images: Float[Array, "b rows cols c"], wanted: int) -> Float[Array, "b rows cols d"]:
     """Grey repeated for a colour network, colour averaged for a grey one."""
-    found = images.shape[-1]
-    if images.ndim != 4 or found not in (1, 3):
+    channels = images.shape[-1]
+    if images.ndim != 4 or channels not in (1, 3):
         raise InputError("age network", "images", tuple(images.shape), "[batch, rows, cols, 1 or 3]")
-    if found == wanted:
+    if channels == wanted:
         return images
     return jnp.repeat(images, 3, axis=-1) if wanted == 3 else jnp.mean(images, axis=-1, keepdims=True)
 

@@ -62,7 +62,7 @@ def test_import_load_export_publish(tmp_path: Path, weights: Path, capsys: Any) 
 
     assert main(["convert", "monai", str(run), "--to", str(tmp_path / "back.safetensors")]) == 0
     assert "DiffusionModelUNet(" in capsys.readouterr().out
-    before, after = torch_files.read_state(weights), torch_files.read_state(tmp_path / "back.safetensors")
+    before, after = (torch_files.read_weights(p)[0] for p in (weights, tmp_path / "back.safetensors"))
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[n], after[n]) for n in before)
 
