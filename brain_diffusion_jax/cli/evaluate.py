@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import seeds
-from brain_diffusion_jax.cli.study import inception_extractors, regressors
+from brain_diffusion_jax.cli.study import instruments_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.study import picture_sets
+    from brain_diffusion_jax.evaluation.study import picture_sets, two_sets
 
     if arguments.classifier:
         from brain_diffusion_jax.cli import evaluate_classes
@@ -73,46 +73,24 @@ def run(arguments: argparse.Namespace) -> int:
         other = Path(arguments.against) / FILE_NAME
         if mine is not None and other.exists():
             require_same(mine, Contract.load(other.parent), f"{arguments.what} against {arguments.against}")
-    numbers, count = measure(arguments, pictures, real, contract)
+    picture_sets.check(pictures, arguments.what)
+    picture_sets.check(real, arguments.data or arguments.against)
+    picture_sets.require_same_size(real, pictures, arguments.what)
+    count = min(len(pictures), len(real))
+    numbers = two_sets.compare(
+        pictures,
+        real,
+        instruments_of(arguments, contract),
+        schema=None if contract is None else contract.schema,
+        replicates=arguments.bootstrap,
+        seed=arguments.seed,
+    )
     if arguments.json:
         print(json.dumps({"pictures": count, "numbers": numbers}))
     else:
         print(f"{count} pictures on each side")
         print(text(numbers))
     return 0
-
-
-def measure(arguments: argparse.Namespace, pictures: Any, real: Any, contract: Any) -> tuple[dict[str, Any], int]:
-    """Metric -> {value, low, high}, and how many pictures were used of each set."""
-    import numpy as np
-
-    from brain_diffusion_jax.evaluation.metrics import measures, ssim
-    from brain_diffusion_jax.evaluation.probes.features import extract
-    from brain_diffusion_jax.evaluation.study.picture_sets import check, require_same_size
-
-    check(pictures, arguments.what)
-    check(real, arguments.data or arguments.against)
-    require_same_size(real, pictures, arguments.what)
-    count = min(len(pictures), len(real))
-    generator = np.random.default_rng(arguments.seed)
-    pictures, real = (s[np.sort(generator.permutation(len(s))[:count])] for s in (pictures, real))
-    options = {"replicates": arguments.bootstrap, "seed": arguments.seed}
-    extractors, age_fn, _ = regressors(arguments, contract)
-    numbers: dict[str, Any] = {}
-    for index, extractor in enumerate([*extractors, *inception_extractors(arguments)]):
-        mine, theirs = extract(extractor, pictures.images), extract(extractor, real.images)
-        numbers |= measures.distances(mine, theirs, pictures.people, real.people, **options)
-        if index == 0:
-            numbers |= measures.manifold(mine, theirs, pictures.people, real.people, **options)
-    for name, item in (("SSIM of pairs", pictures), ("SSIM of pairs, real", real)):
-        numbers |= measures.diversity(ssim.pairwise(item.images)[0], name, item.people, **options)
-    if age_fn is not None:
-        for name, item in (("age", pictures), ("age, real", real)):
-            if item.has("age"):
-                predicted = age_fn(item.unit[..., None])
-                requested = item.column("age").astype(float)
-                numbers |= measures.continuous(name, requested, predicted, item.people, **options)
-    return numbers, count
 
 
 def text(numbers: dict[str, Any]) -> str:

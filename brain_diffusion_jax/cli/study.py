@@ -11,6 +11,7 @@ are compared with. Interrupted, the same command continues. Settings: config sec
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     own = [path for path in KINDS[model.kind].reads if path.startswith(("sample", "study"))]
     config = apply_overrides(model.config, arguments.overrides, reads=("data.shards", *own))
     shards, contract, real = open_real(model, arguments.data)
-    extractors, age_fn, second = regressors(arguments, contract)
-    extractors = [*class_extractors(arguments, contract), *extractors, *inception_extractors(arguments)]
+    instruments = instruments_of(arguments, contract, class_extractors(arguments, contract))
     sampling = {
         "sampler": arguments.sampler or config.sample.sampler,
         "num_steps": arguments.steps or config.sample.num_steps,
@@ -103,33 +103,33 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
         method["age_model"] = str(arguments.age_model)
     if arguments.second_age_model:
         method["second_age_model"] = str(arguments.second_age_model)
+    processes = study.Processes()
+    if jax.process_count() > 1:
+        processes = study.Processes(jax.process_index(), jax.process_count(), _barrier)
     result = study.run_study(
         sampler(model, settings.batch_size, sampling),
         real,
-        extractors,
-        age_fn,
+        instruments,
         settings,
         out,
         contract=contract,
-        second_age_fn=second,
         method=method,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        barrier=_barrier if jax.process_count() > 1 else None,
+        processes=processes,
         progress=progress_bars(),
     )
     if not diffusion and result.rows:
         result.notes.append(f"A {model.kind} has no guidance: w=1 stands for its pictures as they come.")
         result.save(out)
     if arguments.utility and jax.process_index() == 0:
-        result.utility = utility_of(real, settings, out, arguments.utility, arguments.utility_steps)
+        result.utility = utility_of(real, settings, out, arguments, result.target)
         result.save(out)
     return result, out
 
 
-def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_steps: int) -> list[dict[str, Any]]:
+def utility_of(
+    real: dict[str, Any], settings: Any, out: Path, arguments: argparse.Namespace, target: str
+) -> list[dict[str, Any]]:
     """Train-on-synthetic test-on-real, by a small network or the pixel probe, from the pictures left in `out`."""
-
     from tqdm import tqdm
 
     from brain_diffusion_jax.errors import InputError
@@ -140,6 +140,7 @@ def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_s
 
     if "train" not in real:
         raise InputError("--utility", "training pictures", "none", "shards with a training split")
+    seeds, num_steps = arguments.utility, arguments.utility_steps
     path = out / f"utility_{seeds}x{num_steps}.json"
     if path.exists():
         return files.read_json(path, "utility", list)
@@ -162,7 +163,7 @@ def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_s
             real["train"],
             synthetic,
             real[settings.evaluated],
-            covariate=settings.age,
+            target,
             seeds=range(seeds),
             progress=lambda name: bar.update(1),
         )
@@ -232,20 +233,22 @@ def load_regressor(path: str, contract: Any) -> Any:
     return model
 
 
-def regressors(arguments: argparse.Namespace, contract: Any) -> tuple[list[Any], Any, Any]:
-    """Extractors, the age function and the second one, from the command line."""
+def instruments_of(arguments: argparse.Namespace, contract: Any, first: Sequence[Any] = ()) -> Any:
+    """The Instruments that the command line names; `first` are extractors to put before the others."""
     from brain_diffusion_jax.evaluation.probes.features import Extractor
+    from brain_diffusion_jax.evaluation.probes.probe import Instruments
     from brain_diffusion_jax.evaluation.study import study
 
+    others = [study.pixel_extractor(), *inception_extractors(arguments)]
     if not arguments.age_model:
-        return [study.pixel_extractor()], None, None
+        return Instruments([*first, *others])
     model = load_regressor(arguments.age_model, contract)
     name = f"{model.config.age_model.backbone}-pool"
     extractor = Extractor(name, model.version, model.features)
     second = None
     if getattr(arguments, "second_age_model", None):
         second = load_regressor(arguments.second_age_model, contract).predict
-    return [extractor, study.pixel_extractor()], model.predict, second
+    return Instruments([*first, extractor, *others], model.predict, second, model.config.age_model.target)
 
 
 def class_extractors(arguments: argparse.Namespace, contract: Any) -> list[Any]:
@@ -264,7 +267,7 @@ def class_extractors(arguments: argparse.Namespace, contract: Any) -> list[Any]:
 
 def inception_extractors(arguments: argparse.Namespace) -> list[Any]:
     """Extractors of the user's pytorch-fid weights; the file is verified first."""
-    if not arguments.inception:
+    if not getattr(arguments, "inception", None):
         return []
     from brain_diffusion_jax.conversion.inception import read_weights
     from brain_diffusion_jax.errors import InputError
@@ -297,15 +300,15 @@ def progress_bars() -> Any:
 
 def _summary(result: Any) -> str:
     """The main columns as text."""
+    from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, SSIM, MetricId
     from brain_diffusion_jax.evaluation.report.figures import fd_metric
     from brain_diffusion_jax.evaluation.report.report_tables import number
 
-    age = "age" if "age mae" in result.real.numbers else "age, second reader"
-    metrics = [fd_metric(result.rows), "SSIM of pairs", *(f"{age} {m}" for m in ("mae", "rmse", "r"))]
-    metrics = [m for m in [*metrics, "dark fraction spearman"] if any(m in row.numbers for row in result.rows)]
-    widths = [max(len(m), 9) for m in metrics]
-    lines = [" " * 20 + "".join(f"  {m:>{w}}" for m, w in zip(metrics, widths, strict=True))]
+    metrics = [fd_metric(result.rows), MetricId(SSIM), *(result.reading.of(name) for name in ("mae", "rmse", "r"))]
+    metrics = [m for m in [*metrics, MetricId(DARK, statistic="spearman")] if any(row.has(m) for row in result.rows)]
+    widths = [max(len(str(m)), 9) for m in metrics]
+    lines = [" " * 20 + "".join(f"  {m!s:>{w}}" for m, w in zip(metrics, widths, strict=True))]
     for row in result.rows:
-        cells = (number(row.numbers.get(m, {}).get("value")) for m in metrics)
+        cells = (number(row.number(m).get("value")) for m in metrics)
         lines.append(f"{row.name:<20}" + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True)))
     return "\n".join([*lines, *result.notes])

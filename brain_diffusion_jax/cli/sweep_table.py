@@ -39,6 +39,7 @@ def people(arguments: argparse.Namespace, model: Any) -> Any:
                 raise InputError("command line", f"--{name}", "without --people", "--people SPLIT")
         return None
     from brain_diffusion_jax.cli.real_people import people_of
+    from brain_diffusion_jax.evaluation.probes.roles import Roles
     from brain_diffusion_jax.evaluation.study.picture_sets import check
 
     if arguments.set or arguments.conditions or arguments.each != 1:
@@ -46,9 +47,10 @@ def people(arguments: argparse.Namespace, model: Any) -> Any:
     if not arguments.age_model:
         raise InputError("command line", "--people", "no --age-model", "a regressor that reads the pictures")
     found = people_of(model, arguments.data, arguments.people)
-    if not found.has("age"):
-        where = f"--people {arguments.people}"
-        raise InputError(where, "age", "not known of every picture", "people whose age is known")
+    target = Roles.of(model.schema).target
+    if target is None or not found.has(target.name):
+        name = "age" if target is None else target.name
+        raise InputError(f"--people {arguments.people}", name, "not known of every picture", f"people of known {name}")
     chosen = found[_rows(arguments.only, found, model.schema)]
     return check(chosen, f"--only {' '.join(arguments.only)}")
 
@@ -128,36 +130,14 @@ def _beside_people(
 ) -> tuple[Callable[..., Row], Row]:
     """(pictures, manifest) -> columns of `evaluation.study.matched_sets`, each with its interval; `real`'s own."""
     from brain_diffusion_jax import config
-    from brain_diffusion_jax.cli.study import regressors
+    from brain_diffusion_jax.cli.study import instruments_of
     from brain_diffusion_jax.data.sample_folder import read_pictures
-    from brain_diffusion_jax.evaluation.metrics import anatomy
     from brain_diffusion_jax.evaluation.study import matched_sets
 
-    extractors, age_fn, _ = regressors(arguments, contract)
-    spec = config.load_config(arguments.run).study.dark_fraction
-    dark = anatomy.dark_fraction(spec, contract, real.images)
-    judge = matched_sets.Judge(real, extractors[0], age_fn, dark, arguments.bootstrap)
-    compared = None if reference is None else judge.read(read_pictures(reference)[0])
-    limits = None if compared is None else judge.numbers(compared)
-    decisive = (f"FD[{extractors[0].name}]", "age mae")
-
-    def columns(pictures: Any, manifest: Any) -> Row:
-        found = judge.read(pictures)
-        numbers = judge.numbers(found)
-        row: Row = {}
-        if compared is not None and limits is not None:
-            row["meets"] = matched_sets.meets(numbers, limits, decisive)
-            numbers |= judge.differences(found, compared)
-        return row | _flat(numbers)
-
-    return columns, _flat(judge.real_numbers())
-
-
-def _flat(numbers: dict[str, dict[str, Any]]) -> Row:
-    row: Row = {}
-    for name, item in numbers.items():
-        row |= {name: item["value"], f"{name} low": item["low"], f"{name} high": item["high"]}
-    return row
+    dark = config.load_config(arguments.run).study.dark_fraction
+    sets = matched_sets.of(real, instruments_of(arguments, contract), contract, dark, arguments.bootstrap)
+    compared = None if reference is None else sets.reference(read_pictures(reference)[0])
+    return lambda pictures, manifest: sets.columns(pictures, compared), matched_sets.flat(sets.real_numbers())
 
 
 def _ages(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:

@@ -23,7 +23,7 @@ from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.data.shards.loader import read_all
 from brain_diffusion_jax.data.shards.picture_shards import PicturesSpec, write_picture_shards
 from brain_diffusion_jax.data.shards.splits import SplitSpec
-from brain_diffusion_jax.evaluation.probes.condition_fidelity import block_means
+from brain_diffusion_jax.evaluation.probes.pixel_probe import block_means
 
 SIZE, WORDS = 24, ("left", "right")
 

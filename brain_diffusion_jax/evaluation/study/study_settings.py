@@ -13,7 +13,8 @@ from brain_diffusion_jax.seeds import check_seed
 class StudySettings:
     """num_samples: pictures per scale, 0 = as many as the evaluated people have; never more than that,
     so that every distance compares sets of equal size. evaluated: the split whose real conditions are
-    requested. ssim_pictures: 0 = all pairs. covariates: which names mean age, sex and slice position.
+    requested. ssim_pictures: 0 = all pairs. target, position: covariates that predictors read and that say
+    where a slice lies; "" leaves them to the schema's units (`roles.Roles`).
     """
 
     guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0, 7.0)
@@ -25,9 +26,8 @@ class StudySettings:
     ssim_pictures: int = 0
     neighbours: int = 5
     dark_fraction: Mapping[str, Any] | None = None
-    age: str = "age"
-    sex: str = "sex"
-    slice: str = "slice"
+    target: str = ""
+    position: str = ""
     title: str = "Study"
     reference: bool = False
     model: str = ""

@@ -11,6 +11,7 @@ import pytest
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.probes.features import Extractor
+from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.report import report
 from brain_diffusion_jax.evaluation.study import sample_store, study
 from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
@@ -58,6 +59,7 @@ def sample(conditions, scale, seed):
 
 
 SETTINGS = StudySettings(guidance_scales=(1.0, 3.0), bootstrap=20, batch_size=8, title="Discs", model="discs")
+READ = Instruments([study.pixel_extractor()], hole_age)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def real():
 @pytest.fixture(scope="module")
 def done(real, tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
-    result = study.run_study(sample, real, [study.pixel_extractor()], hole_age, SETTINGS, out)
+    result = study.run_study(sample, real, READ, SETTINGS, out)
     report.write_report(result, out)
     return result, out
 
@@ -129,7 +131,7 @@ def test_an_interrupted_study_continues_with_the_same_pictures(real, done, tmp_p
             raise KeyboardInterrupt
         return sample(conditions, scale, seed)
 
-    arguments = (real, [study.pixel_extractor()], hole_age, SETTINGS, tmp_path)
+    arguments = (real, READ, SETTINGS, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         study.run_study(failing, *arguments)
     result = study.run_study(failing, *arguments)
@@ -142,7 +144,7 @@ def test_an_interrupted_study_continues_with_the_same_pictures(real, done, tmp_p
 def test_another_plan_in_the_same_folder_is_refused(real, done):
     other = StudySettings(**{**vars(SETTINGS), "seed": 5})
     with pytest.raises(InputError, match=r"plan\.json: seed"):
-        study.run_study(sample, real, [study.pixel_extractor()], hole_age, other, done[1])
+        study.run_study(sample, real, READ, other, done[1])
 
 
 def test_two_processes_share_the_chunks(real, tmp_path):
@@ -158,7 +160,7 @@ def test_two_processes_share_the_chunks(real, tmp_path):
 
 def test_without_a_regressor_the_study_says_so(real, tmp_path):
     settings = StudySettings(**{**vars(SETTINGS), "bootstrap": 0, "num_samples": 50, "guidance_scales": (3.0,)})
-    result = study.run_study(sample, real, [study.pixel_extractor()], None, settings, tmp_path)
+    result = study.run_study(sample, real, Instruments([study.pixel_extractor()]), settings, tmp_path)
     notes = " ".join(result.notes)
     assert "No age regressor" in notes
     assert "50 pictures per scale were asked for" in notes
@@ -201,8 +203,7 @@ def test_bad_input_is_refused(real, tmp_path, change, words):
         study.run_study(
             change.get("sample_fn", sample),
             sets,
-            [study.pixel_extractor()],
-            hole_age,
+            READ,
             change.get("settings", SETTINGS),
             tmp_path,
         )
@@ -212,7 +213,7 @@ def test_an_extractor_that_gives_nonsense_is_named(real, tmp_path):
     broken = Extractor("broken", "1", lambda x: np.full((len(x), 3), np.inf))
     settings = StudySettings(guidance_scales=(3.0,), batch_size=30)
     with pytest.raises(InputError, match="extractor broken"):
-        study.run_study(sample, real, [broken], hole_age, settings, tmp_path)
+        study.run_study(sample, real, Instruments([broken], hole_age), settings, tmp_path)
 
 
 def test_comparison_keeps_different_extractors_apart(done, tmp_path):
