@@ -39,7 +39,7 @@ def test_a_name_and_its_key(metric, key):
 
 def test_every_key_of_a_released_study_comes_back():
     with tarfile.open(RELEASED) as archive:
-        study = json.load(archive.extractfile("study/study.json"))
+        study = json.load(archive.extractfile("./study/study.json"))
     keys = {key for row in study["rows"] for key in row["numbers"]}
     assert len(keys) > 50
     for key in keys:
