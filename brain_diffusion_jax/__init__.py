@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-_API = ("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "load")
-__all__ = ["AgeModel", "ClassModel", "DiffusionModel", "GanModel", "__version__", "load"]
+_API = ("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "Generator", "Predictor", "Sampling", "load")
+__all__ = [*_API, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

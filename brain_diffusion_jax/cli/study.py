@@ -74,16 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     import jax
 
+    from brain_diffusion_jax.cli.options import open_model, refuse_unguided
     from brain_diffusion_jax.cli.real_people import open_real
-    from brain_diffusion_jax.cli.sample import load_generator, refuse_diffusion_settings
     from brain_diffusion_jax.config import apply_overrides
     from brain_diffusion_jax.evaluation.study import study
     from brain_diffusion_jax.kinds import KINDS
 
-    model = load_generator(arguments.run, step=arguments.checkpoint)
-    diffusion = model.kind == "diffusion"
-    if not diffusion:
-        refuse_diffusion_settings(arguments, model)
+    model = open_model(arguments.run, "generator", arguments)
+    refuse_unguided(model, {name: getattr(arguments, name) for name in ("steps", "sampler", "scales")})
     own = [path for path in KINDS[model.kind].reads if path.startswith(("sample", "study"))]
     config = apply_overrides(model.config, arguments.overrides, reads=("data.shards", *own))
     shards, contract, real = open_real(model, arguments.data)
@@ -91,13 +89,13 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     evaluated = arguments.split or config.study.evaluated
     remarks = check_inputs(arguments, contract, shards, evaluated)
     extractors = [*class_extractors(arguments, contract), *extractors, *inception_extractors(arguments)]
-    sampling = {
-        "sampler": arguments.sampler or config.sample.sampler,
-        "num_steps": arguments.steps or config.sample.num_steps,
-        "spacing": config.sample.spacing,
-    }
-    if not diffusion:
-        sampling, config.study.guidance_scales = {}, (1.0,)
+    drawn = model.sampling(sampler=arguments.sampler, num_steps=arguments.steps)
+    sampling: dict[str, Any] = {}
+    if model.guided:
+        sampling = {"sampler": drawn.sampler, "num_steps": drawn.num_steps, "spacing": drawn.spacing}
+        sampling |= {} if drawn.eta is None else {"eta": drawn.eta}
+    else:
+        config.study.guidance_scales = (1.0,)
     settings = settings_from(arguments, config, model, sampling)
     out = Path(arguments.out or Path(arguments.run) / "study")
     method: dict[str, Any] = {"run": str(arguments.run), "data": str(shards), "sampling": sampling}
@@ -106,7 +104,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     if arguments.second_age_model:
         method["second_age_model"] = str(arguments.second_age_model)
     result = study.run_study(
-        sampler(model, settings.batch_size, sampling),
+        sampler(model, drawn),
         real,
         extractors,
         age_fn,
@@ -124,7 +122,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     if new and result.rows:
         result.notes += new
         result.save(out)
-    if not diffusion and result.rows:
+    if not model.guided and result.rows:
         result.notes.append(f"A {model.kind} has no guidance: w=1 stands for its pictures as they come.")
         result.save(out)
     if arguments.utility and jax.process_index() == 0:
@@ -206,14 +204,13 @@ def settings_from(arguments: argparse.Namespace, config: Any, model: Any, sampli
     )
 
 
-def sampler(model: Any, batch_size: int, sampling: dict[str, Any]) -> Any:
+def sampler(model: Any, sampling: Any) -> Any:
     """The study's sample_fn; short chunks are filled up, so that one compiled program serves all."""
+    from brain_diffusion_jax.api.protocols import draw
 
     def sample(conditions: list[dict[str, Any]], scale: float, seed: int) -> Any:
-        filled = conditions + [conditions[-1]] * (batch_size - len(conditions))
-        options = {"guidance_scale": scale, **sampling} if model.kind == "diffusion" else {}
-        pictures = model.sample(filled, seed=seed, batch_size=batch_size, **options)
-        return pictures[: len(conditions)]
+        filled = conditions + [conditions[-1]] * (sampling.batch_size - len(conditions))
+        return draw(model, filled, sampling.with_scale(scale), seed)[: len(conditions)]
 
     return sample
 
@@ -224,9 +221,7 @@ def load_regressor(path: str, contract: Any) -> Any:
     from brain_diffusion_jax.contract import require_same
     from brain_diffusion_jax.errors import InputError
 
-    model = api.load(path)
-    if not isinstance(model, api.AgeModel):
-        raise InputError(path, "kind", model.kind, "age, a run of `brain-diffusion train-age`")
+    model = api.load(path, "age")
     if model.contract is not None and contract is not None:
         require_same(contract, model.contract, path, ignore=("slices",))
         # One that learned from more slices of the same heads reads these as well.
@@ -256,7 +251,7 @@ def regressors(arguments: argparse.Namespace, contract: Any) -> tuple[list[Any],
 
 def check_inputs(arguments: argparse.Namespace, contract: Any, shards: str, split: str) -> list[str]:
     """Remarks where real scans of a split are unlike what --age-model (and the second) were trained on."""
-    from brain_diffusion_jax.cli.input_checks import check_shards
+    from brain_diffusion_jax.evaluation.probes.input_checks import check_shards
 
     runs = [arguments.age_model, getattr(arguments, "second_age_model", None)]
     found = [check_shards(load_regressor(run, contract), shards, split) for run in runs if run]
@@ -267,11 +262,11 @@ def class_extractors(arguments: argparse.Namespace, contract: Any) -> list[Any]:
     """The pooled features of --classifier as an extractor; refuses one for pictures of another size."""
     if not arguments.classifier:
         return []
-    from brain_diffusion_jax.cli.train_class import load_classifier
+    from brain_diffusion_jax import api
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.probes.features import Extractor
 
-    judge = load_classifier(arguments.classifier)
+    judge = api.load(arguments.classifier, "class")
     if judge.image_size != tuple(contract.image_size):
         raise InputError(arguments.classifier, "image_size", judge.image_size, contract.image_size)
     return [Extractor(f"{judge.config.class_model.backbone}-class-pool", judge.version, judge.features)]

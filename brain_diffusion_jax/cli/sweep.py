@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.cli import conditions, sweep_guides, sweep_table
-from brain_diffusion_jax.cli.sample import add_output_arguments, load_diffusion, weights_of
+from brain_diffusion_jax.cli import sweep_guides, sweep_table
+from brain_diffusion_jax.cli.options import ConditionOptions, OutputOptions, open_model
 from brain_diffusion_jax.seeds import check_seed
 
 _EMA = "ema="
@@ -25,8 +25,8 @@ _EMA = "ema="
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="run folder of a diffusion model")
-    conditions.add_arguments(parser)
-    add_output_arguments(parser)
+    ConditionOptions.add(parser)
+    OutputOptions.add(parser)
     parser.add_argument(
         "--scales",
         default="1,3,5,7",
@@ -155,6 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
+    from brain_diffusion_jax.api.samples import record_of
     from brain_diffusion_jax.data.sample_folder import LOCK, SampleFolder
     from brain_diffusion_jax.diffusion import levels
     from brain_diffusion_jax.errors import InputError
@@ -162,9 +163,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.plugin:
         run_plugin(arguments.plugin)
-    model = load_diffusion(arguments)
+    model = open_model(arguments.run, "diffusion", arguments)
     real = sweep_table.people(arguments, model)
-    wanted = conditions.from_arguments(arguments, model.schema) if real is None else list(real.conditions)
+    wanted = ConditionOptions.of(arguments).read(model.schema) if real is None else list(real.conditions)
     if "optimised" in _words(arguments.spacings or ""):
         register_optimised(model, wanted)
     cells = cells_from(arguments, model)
@@ -176,7 +177,11 @@ def run(arguments: argparse.Namespace) -> int:
     guides = sweep_guides.models_of(arguments, model)
     fixed = sweep_guides.fixed_of(arguments, model, guides)
     models = _models(model, (cell.model for cell in cells), arguments.checkpoint)
-    shared = {**weights_of(arguments, model), "conditions": wanted, **sweep_guides.settings_of(arguments, guides)}
+    shared = {
+        **record_of(model, ema=not arguments.no_ema),
+        "conditions": wanted,
+        **sweep_guides.settings_of(arguments, guides),
+    }
     out = Path(arguments.out)
     if not arguments.resume and out.exists() and (not out.is_dir() or any(p.name != LOCK for p in out.iterdir())):
         raise InputError(out, "output folder", "files of an earlier call", "a new folder, or --resume")

@@ -96,9 +96,7 @@ def _weaker(arguments: argparse.Namespace, model: Any) -> Any:
     from brain_diffusion_jax import api
     from brain_diffusion_jax.contract import require_same
 
-    weak = api.load(arguments.weak)
-    if not isinstance(weak, api.DiffusionModel):
-        raise InputError(arguments.weak, "--weak", f"a model of kind {weak.kind}", "a diffusion model")
+    weak = api.load(arguments.weak, "diffusion")
     if model.contract is not None and weak.contract is not None:
         require_same(model.contract, weak.contract, f"{arguments.weak} against {model.path}")
     for name in ("schedule", "num_train_steps", "data_range"):

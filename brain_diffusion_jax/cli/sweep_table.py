@@ -57,7 +57,7 @@ def _rows(only: Sequence[str], found: Any, schema: Any) -> Any:
     """Rows whose covariates have one of the values of --only."""
     import numpy as np
 
-    from brain_diffusion_jax.cli.conditions import parse_set
+    from brain_diffusion_jax.cli.options import parse_set
 
     wanted = schema.decode(schema.encode(parse_set(only)))
 
@@ -167,9 +167,7 @@ def _ages(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:
     from brain_diffusion_jax import api
     from brain_diffusion_jax.evaluation.probes import age
 
-    model = api.load(run)
-    if not isinstance(model, api.AgeModel):
-        raise InputError(run, "kind", model.kind, "age")
+    model = api.load(run, "age")
 
     def judge(pictures: Any, manifest: list[dict[str, str]]) -> Row:
         asked = np.array([float(row.get(model.config.age_model.target) or "nan") for row in manifest])
