@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from brain_diffusion_jax.api import Generator
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.diffusion.sampling import Sampling
+    from brain_diffusion_jax.evaluation.probes.features import Extractor
 
 
 class Options:
@@ -179,3 +180,33 @@ def parse_set(words: Sequence[str]) -> list[dict[str, str]]:
             raise InputError("--set", name, "given twice", "each covariate once (age=20,40 for two values)")
         choices[name] = values
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+@dataclass(frozen=True)
+class PredictorOptions(Options):
+    """What reads pictures: a regressor of age, and Inception by the user's pytorch-fid weights."""
+
+    age_model: str | None
+    inception: str | None
+    inception_dims: str
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--age-model", help="run folder of a regressor: reads ages, and its features are compared")
+        parser.add_argument("--inception", help="pytorch-fid's weights file, for FD[inception-...]")
+        parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
+
+    def inception_extractors(self) -> list[Extractor]:
+        """Extractors of the weights file, which is verified first; none without one."""
+        if not self.inception:
+            return []
+        from brain_diffusion_jax.conversion.inception import read_weights
+        from brain_diffusion_jax.evaluation.probes.features import inception_extractor
+
+        variables, version = read_weights(self.inception)
+        try:
+            dimensions = [int(word) for word in self.inception_dims.split(",")]
+        except ValueError:
+            expected = "64, 192, 768 or 2048"
+            raise InputError("command line", "--inception-dims", self.inception_dims, expected) from None
+        return [inception_extractor(variables, version, d) for d in dimensions]

@@ -66,7 +66,7 @@ def models_of(arguments: argparse.Namespace, model: Any) -> dict[str, Any]:
     if arguments.weak:
         found["weak"] = _weaker(arguments, model)
     if arguments.judge:
-        from brain_diffusion_jax.cli.study import load_regressor
+        from brain_diffusion_jax.api.predictors import load_regressor
 
         found["judge"] = load_regressor(arguments.judge, model.contract)
     return found

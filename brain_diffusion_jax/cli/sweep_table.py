@@ -38,8 +38,8 @@ def people(arguments: argparse.Namespace, model: Any) -> Any:
             if getattr(arguments, name):
                 raise InputError("command line", f"--{name}", "without --people", "--people SPLIT")
         return None
-    from brain_diffusion_jax.cli.real_people import people_of
     from brain_diffusion_jax.evaluation.study.picture_sets import check
+    from brain_diffusion_jax.evaluation.study.real_people import people_of
 
     if arguments.set or arguments.conditions or arguments.each != 1:
         raise InputError("command line", "--people", "beside --set, --conditions or --each", "one of them")
@@ -128,18 +128,20 @@ def _beside_people(
 ) -> tuple[Callable[..., Row], Row]:
     """(pictures, manifest) -> columns of `evaluation.study.matched_sets`, each with its interval; `real`'s own."""
     from brain_diffusion_jax import config
-    from brain_diffusion_jax.cli.study import regressors
+    from brain_diffusion_jax.api.predictors import Predictors
     from brain_diffusion_jax.data.sample_folder import read_pictures
     from brain_diffusion_jax.evaluation.metrics import anatomy
     from brain_diffusion_jax.evaluation.study import matched_sets
 
-    extractors, age_fn, _ = regressors(arguments, contract)
+    predictors = Predictors.load(contract, age=arguments.age_model)
+    extractor, age_model = predictors.extractors[0], predictors.age
+    assert age_model is not None  # `people` refuses to go on without
     spec = config.load_config(arguments.run).study.dark_fraction
     dark = anatomy.dark_fraction(spec, contract, real.images)
-    judge = matched_sets.Judge(real, extractors[0], age_fn, dark, arguments.bootstrap)
+    judge = matched_sets.Judge(real, extractor, age_model.predict, dark, arguments.bootstrap)
     compared = None if reference is None else judge.read(read_pictures(reference)[0])
     limits = None if compared is None else judge.numbers(compared)
-    decisive = (f"FD[{extractors[0].name}]", "age mae")
+    decisive = (f"FD[{extractor.name}]", "age mae")
 
     def columns(pictures: Any, manifest: Any) -> Row:
         found = judge.read(pictures)
