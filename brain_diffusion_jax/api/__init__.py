@@ -20,19 +20,17 @@ if TYPE_CHECKING:
 # Imported on use: who opens a model needs no cohort reader and no report.
 _LATER = {"prepare": "preparation", "study": "studies", "write_samples": "samples"}
 __all__ = [
-    *("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "Generator", "Predictor", "Sampling", "load"),
-    *("prepare", "study", "write_samples"),
-    "DiffusionModel",
-    "GanModel",
     "AgeModel",
     "ClassModel",
-    "load",
+    "DiffusionModel",
+    "GanModel",
     "Generator",
     "Predictor",
     "Sampling",
+    "load",
     "prepare",
-    "write_samples",
     "study",
+    "write_samples",
 ]
 
 

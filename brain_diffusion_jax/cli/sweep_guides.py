@@ -80,13 +80,13 @@ def settings_of(arguments: argparse.Namespace, models: dict[str, Any]) -> dict[s
 
 
 def fixed_of(arguments: argparse.Namespace, model: Any, models: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """`fixed` of `plan.run_cells`, by rule."""
+    """`fixed` of `plan.run_configs`, by rule."""
     found: dict[str, dict[str, Any]] = {}
     if "weak" in models:
         found["autoguidance"] = {"weak": models["weak"].denoise}
     if "judge" in models:
         likelihood = models["judge"].likelihood(model.schema, model.process, arguments.judge_std)
-        found["classifier_gradient"] = {"judge": likelihood}
+        found["classifier_gradient"] = {"log_likelihood": likelihood}
     return found
 
 

@@ -79,7 +79,7 @@ def reference_of(arguments: argparse.Namespace, cells: Sequence[Any]) -> Any:
     sampler, _, steps = arguments.reference.partition(":")
     if not steps.isdigit():
         raise InputError("command line", "--reference", arguments.reference, "SAMPLER:STEPS, e.g. ddpm:1000")
-    return replace(cells[0], sampler=sampler, num_steps=int(steps), spacing="trailing", sampler_knobs=())
+    return replace(cells[0], sampler=sampler, num_steps=int(steps), spacing="trailing", sampler_options=())
 
 
 def rows(
@@ -114,7 +114,7 @@ def rows(
             "guidance_scale": scale_text(cell.guidance_scale),
             "seed": cell.seed,
             **({"model": cell.model} if cell.model else {}),
-            **dict((*cell.sampler_knobs, *cell.guidance_knobs)),
+            **dict((*cell.sampler_options, *cell.guidance_options)),
             "pictures": len(pictures),
             "mean": round(float(pictures.mean()), 5),
             "std": round(float(pictures.std()), 5),
