@@ -1,4 +1,4 @@
-"""Random seeds: 0 to 2^32 - 1. JAX takes others modulo 2^32, so that pictures would repeat without a word."""
+"""Random seeds: 0 to 2^32 - 1. JAX takes others modulo 2^32, and images would repeat unnoticed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_seed(seed: Any, where: object, field: str = "seed") -> int:
 
 
 def seed(text: str) -> int:
-    """For argparse: `type=seed`."""
+    """The seed that `text` means, for argparse (`type=seed`); raises ArgumentTypeError for others."""
     if not (text.isdecimal() and text.isascii() and len(text) < 20 and int(text) < COUNT):
         raise argparse.ArgumentTypeError(f"found {text:.40}; expected {EXPECTED}")
     return int(text)

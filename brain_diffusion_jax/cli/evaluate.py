@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import seeds
-from brain_diffusion_jax.cli.study import instruments_of
+from brain_diffusion_jax.cli.options import PredictorOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="shards with real pictures to compare with")
     parser.add_argument("--split", default="test", help="split of --data (default test)")
     parser.add_argument("--against", help="another folder of pictures to compare with")
-    parser.add_argument("--age-model", help="run folder of a regressor: its features, and ages against the manifest")
+    PredictorOptions.add(parser)
     parser.add_argument("--classifier", help="run folder of train-class: a table by class")
     parser.add_argument(
         "--gate", type=float, nargs="?", const=0.05, metavar="RATE", help="with --classifier, also what passes the gate"
     )
     parser.add_argument("--out", help="with --classifier, a folder for the table and contact sheets")
-    parser.add_argument("--inception", help="pytorch-fid's weights file")
-    parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals (0: none)")
     parser.add_argument("--seed", type=seeds.seed, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -41,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     import json
+    import sys
 
+    from brain_diffusion_jax.api.predictors import Predictors
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.study import picture_sets, two_sets
@@ -73,6 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
         other = Path(arguments.against) / FILE_NAME
         if mine is not None and other.exists():
             require_same(mine, Contract.load(other.parent), f"{arguments.what} against {arguments.against}")
+    options = PredictorOptions.of(arguments)
+    predictors = Predictors.load(contract, age=options.age_model, more=options.inception_extractors())
+    remarks = predictors.remarks(arguments.data, arguments.split) if arguments.data else []
     picture_sets.check(pictures, arguments.what)
     picture_sets.check(real, arguments.data or arguments.against)
     picture_sets.require_same_size(real, pictures, arguments.what)
@@ -80,13 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     numbers = two_sets.compare(
         pictures,
         real,
-        instruments_of(arguments, contract),
+        predictors.instruments,
         schema=None if contract is None else contract.schema,
         replicates=arguments.bootstrap,
         seed=arguments.seed,
     )
+    for remark in remarks:
+        print(remark, file=sys.stderr)
     if arguments.json:
-        print(json.dumps({"pictures": count, "numbers": numbers}))
+        print(json.dumps({"pictures": count, "numbers": numbers, "notes": remarks}))
     else:
         print(f"{count} pictures on each side")
         print(text(numbers))

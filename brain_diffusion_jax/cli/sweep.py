@@ -1,4 +1,4 @@
-"""One compiled call over guidance scales, knobs and seeds; samplers, steps and spacings around it.
+"""One compiled call over guidance scales, options and seeds; samplers, steps and spacings around it.
 
 brain-diffusion sweep runs/NAME --set age=20,50,80 slice=45 --scales 1,3,5 --out sweep/
 brain-diffusion sweep runs/NAME --set age=20,80 --samplers ddim,heun --steps 10,20 --axis eta=0,1 --out sweep/
@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.cli import conditions, sweep_guides, sweep_table
-from brain_diffusion_jax.cli.sample import add_output_arguments, load_diffusion, weights_of
+from brain_diffusion_jax.cli import sweep_guides, sweep_table
+from brain_diffusion_jax.cli.options import ConditionOptions, OutputOptions, open_model
 from brain_diffusion_jax.seeds import check_seed
 
 _EMA = "ema="
@@ -25,8 +25,8 @@ _EMA = "ema="
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="run folder of a diffusion model")
-    conditions.add_arguments(parser)
-    add_output_arguments(parser)
+    ConditionOptions.add(parser)
+    OutputOptions.add(parser)
     parser.add_argument(
         "--scales",
         default="1,3,5,7",
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--axis",
         action="append",
         default=[],
-        metavar="KNOB=V1,V2",
-        help="a knob of the sampler or rule, e.g. eta=0,1; rescale=0,0.7; interval=0:1,0.2:5 (low:high of sigma/alpha)",
+        metavar="OPTION=V1,V2",
+        help="sampler or rule option, e.g. eta=0,1; rescale=0,0.7; interval=0:1,0.2:5 (low:high of sigma/alpha)",
     )
     sweep_table.add_arguments(parser)
     parser.add_argument("--plugin", help="a Python file that registers samplers, spacings or guidance rules")
@@ -71,7 +71,7 @@ def _numbers(text: str, option: str, kind: type = float) -> list[Any]:
 
 
 def axes_from(arguments: argparse.Namespace, config: Any) -> dict[str, list[Any]]:
-    """The axes of `plan.cells`."""
+    """The axes of `plan.sampling_configs`."""
     from brain_diffusion_jax.diffusion import samplers
     from brain_diffusion_jax.errors import InputError
 
@@ -91,7 +91,7 @@ def axes_from(arguments: argparse.Namespace, config: Any) -> dict[str, list[Any]
     for item in arguments.axis:
         name, separator, text = item.partition("=")
         if not separator or not text or name in axes:
-            raise InputError("command line", "--axis", item, "knob=value,value of the sampler or guidance rule, once")
+            raise InputError("command line", "--axis", item, "option=value,value of the sampler or guidance rule, once")
         if name == "interval":
             pairs = [pair.partition(":")[::2] for pair in _words(text)]
             axes[name] = [tuple(_numbers(",".join(pair), "--axis interval")) for pair in pairs]
@@ -99,7 +99,7 @@ def axes_from(arguments: argparse.Namespace, config: Any) -> dict[str, list[Any]
                 raise InputError("command line", "--axis interval", text, "low:high,low:high")
         else:
             axes[name] = _numbers(text, f"--axis {name}")
-    if "eta" not in axes and config.eta and any("eta" in samplers.knobs_of(s) for s in axes["sampler"]):
+    if "eta" not in axes and config.eta and any("eta" in samplers.options_of(s) for s in axes["sampler"]):
         axes["eta"] = [config.eta]
     for name, values in axes.items():
         if not values:
@@ -130,7 +130,7 @@ def cells_from(arguments: argparse.Namespace, model: Any) -> tuple[Any, ...]:
     """The cells asked for; with --calls each in as many steps as its sampler can make."""
     from brain_diffusion_jax.diffusion import plan
 
-    cells, schedule = plan.cells(axes_from(arguments, model.config.sample)), model.process.table
+    cells, schedule = plan.sampling_configs(axes_from(arguments, model.config.sample)), model.process.table
     if arguments.calls:
         budgets = _numbers(arguments.calls, "--calls", int)
         cells = tuple(dict.fromkeys(plan.within_calls(c, calls, schedule) for c in cells for calls in budgets))
@@ -155,6 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
+    from brain_diffusion_jax.api.samples import record_of
     from brain_diffusion_jax.data.sample_folder import LOCK, SampleFolder
     from brain_diffusion_jax.diffusion import levels
     from brain_diffusion_jax.errors import InputError
@@ -162,9 +163,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.plugin:
         run_plugin(arguments.plugin)
-    model = load_diffusion(arguments)
+    model = open_model(arguments.run, "diffusion", arguments)
     real = sweep_table.people(arguments, model)
-    wanted = conditions.from_arguments(arguments, model.schema) if real is None else list(real.conditions)
+    wanted = ConditionOptions.of(arguments).read(model.schema) if real is None else list(real.conditions)
     if "optimised" in _words(arguments.spacings or ""):
         register_optimised(model, wanted)
     cells = cells_from(arguments, model)
@@ -176,7 +177,11 @@ def run(arguments: argparse.Namespace) -> int:
     guides = sweep_guides.models_of(arguments, model)
     fixed = sweep_guides.fixed_of(arguments, model, guides)
     models = _models(model, (cell.model for cell in cells), arguments.checkpoint)
-    shared = {**weights_of(arguments, model), "conditions": wanted, **sweep_guides.settings_of(arguments, guides)}
+    shared = {
+        **record_of(model, ema=not arguments.no_ema),
+        "conditions": wanted,
+        **sweep_guides.settings_of(arguments, guides),
+    }
     out = Path(arguments.out)
     if not arguments.resume and out.exists() and (not out.is_dir() or any(p.name != LOCK for p in out.iterdir())):
         raise InputError(out, "output folder", "files of an earlier call", "a new folder, or --resume")

@@ -66,7 +66,7 @@ def models_of(arguments: argparse.Namespace, model: Any) -> dict[str, Any]:
     if arguments.weak:
         found["weak"] = _weaker(arguments, model)
     if arguments.judge:
-        from brain_diffusion_jax.cli.study import load_regressor
+        from brain_diffusion_jax.api.predictors import load_regressor
 
         found["judge"] = load_regressor(arguments.judge, model.contract)
     return found
@@ -80,13 +80,13 @@ def settings_of(arguments: argparse.Namespace, models: dict[str, Any]) -> dict[s
 
 
 def fixed_of(arguments: argparse.Namespace, model: Any, models: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """`fixed` of `plan.run_cells`, by rule."""
+    """`fixed` of `plan.run_configs`, by rule."""
     found: dict[str, dict[str, Any]] = {}
     if "weak" in models:
         found["autoguidance"] = {"weak": models["weak"].denoise}
     if "judge" in models:
         likelihood = models["judge"].likelihood(model.schema, model.process, arguments.judge_std)
-        found["classifier_gradient"] = {"judge": likelihood}
+        found["classifier_gradient"] = {"log_likelihood": likelihood}
     return found
 
 
@@ -96,9 +96,7 @@ def _weaker(arguments: argparse.Namespace, model: Any) -> Any:
     from brain_diffusion_jax import api
     from brain_diffusion_jax.contract import require_same
 
-    weak = api.load(arguments.weak)
-    if not isinstance(weak, api.DiffusionModel):
-        raise InputError(arguments.weak, "--weak", f"a model of kind {weak.kind}", "a diffusion model")
+    weak = api.load(arguments.weak, "diffusion")
     if model.contract is not None and weak.contract is not None:
         require_same(model.contract, weak.contract, f"{arguments.weak} against {model.path}")
     for name in ("schedule", "num_train_steps", "data_range"):

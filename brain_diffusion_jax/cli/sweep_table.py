@@ -38,9 +38,9 @@ def people(arguments: argparse.Namespace, model: Any) -> Any:
             if getattr(arguments, name):
                 raise InputError("command line", f"--{name}", "without --people", "--people SPLIT")
         return None
-    from brain_diffusion_jax.cli.real_people import people_of
     from brain_diffusion_jax.evaluation.probes.roles import Roles
     from brain_diffusion_jax.evaluation.study.picture_sets import check
+    from brain_diffusion_jax.evaluation.study.real_people import people_of
 
     if arguments.set or arguments.conditions or arguments.each != 1:
         raise InputError("command line", "--people", "beside --set, --conditions or --each", "one of them")
@@ -59,7 +59,7 @@ def _rows(only: Sequence[str], found: Any, schema: Any) -> Any:
     """Rows whose covariates have one of the values of --only."""
     import numpy as np
 
-    from brain_diffusion_jax.cli.conditions import parse_set
+    from brain_diffusion_jax.cli.options import parse_set
 
     wanted = schema.decode(schema.encode(parse_set(only)))
 
@@ -81,7 +81,7 @@ def reference_of(arguments: argparse.Namespace, cells: Sequence[Any]) -> Any:
     sampler, _, steps = arguments.reference.partition(":")
     if not steps.isdigit():
         raise InputError("command line", "--reference", arguments.reference, "SAMPLER:STEPS, e.g. ddpm:1000")
-    return replace(cells[0], sampler=sampler, num_steps=int(steps), spacing="trailing", sampler_knobs=())
+    return replace(cells[0], sampler=sampler, num_steps=int(steps), spacing="trailing", sampler_options=())
 
 
 def rows(
@@ -102,7 +102,7 @@ def rows(
         judge, floor = _beside_people(arguments, contract, real, reference and folders[reference].path)
         last = [{"sampler": "real people", "pictures": len(real), **floor}]
     else:
-        judge = _ages(arguments.age_model) if arguments.age_model else lambda pictures, manifest: {}
+        judge = _errors(arguments.age_model) if arguments.age_model else lambda pictures, manifest: {}
     found = []
     for cell in cells:
         pictures, manifest = read_pictures(folders[cell].path)
@@ -116,7 +116,7 @@ def rows(
             "guidance_scale": scale_text(cell.guidance_scale),
             "seed": cell.seed,
             **({"model": cell.model} if cell.model else {}),
-            **dict((*cell.sampler_knobs, *cell.guidance_knobs)),
+            **dict((*cell.sampler_options, *cell.guidance_options)),
             "pictures": len(pictures),
             "mean": round(float(pictures.mean()), 5),
             "std": round(float(pictures.std()), 5),
@@ -130,37 +130,29 @@ def _beside_people(
 ) -> tuple[Callable[..., Row], Row]:
     """(pictures, manifest) -> columns of `evaluation.study.matched_sets`, each with its interval; `real`'s own."""
     from brain_diffusion_jax import config
-    from brain_diffusion_jax.cli.study import instruments_of
+    from brain_diffusion_jax.api.predictors import Predictors
     from brain_diffusion_jax.data.sample_folder import read_pictures
     from brain_diffusion_jax.evaluation.study import matched_sets
 
+    instruments = Predictors.load(contract, age=arguments.age_model).instruments
     dark = config.load_config(arguments.run).study.dark_fraction
-    sets = matched_sets.of(real, instruments_of(arguments, contract), contract, dark, arguments.bootstrap)
+    sets = matched_sets.of(real, instruments, contract, dark, arguments.bootstrap)
     compared = None if reference is None else sets.reference(read_pictures(reference)[0])
     return lambda pictures, manifest: sets.columns(pictures, compared), matched_sets.flat(sets.real_numbers())
 
 
-def _ages(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:
-    """(pictures, manifest) -> columns of age errors by the regressor in `run`."""
-    import numpy as np
-
+def _errors(run: str) -> Callable[[Any, list[dict[str, str]]], Row]:
+    """(pictures, manifest) -> columns of errors by the predictor in `run`."""
     from brain_diffusion_jax import api
-    from brain_diffusion_jax.evaluation.probes import age
+    from brain_diffusion_jax.evaluation.study import two_sets
 
-    model = api.load(run)
-    if not isinstance(model, api.AgeModel):
-        raise InputError(run, "kind", model.kind, "age")
-
-    def judge(pictures: Any, manifest: list[dict[str, str]]) -> Row:
-        asked = np.array([float(row.get(model.config.age_model.target) or "nan") for row in manifest])
-        known = np.isfinite(asked)
-        if known.sum() < 2:
-            return {}
-        found = model.predict(pictures[known])
-        numbers = {"age_mae": age.mean_absolute_error, "age_rmse": age.root_mean_squared_error, "age_r": age.pearson}
-        return {name: round(float(measure(asked[known], found)), 4) for name, measure in numbers.items()}
-
-    return judge
+    model = api.load(run, "age")
+    return lambda pictures, manifest: two_sets.errors(
+        model.predict,
+        pictures,
+        [row.get(model.config.age_model.target) for row in manifest],
+        model.config.age_model.target,
+    )
 
 
 def write(path: Path, found: Sequence[Row]) -> None:

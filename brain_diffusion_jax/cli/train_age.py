@@ -7,6 +7,7 @@ Settings are those of config section age_model. Fine-tuning keeps the network of
 The published recipe (REFERENCE R1) is configs/age_r1.py. Splits are those of the shards, by person.
 When it ends: age_report.json, age_people.csv and age_calibration.png in the run folder, from the
 checkpoint with the lowest validation error; the bias correction is fitted on validation people only.
+input_profile.npz says what its inputs look like, so that predict-age can refuse what is unlike them.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _summary(result: dict[str, Any], folder: Path, table: Any) -> str:
     parts = [f"{name}:\n{table(result[name])}" for name in ("validation", "test") if name in result]
+    if not result["input_profile"]:
+        parts.append("too few training scans for an input profile: predict-age will not know what is unlike them")
     return "\n\n".join(
         [*parts, f"{folder}: step {result['step']}; age_report.json, age_people.csv, age_calibration.png"]
     )
@@ -208,8 +211,10 @@ def _validation(shards: str, target: Any, most: int = 2000) -> dict[str, Any] | 
 
 def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
     """Report of the best checkpoint on validation and test people; written into the run folder."""
+    from brain_diffusion_jax import api
     from brain_diffusion_jax.data.table import write_table
     from brain_diffusion_jax.evaluation.probes import age as age_evaluation
+    from brain_diffusion_jax.evaluation.probes import input_checks
     from brain_diffusion_jax.training.run_folder import checkpoints
 
     step = checkpoints.best_step(folder)
@@ -224,6 +229,7 @@ def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any
     result: dict[str, Any] = {"step": step if step is not None else checkpoints.saved_steps(folder)[-1]}
     for name, (person, _, age, predicted) in found.items():
         result[name] = age_evaluation.report(people[name], (age, predicted, person), correction, replicates=replicates)
+    result["input_profile"] = input_checks.write_profile(api.load(folder, "age"), shards)
     checkpoints.write_json(folder / "age_report.json", result)
     lines: list[list[Any]] = []
     for name, p in people.items():

@@ -1,4 +1,4 @@
-"""Config sections to modules: the one place that knows the names in a config."""
+"""Config sections to modules: the one place that reads the sections `model`, `conditioning`, `age_model`, ..."""
 
 from __future__ import annotations
 
@@ -66,26 +66,27 @@ def diffusion_network(
 
     With conditioning.planes model.in_channels counts the planes too. Without a conditioner the UNet
     gets no context, so that model.context_dim must be None. conditioning.mode="scalar" is the small UNet
-    of REFERENCE R4, of which `model` gives only channels and out_channels.
+    of Nguyen et al. 2023, for which `model` gives only channels and out_channels. Raises InputError where the
+    sections contradict each other or the schema.
     """
     section, settings = dict(conditioning), dict(model)
     if section["mode"] == "scalar":
         null = float(section.get("raw_null", -1.0))
         return ScalarLabelUNet(tuple(settings["channels"]), int(settings.get("out_channels", 1)), null)
-    told = conditioner(section, schema, settings.get("context_dim"))
+    tokens = conditioner(section, schema, settings.get("context_dim"))
     network = unet_config(settings)
     _refuse_unless(
-        told is not None or network.context_dim is None or section["mode"] == "external",
+        tokens is not None or network.context_dim is None or section["mode"] == "external",
         "model.context_dim",
         network.context_dim,
         "None, without conditions",
     )
     summary = None
-    if told is not None and section.get("time_embedding") and section["mode"] == "tokens":
+    if tokens is not None and section.get("time_embedding") and section["mode"] == "tokens":
         summary = TimeMLP(network.time_dim)
     planes = bool(section.get("planes", False))
-    _refuse_unless(not planes or isinstance(told, RawToken), "conditioning.planes", planes, "mode raw or scaled")
-    return ConditionalUNet(UNet(network), told, summary, planes)
+    _refuse_unless(not planes or isinstance(tokens, RawToken), "conditioning.planes", planes, "mode raw or scaled")
+    return ConditionalUNet(UNet(network), tokens, summary, planes)
 
 
 def age_network(config: Mapping[str, Any]) -> AgeNetwork:

@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from brain_diffusion_jax.cli import age_edit, main
+from brain_diffusion_jax.api import edits
+from brain_diffusion_jax.cli import main
+from brain_diffusion_jax.data.prepare.intensity import Window
+from brain_diffusion_jax.data.prepare.pipeline import PreparedScan
 
 PICTURE = np.random.default_rng(0).uniform(0.1, 0.9, tiny_runs.SIZE).astype(np.float32)
+# What the age model's profile is asked about; slice 3 lies at -12 mm.
+PREPARED = PreparedScan(np.stack([PICTURE] * 3), [2, 3, 4], [-32.0, -12.0, 8.0], Window(0, 1), tiny_runs.SIZE, [])
 
 
 @pytest.fixture
 def diffusion_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(age_edit, "_picture", lambda model, arguments: (PICTURE, 3, -12.0))
+    monkeypatch.setattr(edits, "prepare_scan", lambda model, scan, index: (PREPARED, 1))
     return tiny_runs.diffusion_run(tmp_path / "run")
 
 

@@ -12,9 +12,9 @@ import tiny_runs
 from PIL import Image
 from scipy import ndimage
 
+from brain_diffusion_jax import api
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.cli import gate as command
-from brain_diffusion_jax.cli import train_class
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
@@ -81,7 +81,10 @@ def classifier(monkeypatch):
         features=block_means,
         config=configs.base_config(),
     )
-    monkeypatch.setattr(train_class, "load_classifier", lambda folder: made)
+    load = api.load
+    monkeypatch.setattr(
+        api, "load", lambda run, kind, **options: made if kind == "class" else load(run, kind, **options)
+    )
 
 
 def arguments(root, out, source="made"):

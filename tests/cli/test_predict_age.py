@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +11,16 @@ import nibabel
 import numpy as np
 import pytest
 
+from brain_diffusion_jax import api
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.cli import predict_age
+from brain_diffusion_jax.api import scan_ages
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.phantoms import phantom_anatomy, phantom_scan
-from brain_diffusion_jax.data.prepare import contract_preparation, nifti
+from brain_diffusion_jax.data.prepare import contract_preparation, nifti, pipeline
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
+from brain_diffusion_jax.evaluation.probes import input_profile
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.training.run_folder import checkpoints
 
@@ -47,7 +50,7 @@ def save(path, data, codes="RAS", factor=1.0):
 def run(tmp_path_factory):
     """A random small regressor with a contract."""
     from brain_diffusion_jax.data.shards.splits import SplitSpec
-    from brain_diffusion_jax.data.shards.writer import _contract
+    from brain_diffusion_jax.data.shards.writer import _contract  # the one place that writes contracts
 
     schema = Schema.from_json([{"name": "age", "unit": "years", "low": 18, "high": 96}])
     preparation = Preparation(**PREPARE)
@@ -135,8 +138,8 @@ def test_an_age_that_nobody_has_does_not_stand(brain, run, tmp_path, monkeypatch
     scans = [save(tmp_path / f"{name}.nii.gz", brain) for name in ("old", "nan", "wide", "fine")]
     said = np.repeat([[130.0], [np.nan], [50.0], [119.0]], 4, axis=1)
     said[2, 0] = -4.0
-    monkeypatch.setattr(age_prediction, "predict_slices", lambda *_: said.ravel())
-    monkeypatch.setattr(predict_age, "_correction", lambda _: lambda age: age + 5)
+    monkeypatch.setattr(age_prediction, "predict_slices", lambda *_: (said.ravel(), np.zeros((16, 1))))
+    monkeypatch.setattr(scan_ages, "bias_correction", lambda _: lambda age: age + 5)
     assert main(["predict-age", str(run), *scans, "--out", str(tmp_path / "out")]) == 2
     rows = ages(tmp_path / "out")
     for name in ("old", "nan"):
@@ -162,6 +165,44 @@ def test_files_of_one_name_are_told_apart(brain, run, tmp_path, capsys):
     assert "more than once" in capsys.readouterr().err
 
 
+def test_what_the_run_never_saw_is_refused_and_a_run_without_a_profile_says_so(brain, run, tmp_path, capsys):
+    model = api.load(run)
+    rng = np.random.default_rng(0)
+    known = []
+    preparation = contract_preparation.preparation_of(model.contract)
+
+    def another():
+        return brain * rng.normal(1, 0.03) + rng.normal(0, 0.01, brain.shape) * (brain > 0)
+
+    for number in range(24):
+        pictures, indices = pipeline.prepare_volume(save(tmp_path / "known.nii", another()), preparation)[:2]
+        features = model.features(pictures[..., None] / np.float32(255))
+        known.append(input_profile.KnownScan(str(number), pictures[..., None], indices, features, False))
+    scans = [
+        save(tmp_path / "good.nii.gz", another()),
+        save(tmp_path / "pale.nii.gz", np.sqrt(brain)),
+    ]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["predict-age", str(run), *scans, "--out", str(tmp_path / "unchecked")]) == 0
+    assert "input_profile.npz" in capsys.readouterr().err
+    assert "input_profile.npz" in ages(tmp_path / "unchecked")["good"]["notes"]
+    checked = tmp_path / "checked"
+    shutil.copytree(run, checked)
+    input_profile.make_profile(known).save(checked)
+    assert main(["predict-age", str(checked), *scans, "--out", str(first)]) == 2
+    rows = ages(first)
+    assert rows["good"]["age"] == ages(tmp_path / "unchecked")["good"]["age"]
+    assert rows["good"]["notes"] == ""
+    assert rows["pale"]["age"] == ""
+    assert "inputs: found" in rows["pale"]["refused"]
+    assert "grey levels are not those it was trained on" in rows["pale"]["refused"]
+    with (first / "slices.csv").open() as file:
+        assert {row["scan"] for row in csv.DictReader(file)} == {"good"}
+    assert main(["predict-age", str(checked), *scans, "--allow", "inputs", "--out", str(second)]) == 0
+    assert "grey levels" in ages(second)["pale"]["notes"]
+    assert ages(second)["pale"]["age"]
+
+
 def test_an_out_folder_in_use_and_unknown_checks_are_refused(run, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
@@ -175,8 +216,8 @@ def test_a_fixed_window_of_another_unit_is_refused(brain, tmp_path):
     rule = Preparation(**{**PREPARE, "intensity": {"rule": "fixed", "low": 0.0, "high": float(brain.max())}})
     for factor, refused in ((1.0, False), (30.0, True), (0.01, True)):
         path = save(tmp_path / f"{factor}.nii.gz", brain, factor=factor)
-        person = predict_age.Person("p", nifti.Path(path))
-        assert ("intensity" in predict_age.prepare_person(person, rule, False, ()).refused) == refused
+        person = scan_ages.Person("p", nifti.Path(path))
+        assert ("intensity" in scan_ages.prepare_person(person, rule, False, ()).refused) == refused
 
 
 @pytest.mark.realdata

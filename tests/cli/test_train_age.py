@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.shards.writer import write_shards
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.probes import input_checks, input_profile
 from tests import small_cohort
 
 SMALL = ["age_model.width=0.1", "age_model.batch_size=8", "age_model.num_steps=4", "age_model.validate_every=2"]
@@ -54,6 +57,34 @@ def test_the_report_holds_slices_people_bias_and_intervals(trained):
     age = np.array([float(r["age"]) for r in rows if r["split"] == "test"])
     assert np.abs(predicted - age).mean() == pytest.approx(report["test"]["per_person"]["mae"]["value"], abs=2e-3)
     assert (trained / "age_calibration.png").stat().st_size > 5000
+
+
+def test_the_run_keeps_what_its_inputs_look_like(trained, shards, tmp_path, monkeypatch):
+    assert json.loads((trained / "age_report.json").read_text())["input_profile"] is False  # six people are too few
+    assert not (trained / input_profile.FILE_NAME).exists()
+    model = bdj.load(trained)
+    assert "no input profile" in input_checks.check_shards(model, str(shards), "test")
+    monkeypatch.setattr(input_profile, "FEWEST", 3)
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    assert input_checks.write_profile(model, str(shards))
+    model, profile = bdj.load(run), input_profile.load_profile(run)
+    manifest = json.loads((shards / "shards.json").read_text())["splits"]
+    scans = {name: sum(int(f["records"]) for f in manifest[name]) // 4 for name in ("train", "validation", "test")}
+    assert len(profile.table) == scans["train"] + scans["validation"]
+    assert profile.held_out.sum() == scans["validation"]
+    assert profile.indices.tolist() == [7, 8, 9, 10]
+    *_, images, indices = next(input_checks.scans_of(str(shards), "train"))
+    assert input_checks.unlike(model, images, indices) == []
+    assert input_checks.unlike(model, images // 2, indices)
+    # Real scans that a study or `evaluate` measures on: a remark, or a refusal where most are unlike.
+    departure, count = input_profile.Departure("place", 2.0, "middle row"), iter(range(99))
+    monkeypatch.setattr(input_checks, "unlike", lambda *_: [departure] if next(count) == 0 else [])
+    assert "1 of" in input_checks.check_shards(model, str(shards), "test")
+    assert input_checks.check_shards(model, str(shards), "test") is None
+    monkeypatch.setattr(input_checks, "unlike", lambda *_: [departure])
+    with pytest.raises(InputError, match="middle row"):
+        input_checks.check_shards(model, str(shards), "test")
 
 
 def test_the_model_knows_the_ages_it_was_trained_on(trained, shards):

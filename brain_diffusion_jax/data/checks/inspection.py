@@ -61,7 +61,7 @@ def inspect_cohort(cohort: Cohort, progress: Callable[[int], None] | None = None
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # faint negatives matter to prepare, not here
                 volume = read_volume(scan.path)
-            read.append((quality.measure(quality.coarse(volume)), preview(volume), quality.fingerprint(volume)))
+            read.append((quality.measure_volume(volume), preview(volume), quality.fingerprint(volume)))
         except InputError as error:
             read.append((None, None, f"{error.field}: found {error.found}; expected {error.expected}"))
         except Exception as error:  # whatever one scan does, the table of the others is written
@@ -93,7 +93,7 @@ def _with_copies(inspected: list[Inspected], prints: list[str]) -> list[Inspecte
 
 def table(inspected: Sequence[Inspected], covariates: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of scans; numbers with four digits, blank where not measured."""
-    names = [*quality.MEASURES, "volume_litres", "neck"]
+    names = [*quality.MEASURES, "volume_litres", "neck", "level"]
     header = ["person", "scan", *covariates, "flagged", "reasons", "notes", *names, "file"]
     rows = [
         [
@@ -103,7 +103,7 @@ def table(inspected: Sequence[Inspected], covariates: Sequence[str]) -> tuple[li
             "1" if item.flagged else "0",
             item.reasons,
             "; ".join(item.assessment.notes),
-            *(f"{item.assessment.measurements[n]:.4f}" if item.assessment.measurements else "" for n in names),
+            *(f"{item.assessment.measurements[n]:.4f}" if n in item.assessment.measurements else "" for n in names),
             str(item.scan.path),
         ]
         for item in inspected

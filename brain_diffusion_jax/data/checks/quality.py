@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from brain_diffusion_jax.data.checks import detail, orientation
 from brain_diffusion_jax.data.phantoms import phantom_anatomy, phantom_scan
 from brain_diffusion_jax.data.prepare.nifti import MNI_2MM, Grid, Volume, box_grid, resample
 from brain_diffusion_jax.errors import InputError
@@ -35,7 +36,7 @@ NECK_NOTE = 0.08  # more tissue below the brain than this (share of the brain) i
 
 @dataclass(frozen=True)
 class Measure:
-    """bad: "low" or "high" is suspicious; limit: for skull-stripped scans in MNI space."""
+    """bad: "low" or "high" is suspicious; limit: for skull-stripped scans in MNI space. {turn} in says: a direction."""
 
     bad: str
     limit: float
@@ -51,6 +52,13 @@ MEASURES: dict[str, Measure] = {
     "missing": Measure("high", 0.098, "parts of the brain missing or elsewhere"),
     "worst_block": Measure("low", 0.32, "one part does not look like the brain there"),
     "symmetry": Measure("low", 0.835, "left and right differ in outline"),
+    "upright": Measure("low", 0.14, "inside, it fits as well or better a brain that lies along {turn}, not R-A-S"),
+    "sharpness": Measure("low", 0.27, "blurred, or enlarged from a coarse scan"),
+    "contrast": Measure("low", 0.12, "hardly any contrast of white and grey: a mask, or blown out"),
+    "gaps": Measure("high", 0.0, "planes missing or black inside the brain"),
+    "repeats": Measure("high", 0.05, "planes that repeat their neighbour"),
+    "few_values": Measure("high", 0.25, "few distinct values: a mask or a label image"),
+    "scale": Measure("high", 1.0, "intensities in another unit than the cohort's (half or double and more)"),
 }
 
 
@@ -82,6 +90,7 @@ class _Reference:
     depth: Float[np.ndarray, "x y z"]  # voxels inside the outline
     distance: Float[np.ndarray, "x y z"]  # voxels outside it
     cerebellum: Bool[np.ndarray, "x y z"]
+    directions: orientation.Directions
     blocks: tuple[np.ndarray, ...] = field(default_factory=tuple)
 
 
@@ -110,13 +119,15 @@ def _reference() -> _Reference:
         for third in range(3)
         for low in (False, True)
     )
+    smooth = ndimage.gaussian_filter(scan, 1.0)
     return _Reference(
-        smooth=ndimage.gaussian_filter(scan, 1.0),
+        smooth=smooth,
         brain=brain & upper,
         near=near,
         depth=depth,
         distance=ndimage.distance_transform_edt(~brain),
         cerebellum=brain & (z < -20) & (z > FLOOR_MM) & (y < -50) & (depth > 1),
+        directions=orientation.directions(smooth, brain & upper),
         blocks=blocks,
     )
 
@@ -143,6 +154,16 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
 
 
+def likeness(scan: Float[np.ndarray, "46 55 46"]) -> float:
+    """Correlation of a scan from `coarse` with the reference, in and near the brain: `correlation` of `measure`."""
+    return _likeness(ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0))
+
+
+def _likeness(smooth: np.ndarray) -> float:
+    reference = _reference()
+    return _correlation(smooth[reference.near], reference.smooth[reference.near])
+
+
 def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
     """Measurements of a scan from `coarse`: those of MEASURES (shares and correlations), and
     `volume_litres` of tissue and `neck`, tissue below the brain's floor as a share of the brain.
@@ -155,9 +176,10 @@ def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
     size, own_size = reference.brain.sum(), max(int(brain.sum()), 1)
     smooth = ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0)
     above_eyes = z > -20
+    lead, turn = orientation.compare(reference.directions, smooth)
     rim = (reference.distance <= 3) & (reference.depth <= 3) & above_eyes
     return {
-        "correlation": _correlation(smooth[reference.near], reference.smooth[reference.near]),
+        "correlation": _likeness(smooth),
         "overlap": float(2 * (brain & reference.brain).sum() / (own_size + size)),
         "cerebellum": float(tissue[reference.cerebellum].mean()),
         "bright_rim": float(((scan > BRIGHT) & rim).sum() / size),
@@ -165,29 +187,41 @@ def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
         "missing": float((~tissue & (reference.depth > 2) & upper).sum() / size),
         "worst_block": min(_correlation(smooth.ravel()[b], reference.smooth.ravel()[b]) for b in reference.blocks),
         "symmetry": float((brain & brain[::-1]).sum() / own_size),
+        "upright": lead,
+        "turn": float(turn),
         "volume_litres": float(brain.sum() * 64e-6),
         "neck": float((tissue & (reference.distance > 1.5) & (z <= -20)).sum() / size),
     }
+
+
+def measure_volume(volume: Volume) -> dict[str, float]:
+    """`measure` of the scan and `detail.measure` of its own voxels."""
+    return measure(coarse(volume)) | detail.measure(volume)
 
 
 def limits(measurements: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], list[str]]:
     """The limit of each measure for these scans, and a line for each that the cohort moved.
 
     The built-in limit holds, unless at least SMALL_COHORT scans say by their median that they were
-    prepared in another way; then the limit is median -+ SPREADS robust standard deviations.
+    prepared in another way; then the limit is median -+ SPREADS robust standard deviations. Where most
+    scans lie another way than their header says, `upright` stays: they are flagged, not the standard.
     """
     chosen = {name: measure.limit for name, measure in MEASURES.items()}
     moved: list[str] = []
     if len(measurements) < SMALL_COHORT:
         return chosen, moved
     for name, measure in MEASURES.items():
-        values = np.array([m[name] for m in measurements])
-        median = float(np.median(values))
-        if not _beyond(median, measure.limit, measure.bad):
+        values = np.array([m[name] for m in measurements if name in m])
+        if not len(values):
             continue
-        spread = 1.4826 * float(np.median(np.abs(values - median)))
+        median = float(np.median(values))
+        if name == "scale":  # a distance from the median already: raw scanner units differ by as much as they differ
+            chosen[name] = max(measure.limit, SPREADS * 1.4826 * median)
+            continue
+        if not _beyond(median, measure.limit, measure.bad) or (name == "upright" and median < 0):
+            continue
         sign = -1.0 if measure.bad == "low" else 1.0
-        chosen[name] = median + sign * max(SPREADS * spread, 0.02 * abs(median), 1e-6)
+        chosen[name] = median + sign * max(SPREADS * _spread(values), 0.02 * abs(median), 1e-6)
         moved.append(
             f"{name}: the median of these scans is {median:.3g}, beyond the limit {measure.limit:g} for "
             f"skull-stripped scans in MNI space; using {chosen[name]:.3g} from the scans themselves"
@@ -199,19 +233,38 @@ def _beyond(value: float, limit: float, bad: str) -> bool:
     return value < limit if bad == "low" else value > limit
 
 
+def _spread(values: Float[np.ndarray, " n"]) -> float:
+    """Standard deviation, from the median of distances to the median."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _with_scale(measurements: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Each scan's `scale`: octaves between its bright tissue and the cohort's, where there is a cohort."""
+    levels = [np.log2(m["level"]) for m in measurements if "level" in m]
+    if len(levels) < SMALL_COHORT:
+        return [dict(m) for m in measurements]
+    middle = float(np.median(levels))
+    return [dict(m, scale=abs(float(np.log2(m["level"])) - middle)) if "level" in m else dict(m) for m in measurements]
+
+
 def assess(measurements: Sequence[Mapping[str, float]]) -> tuple[list[Assessment], list[str]]:
     """Flags for each scan's measurements, and the lines of `limits`. Order is kept."""
-    chosen, moved = limits(measurements)
+    scans = _with_scale(measurements)
+    chosen, moved = limits(scans)
     assessments = []
-    for values in measurements:
+    for values in scans:
         flags = tuple(
-            Flag(name, values[name], chosen[name], measure.says)
+            Flag(name, values[name], chosen[name], measure.says.format(turn=_turn(values)))
             for name, measure in MEASURES.items()
-            if _beyond(values[name], chosen[name], measure.bad)
+            if name in values and _beyond(values[name], chosen[name], measure.bad)
         )
         notes = ("neck or other tissue left below the brain",) if values["neck"] > NECK_NOTE else ()
-        assessments.append(Assessment(dict(values), flags, notes))
+        assessments.append(Assessment(values, flags, notes))
     return assessments, moved
+
+
+def _turn(values: Mapping[str, float]) -> str:
+    return str(orientation.TURNS[int(values["turn"])]) if "turn" in values else "another way"
 
 
 def fingerprint(volume: Volume) -> str:

@@ -7,12 +7,13 @@ that is wrong. The measurements are those of `quality`; here they become reasons
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from brain_diffusion_jax.data.checks import quality
+from brain_diffusion_jax.data.checks import detail, quality
+from brain_diffusion_jax.data.checks.orientation import TURNS, UPRIGHT
 from brain_diffusion_jax.data.prepare import intensity
 from brain_diffusion_jax.data.prepare.nifti import Volume
 from brain_diffusion_jax.errors import InputError
@@ -22,7 +23,8 @@ _CLEARLY = 0.08
 _UPRIGHT = 0.7
 # Middle in x and y and top in z of a brain in MNI space, in voxels of the coarse grid.
 _BOX = (22.5, 26.5, 36.0)
-KINDS = ("position", "orientation", "skull", "registration", "intensity")
+KINDS = ("position", "orientation", "skull", "registration", "detail", "intensity", "inputs")
+_DETAIL = ("sharpness", "contrast", "gaps", "repeats", "few_values")
 
 
 class Finding(NamedTuple):
@@ -33,8 +35,8 @@ class Finding(NamedTuple):
     expected: str
 
 
-def check_brain(volume: Volume) -> list[Finding]:
-    """Reasons why `volume` is no skull-stripped brain in MNI space; [] if it is one.
+def check_brain(volume: Volume, ignore: Collection[str] = ()) -> list[Finding]:
+    """Reasons why `volume` is no skull-stripped brain in MNI space; [] if it is one. ignore: names of measures.
 
     Cannot tell left from right: brains are too alike for that.
     """
@@ -42,36 +44,43 @@ def check_brain(volume: Volume) -> list[Finding]:
         scan = quality.coarse(volume)
     except InputError as error:
         return [Finding("position", str(error.found), str(error.expected))]
-    measured = quality.measure(scan)
-    flags = quality.assess([measured])[0][0].flags
+    measured = quality.measure(scan) | detail.measure(volume)
+    flags = [f for f in quality.assess([measured])[0][0].flags if f.measure not in ignore]
+    spoiled = [f for f in flags if f.measure in _DETAIL]
+    findings = [f for f in [_misplaced(scan, measured, [f for f in flags if f not in spoiled])] if f]
+    if spoiled:
+        found = ", ".join(f"{f.says} ({f.measure} {f.value:.2f}, limit {f.limit:g})" for f in spoiled)
+        findings.append(Finding("detail", found, "a scan with the detail, planes and greys of an acquired one"))
+    return findings
+
+
+def _misplaced(scan: np.ndarray, measured: Mapping[str, float], flags: Sequence[quality.Flag]) -> Finding | None:
+    """What the measures of place and outline say together."""
     if not flags:
-        return []
+        return None
     said = ", ".join(f"{f.measure} {f.value:.2f} (limit {f.limit:g})" for f in flags)
     turned = _better_turn(scan, measured["correlation"])
-    if turned is not None:
-        return [
-            Finding(
-                "orientation",
-                f"a brain that lies {turned} ({said})",
-                "a header whose axes agree with the voxels; correct the file's affine (nothing was turned)",
-            )
-        ]
+    # What is inside tells directions only where the outline is a brain's.
     names = {f.measure for f in flags}
-    if "bright_rim" in names or measured["outside"] > 0.05:
-        return [
-            Finding(
-                "skull",
-                f"bright tissue around and outside the brain: skull, scalp or neck ({said})",
-                "a skull-stripped scan (HD-BET, SynthStrip, BET) registered to MNI",
-            )
-        ]
-    return [
-        Finding(
-            "registration",
-            f"a brain that does not lie as in MNI space ({said})",
-            "a scan registered (affine) to MNI, the whole brain in view",
+    if turned is None and measured["upright"] < 0 and not names & {"overlap", "outside", "missing"}:
+        turned = str(TURNS[int(measured["turn"])])
+    if turned is not None:
+        return Finding(
+            "orientation",
+            f"a brain that lies along {turned} where its header, turned to RAS, says R-A-S ({said})",
+            "a header whose axes agree with the voxels; correct the file's affine (nothing was turned)",
         )
-    ]
+    if "bright_rim" in names or measured["outside"] > 0.05:
+        return Finding(
+            "skull",
+            f"bright tissue around and outside the brain: skull, scalp or neck ({said})",
+            "a skull-stripped scan (HD-BET, SynthStrip, BET) registered to MNI",
+        )
+    return Finding(
+        "registration",
+        f"a brain that does not lie as in MNI space ({said})",
+        "a scan registered (affine) to MNI, the whole brain in view",
+    )
 
 
 def _better_turn(scan: np.ndarray, correlation: float) -> str | None:
@@ -79,20 +88,17 @@ def _better_turn(scan: np.ndarray, correlation: float) -> str | None:
 
     Every order of the axes and every flip but the left-right mirror, which looks like a brain as well.
     """
-    tissue = np.argwhere(scan > quality.TISSUE)
-    if not len(tissue):
+    if not (scan > quality.TISSUE).any():
         return None
     # A tilted brain looks better once centred, with no turn at all.
-    unturned = max(correlation, quality.measure(_centred(scan))["correlation"])
+    unturned = max(correlation, quality.likeness(_centred(scan)))
     best, name = max(unturned + _CLEARLY, _UPRIGHT), None
-    for order in itertools.permutations(range(3)):
-        for flips in ((1, front, up) for front in (1, -1) for up in (1, -1)):
-            if order == (0, 1, 2) and flips == (1, 1, 1):
-                continue
-            turned = _centred(scan.transpose(order)[tuple(slice(None, None, f) for f in flips)])
-            value = quality.measure(turned)["correlation"]
-            if value > best:
-                best, name = value, _describe(order, flips)
+    for turn, upright in zip(TURNS, UPRIGHT, strict=True):
+        if upright or turn.flips[0] < 0:
+            continue
+        value = quality.likeness(_centred(turn.apply(scan)))
+        if value > best:
+            best, name = value, str(turn)
     return name
 
 
@@ -116,15 +122,6 @@ def _centred(scan: np.ndarray) -> np.ndarray:
     return out
 
 
-def _describe(order: tuple[int, ...], flips: tuple[int, ...]) -> str:
-    """Where the array's x, y and z run in the head."""
-    letters = [("R/L", "R/L"), ("A", "P"), ("S", "I")]
-    words = [""] * 3
-    for ours, (theirs, flip) in enumerate(zip(order, flips)):
-        words[theirs] = letters[ours][0 if flip > 0 else 1]
-    return f"along {'-'.join(words)} where its header, turned to RAS, says R-A-S"
-
-
 def check_fixed_intensity(volume: Volume, low: float, high: float) -> list[Finding]:
     """Reasons why the fixed window [low, high] of a contract does not fit this scan; [] if it does."""
     note = intensity.check_fixed_window(volume.data, intensity.Window(low, high), volume.path)
@@ -134,9 +131,9 @@ def check_fixed_intensity(volume: Volume, low: float, high: float) -> list[Findi
     return [Finding("intensity", found, f"values that fill the model's fixed window [{low:g}, {high:g}]")]
 
 
-def refuse(volume: Volume, findings: list[Finding], allowed: tuple[str, ...] = ()) -> list[str]:
+def refuse(where: object, findings: list[Finding], allowed: tuple[str, ...] = ()) -> list[str]:
     """Raise InputError for the first finding that is not allowed; the allowed ones as warnings."""
     for finding in findings:
         if finding.kind not in allowed:
-            raise InputError(volume.path, finding.kind, finding.found, finding.expected)
-    return [f"{volume.path}: {f.kind}: found {f.found}; expected {f.expected}" for f in findings]
+            raise InputError(where, finding.kind, finding.found, finding.expected)
+    return [f"{where}: {f.kind}: found {f.found}; expected {f.expected}" for f in findings]

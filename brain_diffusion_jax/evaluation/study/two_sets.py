@@ -9,10 +9,11 @@ import numpy as np
 
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.evaluation.metrics import measures, ssim
+from brain_diffusion_jax.evaluation.metrics.agreement import agreement
 from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 from brain_diffusion_jax.evaluation.metrics.metric_id import REAL, SSIM, MetricId
 from brain_diffusion_jax.evaluation.probes import probe
-from brain_diffusion_jax.evaluation.probes.probe import Instruments
+from brain_diffusion_jax.evaluation.probes.probe import Instruments, PredictFn
 from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet, schema_of
 from brain_diffusion_jax.evaluation.study.reading import Reader
 
@@ -51,3 +52,16 @@ def compare(
             own = replace(reader, extractors=(), probes=(probe.of_predictor(covariate, "", predict),))
             numbers |= own.agreements(own(item), reader=name)
     return numbers
+
+
+def errors(predict: PredictFn, pictures: np.ndarray, asked: Sequence[str | None], target: str) -> dict[str, float]:
+    """Columns of a table: errors of pictures [n, rows, cols, 1] whose target was asked for; {} for fewer than two.
+
+    asked: words of a manifest, None or "" where the target was left open.
+    """
+    wanted = np.array([float(word or "nan") for word in asked])
+    known = np.isfinite(wanted)
+    if known.sum() < 2:
+        return {}
+    found = agreement(wanted[known], np.asarray(predict(pictures[known]), np.float64).reshape(-1))
+    return {f"{target}_{name}": round(float(getattr(found, name)), 4) for name in ("mae", "rmse", "r")}

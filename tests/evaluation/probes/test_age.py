@@ -84,11 +84,12 @@ def test_bad_predictions_are_refused():
 
 
 def test_one_call_predicts_every_slice_and_padding_changes_nothing():
-    def apply(variables, images):
-        return variables * images.sum((1, 2, 3))
+    def apply(variables, images, features=False):
+        return images[:, 0, :, 0] if features else variables * images.sum((1, 2, 3))
 
     images = np.random.default_rng(0).integers(0, 255, (23, 4, 3, 1), np.uint8)
-    ages = predict_slices(apply, np.float32(2.0), images, batch_size=5)
+    ages, features = predict_slices(apply, np.float32(2.0), images, batch_size=5)
+    np.testing.assert_allclose(features, images[:, 0, :, 0] / 255.0, rtol=1e-5)
     np.testing.assert_allclose(ages, 2 * (images / 255.0).sum((1, 2, 3)), rtol=1e-5)
     summary = person_summary(np.array([1.0, 50, 51, 52, 99]))
     assert summary["age"] == 51
