@@ -102,3 +102,21 @@ def test_no_text_file_is_opened_as_the_locale_says() -> None:
         if isinstance(node, ast.Call) and path.name != "files.py" and _opens_by_locale(node)
     }
     assert not found
+
+
+# Rooms without import circles; function-level imports count too.
+STRAIGHT = ("evaluation",)
+
+
+@pytest.mark.parametrize("room", STRAIGHT)
+def test_no_import_goes_round_in_a_circle(room: str) -> None:
+    """Files without an import that is left are taken away until nothing changes; what stays lies on a circle."""
+    names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in (PACKAGE / room).rglob("*.py")}
+    left = {}
+    for name, path in names.items():
+        wanted = {module for module, _ in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        left[name] = {other for other in names if other in wanted or other in {w.rpartition(".")[0] for w in wanted}}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left
