@@ -17,8 +17,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax import seeds
-from brain_diffusion_jax.cli.options import PredictorOptions
+from brain_diffusion_jax.cli.options import PredictorOptions, seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", help="with --classifier, a folder for the table and contact sheets")
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals (0: none)")
-    parser.add_argument("--seed", type=seeds.seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -10,14 +10,21 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax import seeds
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.seeds import COUNT, EXPECTED
 
 if TYPE_CHECKING:
     from brain_diffusion_jax.api import Generator
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.diffusion.sampling import Sampling
     from brain_diffusion_jax.evaluation.probes.features import Extractor
+
+
+def seed(text: str) -> int:
+    """The seed that `text` means, for argparse (`type=seed`); raises ArgumentTypeError for others."""
+    if not (text.isdecimal() and text.isascii() and len(text) < 20 and int(text) < COUNT):
+        raise argparse.ArgumentTypeError(f"found {text:.40}; expected {EXPECTED}")
+    return int(text)
 
 
 class Options:
@@ -100,7 +107,7 @@ class SamplingOptions(Options):
         parser.add_argument("--steps", type=int, help="sampling steps (default: the config's)")
         parser.add_argument("--eta", type=float, help="0 deterministic, 1 ancestral, for samplers that have it")
         parser.add_argument("--spacing", help="how steps are spread over the schedule (default: the config's)")
-        parser.add_argument("--seed", type=seeds.seed, default=0, help="same seed, same pictures (default 0)")
+        parser.add_argument("--seed", type=seed, default=0, help="same seed, same pictures (default 0)")
         parser.add_argument(
             "--guidance", type=float, help="guidance scale; 1 is off, 0 unconditional (default: config)"
         )

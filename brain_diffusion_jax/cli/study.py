@@ -14,8 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax import seeds
-from brain_diffusion_jax.cli.options import PredictorOptions, open_model, refuse_unguided
+from brain_diffusion_jax.cli.options import PredictorOptions, open_model, refuse_unguided, seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num", type=int, help="pictures per scale (default: as many as the split has)")
     parser.add_argument("--sampler", help="default: the config's")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the config's)")
-    parser.add_argument("--seed", type=seeds.seed, help="default: the config's study.seed")
+    parser.add_argument("--seed", type=seed, help="default: the config's study.seed")
     parser.add_argument("--checkpoint", type=int, help="step of the diffusion model (default: the newest)")
     parser.add_argument("--utility", type=int, default=0, metavar="SEEDS", help="train-on-synthetic test-on-real")
     parser.add_argument("--utility-steps", type=int, default=400, help="its training steps; 0: a linear pixel probe")
