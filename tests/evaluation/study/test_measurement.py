@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_study import SETTINGS, SIZE, draw, hole_age, people, sample
+from discs import SETTINGS, SIZE, draw, hole_age, people, sample
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
