@@ -100,10 +100,11 @@ class DiffusionModel(Model):
             shape = (len(x), len(self.schema.names))
             values = np.full(shape, np.nan) if class_labels is None else np.asarray(class_labels, float).reshape(shape)
             present = np.isfinite(values)
-            return self._raw_network(self.params, x, t, np.where(present, values, 0.0).astype(np.float32), present)
+            held = np.where(present, values, 0.0).astype(np.float32)
+            return jnp.asarray(self._raw_network(self.params, x, t, held, present))
         context = None if context is None else jnp.asarray(context, jnp.float32)
         labels = None if class_labels is None else jnp.asarray(class_labels, jnp.int32)
-        return self._raw_network(self.params, x, t, context, labels)
+        return jnp.asarray(self._raw_network(self.params, x, t, context, labels))
 
     def _shape(self, image_size: tuple[int, ...] | None) -> tuple[int, ...]:
         size = image_size or (self.contract.image_size if self.contract else None)
@@ -210,7 +211,7 @@ class DiffusionModel(Model):
         """
         scale = self.config.sample.guidance_scale if guidance_scale is None else guidance_scale
         settings |= {"sampler": sampler, "num_steps": num_steps, "seed": seed}
-        return self.sweep(conditions, [scale], **settings)[0]
+        return np.asarray(self.sweep(conditions, [scale], **settings)[0])
 
     def sample_volume(
         self,

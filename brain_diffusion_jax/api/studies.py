@@ -168,7 +168,8 @@ def utility_of(
         raise InputError("--utility", "training pictures", "none", "shards with a training split")
     path = out / f"utility_{seeds}x{num_steps}.json"
     if path.exists():
-        return files.read_json(path, "utility", list)
+        kept: list[dict[str, Any]] = files.read_json(path, "utility", list)
+        return kept
     chosen, _ = stages.choose_pictures(real, settings)
     synthetic = {
         sample_store.scale_name(scale): PictureSet(
