@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-_API = ("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "load")
-__all__ = ["AgeModel", "ClassModel", "DiffusionModel", "GanModel", "__version__", "load"]
+_MODELS = ("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "Generator", "Predictor", "Sampling")
+_API = (*_MODELS, "load", "prepare", "study", "write_samples")
+__all__ = [*_API, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

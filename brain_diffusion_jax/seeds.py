@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import operator
 from typing import Any
 
@@ -21,10 +20,3 @@ def check_seed(seed: Any, where: object, field: str = "seed") -> int:
     if not 0 <= number < COUNT:
         raise InputError(where, field, f"{seed!s:.40}", EXPECTED)
     return number
-
-
-def seed(text: str) -> int:
-    """The seed that `text` means, for argparse (`type=seed`); raises ArgumentTypeError for others."""
-    if not (text.isdecimal() and text.isascii() and len(text) < 20 and int(text) < COUNT):
-        raise argparse.ArgumentTypeError(f"found {text:.40}; expected {EXPECTED}")
-    return int(text)

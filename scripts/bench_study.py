@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--bootstrap", type=int, default=200)
     parser.add_argument("--out", help="folder to keep; the same one again continues (default: a temporary one)")
     arguments = parser.parse_args()
+    from brain_diffusion_jax.evaluation.probes.probe import Instruments
     from brain_diffusion_jax.evaluation.report import report
     from brain_diffusion_jax.evaluation.study import study
     from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
@@ -62,7 +63,8 @@ def main() -> None:
         return 90 * (1 - images[:, 24:72, 32:96].mean((1, 2, 3)))
 
     real = {"train": people(1), "test": people(2)}
-    settings = StudySettings((1.0, 3.0, 5.0, 7.0), bootstrap=arguments.bootstrap, model="made", title="Made images")
+    settings = StudySettings((1.0, 3.0, 5.0, 7.0), bootstrap=arguments.bootstrap, model="made", title="Made pictures")
+    instruments = Instruments([study.pixel_extractor()], age_of)
     stages: dict[str, float] = {}
     start = time.perf_counter()
 
@@ -70,7 +72,7 @@ def main() -> None:
         stages[stage] = round(time.perf_counter() - start, 1)
 
     with contextlib.nullcontext(arguments.out) if arguments.out else tempfile.TemporaryDirectory() as folder:
-        result = study.run_study(sample, real, [study.pixel_extractor()], age_of, settings, folder, progress=progress)
+        result = study.run_study(sample, real, instruments, settings, folder, progress=progress)
         report.write_report(result, folder)
     found = {
         "pictures": arguments.pictures,

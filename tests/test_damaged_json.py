@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.cli import predict_age
+from brain_diffusion_jax.api import scan_ages
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
@@ -94,7 +94,7 @@ CASES = {
     "plan": ("plan.json", json.dumps(PLAN), lambda folder: sample_store.claim(folder, PLAN)),
     "sampling": ("sampling.json", json.dumps(PLAN), lambda folder: SampleFolder(folder, PLAN, None, resume=True)),
     "metrics": (metrics.JSONL, ROWS, metrics.read_jsonl),
-    "age report": ("age_report.json", json.dumps(AGE_REPORT), predict_age._correction),
+    "age report": ("age_report.json", json.dumps(AGE_REPORT), scan_ages.bias_correction),
     "checksums": (step_folders.CHECKSUMS, json.dumps({"a": [4, 1]}), step_folders.damage),
 }
 

@@ -1,42 +1,40 @@
-"""The public Python API: `load(path)` opens a run folder and gives a Model; the cli stands on it too."""
+"""The public Python API: `load(path)` opens a run folder and gives a model; the cli stands on it too."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.api.diffusion_model import DiffusionModel
 from brain_diffusion_jax.api.gan_model import GanModel
 from brain_diffusion_jax.api.judges import AgeModel, ClassModel
-from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training.run_folder import checkpoints
+from brain_diffusion_jax.api.loading import load
+from brain_diffusion_jax.api.protocols import Generator, Predictor
+from brain_diffusion_jax.diffusion.sampling import Sampling
 
-__all__ = ["AgeModel", "ClassModel", "DiffusionModel", "GanModel", "load"]
-_KINDS: dict[str, type[DiffusionModel | GanModel | AgeModel | ClassModel]] = {
-    model.kind: model for model in (DiffusionModel, GanModel, AgeModel, ClassModel)
-}
+if TYPE_CHECKING:
+    from brain_diffusion_jax.api.preparation import prepare
+    from brain_diffusion_jax.api.samples import write_samples
+    from brain_diffusion_jax.api.studies import study
+
+# Imported on use: who opens a model needs no cohort reader and no report.
+_LATER = {"prepare": "preparation", "study": "studies", "write_samples": "samples"}
+__all__ = [
+    "AgeModel",
+    "ClassModel",
+    "DiffusionModel",
+    "GanModel",
+    "Generator",
+    "Predictor",
+    "Sampling",
+    "load",
+    "prepare",
+    "study",
+    "write_samples",
+]
 
 
-def load(
-    path: str | Path, *, step: int | None = None, ema: bool = True
-) -> DiffusionModel | GanModel | AgeModel | ClassModel:
-    """Open a run folder or a converted checkpoint.
-
-    step: which checkpoint (None: the newest whole one; of a model that reads pictures the best in validation).
-    ema: the averaged parameters where they exist.
-    Raises InputError when the folder is no run, its config and weights do not belong together, or the weights are
-    damaged or not finite.
-    """
-    path = Path(path)
-    items = checkpoints.read_config(path)
-    kind = items.pop("kind", DiffusionModel.kind)
-    if kind not in _KINDS:
-        raise InputError(path / checkpoints.CONFIG, "kind", kind, " or ".join(_KINDS))
-    reads_pictures = issubclass(_KINDS[kind], AgeModel | ClassModel)
-    if reads_pictures and step is None:
-        step = checkpoints.best_step(path)  # such a network overfits; the newest is rarely the best
-    step, params, state = checkpoints.load_weights(path, step, ema)
-    if reads_pictures:
-        params = {"params": params, **state}
-    config = configs.from_json(items, path / checkpoints.CONFIG)
-    return _KINDS[kind](path, config, checkpoints.read_contract(path), params, step)
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,6 +19,7 @@ from brain_diffusion_jax.diffusion import levels, plan, samplers
 from brain_diffusion_jax.diffusion.guidance import classifier_free
 from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.diffusion.stack import sample_stack
 from brain_diffusion_jax.diffusion.sweep import check_scales
 from brain_diffusion_jax.errors import InputError
@@ -44,6 +45,7 @@ class DiffusionModel(Model):
     """
 
     kind = "diffusion"
+    guided = True
 
     def with_params(self, params: Params) -> DiffusionModel:
         """This model with other weights of the same network, such as those of `power_ema.reconstruct`."""
@@ -98,10 +100,11 @@ class DiffusionModel(Model):
             shape = (len(x), len(self.schema.names))
             values = np.full(shape, np.nan) if class_labels is None else np.asarray(class_labels, float).reshape(shape)
             present = np.isfinite(values)
-            return self._raw_network(self.params, x, t, np.where(present, values, 0.0).astype(np.float32), present)
+            held = np.where(present, values, 0.0).astype(np.float32)
+            return jnp.asarray(self._raw_network(self.params, x, t, held, present))
         context = None if context is None else jnp.asarray(context, jnp.float32)
         labels = None if class_labels is None else jnp.asarray(class_labels, jnp.int32)
-        return self._raw_network(self.params, x, t, context, labels)
+        return jnp.asarray(self._raw_network(self.params, x, t, context, labels))
 
     def _shape(self, image_size: tuple[int, ...] | None) -> tuple[int, ...]:
         size = image_size or (self.contract.image_size if self.contract else None)
@@ -145,22 +148,35 @@ class DiffusionModel(Model):
                 require_finite(self.path, finite[: len(chosen)], chosen, cell.label())
             yield first, np.asarray(self.process.to_unit(x))[:, : len(chosen)]
 
-    def cells(
+    def sampling(self, **given: Any) -> Sampling:
+        """The settings of the run's config with what is given (None: not given), see `Sampling`.
+
+        Raises InputError for settings that cannot be.
+        """
+        found = Sampling.resolve(self.config.sample, **given)
+        found.config()
+        levels.select(self.process.table, found.num_steps, found.spacing)
+        return found
+
+    def batches(
         self,
-        scales: Sequence[float],
-        *,
-        sampler: str = "ddim",
-        num_steps: int = 20,
+        conditions: Conditions,
+        sampling: Sampling,
         seed: int = 0,
-        eta: float | None = None,
-        spacing: str | None = None,
-        guidance: str = "cfg",
+        start: int = 0,
+        *,
+        image_size: tuple[int, ...] | None = None,
+    ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
+        """Yield (position of the first, images in [0, 1]) batch by batch, as `sample_cells`."""
+        options: dict[str, Any] = {"batch_size": sampling.batch_size, "start": start, "image_size": image_size}
+        for first, images in self.sample_cells(conditions, [sampling.config(seed)], **options):
+            yield first, images[0]
+
+    def cells(
+        self, scales: Sequence[float], *, seed: int = 0, guidance: str = "cfg", **given: Any
     ) -> list[SamplingConfig]:
-        """Checked settings for `sample_cells`, one a guidance scale. eta: of samplers that have it."""
-        spacing = spacing or self.config.sample.spacing
-        knobs = () if eta is None else (("eta", float(eta)),)
-        cell = SamplingConfig(sampler, num_steps, spacing, guidance, seed=seed, sampler_options=knobs)
-        levels.select(self.process.table, num_steps, spacing)
+        """Checked settings for `sample_cells`, one a guidance scale. given: as of `sampling`."""
+        cell = dataclasses.replace(self.sampling(**given).config(seed), guidance=guidance)
         return [dataclasses.replace(cell, guidance_scale=float(w)) for w in check_scales(list(scales))]
 
     def sweep(
@@ -182,27 +198,28 @@ class DiffusionModel(Model):
     def sample(
         self,
         conditions: Conditions,
-        guidance_scale: float = 3.0,
-        sampler: str = "ddim",
-        num_steps: int = 20,
+        guidance_scale: float | None = None,
+        sampler: str | None = None,
+        num_steps: int | None = None,
         seed: int = 0,
         **settings: Any,
     ) -> Float[np.ndarray, "n rows cols 1"]:
         """Pictures in [0, 1], one a condition, e.g. {"age": 70, "sex": "F", "slice": 45}.
 
-        A covariate left out is unconditional; {} leaves out all. guidance_scale 1 is off. Same seed,
-        same pictures. Raises InputError for conditions outside the schema.
+        A covariate left out is unconditional; {} leaves out all. Settings that are not given are those of the run's
+        config; guidance_scale 1 is off. Same seed, same pictures. Raises InputError for conditions outside the schema.
         """
+        scale = self.config.sample.guidance_scale if guidance_scale is None else guidance_scale
         settings |= {"sampler": sampler, "num_steps": num_steps, "seed": seed}
-        return self.sweep(conditions, [guidance_scale], **settings)[0]
+        return np.asarray(self.sweep(conditions, [scale], **settings)[0])
 
     def sample_volume(
         self,
         condition: Mapping[str, object],
         slices: Sequence[int],
-        guidance_scale: float = 3.0,
+        guidance_scale: float | None = None,
         *,
-        num_steps: int = 20,
+        num_steps: int | None = None,
         seed: int = 0,
         spacing: str | None = None,
         covariate: str = "slice",
@@ -214,10 +231,11 @@ class DiffusionModel(Model):
         Deterministic DDIM, so that what neighbours share is kept.
         """
         conditions = [{**condition, covariate: int(k)} for k in slices]
-        cell = self.cells([guidance_scale], num_steps=num_steps, seed=seed, spacing=spacing)[0]
-        path = jax.tree.map(jnp.asarray, levels.select(self.process.table, num_steps, cell.spacing))
+        given = {"guidance_scale": guidance_scale, "num_steps": num_steps, "spacing": spacing}
+        cell = self.sampling(**given, sampler="ddim", eta=0.0).config(seed)
+        path = jax.tree.map(jnp.asarray, levels.select(self.process.table, cell.num_steps, cell.spacing))
         encoded = Condition(*map(jnp.asarray, self.schema.encode(conditions)))
-        scale = None if guidance_scale == 1.0 else jnp.float32(guidance_scale)
+        scale = None if cell.guidance_scale == 1.0 else jnp.float32(cell.guidance_scale)
         fixed = self._shape(None), tuple(sorted(couplings.items()))
         x = _sample_stack(self.denoise, path, encoded, scale, jax.random.key(seed), *fixed)
         require_finite(self.path, _finite(x), conditions, f"{cell.label()} {couplings}")

@@ -15,6 +15,7 @@ from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions, 
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import Gan, make_gan
 from brain_diffusion_jax.seeds import check_seed
@@ -25,6 +26,7 @@ class GanModel(Model):
     """A trained generator. kind "gan". It makes a picture in one step: no sampler, steps or guidance."""
 
     kind = "gan"
+    guided = False
 
     needs_contract = True
     contract: Contract
@@ -61,17 +63,25 @@ class GanModel(Model):
 
         return make
 
+    def sampling(self, **given: Any) -> Sampling:
+        """The batch size of the run's config, or the one given; refuses settings of diffusion models."""
+        for name, value in given.items():
+            if value is not None and name != "batch_size":
+                raise InputError(self.path, name, value, "nothing: a WGAN-GP makes a picture in one step, unguided")
+        return Sampling.resolve(self.config.sample, **given)
+
     def batches(
-        self, conditions: Conditions, *, seed: int = 0, batch_size: int = 64, start: int = 0
+        self, conditions: Conditions, sampling: Sampling, seed: int = 0, start: int = 0
     ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
         """Yield (position of the first, pictures in [0, 1]) batch by batch.
 
-        Picture i depends on seed, i and its condition alone, not on batch_size; start skips the first ones.
+        Picture i depends on seed, i and its condition alone; of the settings it reads batch_size; start skips the
+        first ones.
         Raises InputError where a picture is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         check_seed(seed, "sample")
-        encoded = self.schema.encode(conditions)
+        encoded, batch_size = self.schema.encode(conditions), sampling.batch_size
         for first in range(start, len(conditions), batch_size):
             rows = np.arange(first, first + batch_size)
             held = np.minimum(rows, len(conditions) - 1)  # the last batch is padded
@@ -83,14 +93,12 @@ class GanModel(Model):
             yield first, np.clip(made * 0.5 + 0.5, 0.0, 1.0)
 
     def sample(
-        self, conditions: Conditions, seed: int = 0, batch_size: int = 64, **settings: Any
+        self, conditions: Conditions, seed: int = 0, batch_size: int | None = None, **settings: Any
     ) -> Float[np.ndarray, "n rows cols 1"]:
         """Pictures in [0, 1], one a condition. Same seed, same pictures.
 
         Raises InputError for conditions outside the schema and for settings of diffusion models.
         """
-        for name, value in settings.items():
-            if value is not None:
-                raise InputError(self.path, name, value, "nothing: a WGAN-GP makes a picture in one step, unguided")
-        parts = [pictures for _, pictures in self.batches(conditions, seed=seed, batch_size=batch_size)]
+        sampling = self.sampling(batch_size=batch_size, **settings)
+        parts = [pictures for _, pictures in self.batches(conditions, sampling, seed)]
         return np.concatenate(parts) if parts else np.zeros((0, *self.image_size, 1), np.float32)

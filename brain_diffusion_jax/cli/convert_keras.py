@@ -34,8 +34,8 @@ def convert_file(file: Path, out: Path) -> Any:
     """Write `file` as run folder `out`; returns conversion.keras_convert.Converted. No contract: see predict-age."""
     from brain_diffusion_jax import config as configs
     from brain_diffusion_jax import files
-    from brain_diffusion_jax.cli.run_folder import write_whole_run
     from brain_diffusion_jax.conversion.keras_convert import convert
+    from brain_diffusion_jax.training.run_folder.checkpoints import write_whole_run
 
     files.require_new_folder(out, "--out")
     converted = convert(file)

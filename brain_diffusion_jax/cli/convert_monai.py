@@ -60,9 +60,9 @@ def _import(arguments: argparse.Namespace) -> int:
     import json
 
     from brain_diffusion_jax import config as configs
-    from brain_diffusion_jax.cli.run_folder import write_whole_run
     from brain_diffusion_jax.contract import Contract
     from brain_diffusion_jax.conversion import monai, torch_files
+    from brain_diffusion_jax.training.run_folder.checkpoints import write_whole_run
 
     contract = Contract.load(arguments.contract) if arguments.contract else None
     config = configs.load_config(arguments.config) if arguments.config else None

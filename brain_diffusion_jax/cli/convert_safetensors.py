@@ -70,8 +70,8 @@ def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = Tr
 
 def unpack(file: Path, out: Path) -> None:
     """Write the run in a published file as run folder `out`, whole or not at all."""
-    from brain_diffusion_jax.cli.run_folder import write_whole_run
     from brain_diffusion_jax.conversion import safetensors_file
+    from brain_diffusion_jax.training.run_folder.checkpoints import write_whole_run
 
     found = safetensors_file.read(file)
     write_whole_run(out, found.kind, found.params, found.config, found.contract, found.model_state)

@@ -15,10 +15,10 @@ def run(arguments: argparse.Namespace) -> int:
     """
     import json
 
-    from brain_diffusion_jax.cli.gate import real_pictures
-    from brain_diffusion_jax.cli.train_class import load_classifier
+    from brain_diffusion_jax import api
     from brain_diffusion_jax.contract import Contract
     from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation.gate.gating import real_pictures
     from brain_diffusion_jax.evaluation.metrics import class_measures
 
     for name in ("age_model", "inception", "against"):
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError("command line", f"--{name.replace('_', '-')}", "beside --classifier", "one of them")
     if not arguments.data:
         raise InputError("command line", "--data", "nothing", "the shards with the real pictures")
-    judge, contract = load_classifier(arguments.classifier), Contract.load(arguments.data)
+    judge, contract = api.load(arguments.classifier, "class"), Contract.load(arguments.data)
     if tuple(contract.image_size) != judge.image_size:
         raise InputError(arguments.data, "image_size", contract.image_size, f"{judge.image_size}, as the classifier")
     folders = {Path(what).name or str(what): Path(what) for what in arguments.what}

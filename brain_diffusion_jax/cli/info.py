@@ -1,4 +1,8 @@
-"""What a run folder holds: its config and contract, how far it got, its best and last numbers."""
+"""What a run folder holds: how far it got, its best and last numbers, its data, and what its config changes.
+
+brain-diffusion info runs/NAME
+brain-diffusion info runs/NAME --all      the whole config, defaults included
+"""
 
 from __future__ import annotations
 
@@ -9,59 +13,25 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--all", action="store_true", help="print every setting, not only those that are no defaults")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
 def run(arguments: argparse.Namespace) -> int:
     import json
 
+    from brain_diffusion_jax.api.run_summary import describe
+
     found = describe(arguments.run)
-    print(json.dumps(found, indent=2) if arguments.json else _text(found))
+    print(json.dumps(found, indent=2) if arguments.json else text(found, every_setting=arguments.all))
     return 0
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """Everything `info` shows, as plain JSON values."""
-    from brain_diffusion_jax import files
-    from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.kinds import KINDS, covers, value_at
-    from brain_diffusion_jax.training.run_folder import checkpoints, metrics
+def text(found: dict[str, Any], *, every_setting: bool = False) -> str:
+    """A described run in lines, what matters first."""
+    from brain_diffusion_jax.api.run_summary import changed_settings, settings
+    from brain_diffusion_jax.config import base_config, to_json
 
-    config = checkpoints.read_config(folder)
-    name = config.pop("kind", "diffusion")
-    if name not in KINDS:
-        raise InputError(folder / checkpoints.CONFIG, "kind", name, " or ".join(KINDS))
-    kind = KINDS[name]
-    contract = checkpoints.read_contract(folder)
-    steps = checkpoints.saved_steps(folder)
-    if not steps and ("source" in config or folder.name.endswith(files.PART)):
-        raise InputError(folder, "checkpoints", "none: a conversion that was stopped", "a whole run; convert again")
-    rows = metrics.read_jsonl(folder)
-    measured = [r for r in rows if kind.ranks and r.get("validation_loss") is not None]
-    best = min(measured, key=lambda r: r["validation_loss"], default=None)
-    last = max((r["step"] for r in rows), default=steps[-1] if steps else 0)
-    speeds = sorted(r["images_per_s"] for r in rows if r.get("images_per_s"))
-    return {
-        "run": str(folder),
-        "kind": name,
-        "step": last,
-        "of": value_at(config, kind.steps),
-        "checkpoints": steps,
-        "best": best and {"step": best["step"], "validation_loss": best["validation_loss"]},
-        "last": rows[-1] if rows else None,
-        "images_per_s": speeds[len(speeds) // 2] if speeds else None,
-        "contract": contract and contract.to_json(),
-        "history": checkpoints.read_history(folder),
-        "config": {
-            section: {key: value for key, value in values.items() if covers(kind.reads, f"{section}.{key}")}
-            if isinstance(values, dict)
-            else values
-            for section, values in config.items()
-        },
-    }
-
-
-def _text(found: dict[str, Any]) -> str:
     best, contract = found["best"], found["contract"]
     lines = [
         f"run          {found['run']} ({found['kind']})",
@@ -82,10 +52,8 @@ def _text(found: dict[str, Any]) -> str:
     for row in found["history"]:
         changed = ", ".join(f"{path} {old!r} -> {new!r}" for path, (old, new) in row["changes"].items())
         lines.append(f"changed      at step {row['step']}: {changed}")
-    lines.append("config")
-    for section, values in found["config"].items():
-        if isinstance(values, dict):
-            lines += [f"  {section}.{key} = {value!r}" for key, value in values.items()]
-        else:
-            lines.append(f"  {section} = {values!r}")
+    whole = settings(found["config"])
+    shown = whole if every_setting else changed_settings(found["config"], to_json(base_config()))
+    lines.append("config" if every_setting else f"config       {len(shown)} of {len(whole)} settings; --all: every one")
+    lines += [f"  {path} = {value!r}" for path, value in shown.items()]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.cli import input_checks, training_data
+from brain_diffusion_jax.cli import training_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -211,8 +211,10 @@ def _validation(shards: str, target: Any, most: int = 2000) -> dict[str, Any] | 
 
 def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
     """Report of the best checkpoint on validation and test people; written into the run folder."""
+    from brain_diffusion_jax import api
     from brain_diffusion_jax.data.table import write_table
     from brain_diffusion_jax.evaluation.probes import age as age_evaluation
+    from brain_diffusion_jax.evaluation.probes import input_checks
     from brain_diffusion_jax.training.run_folder import checkpoints
 
     step = checkpoints.best_step(folder)
@@ -227,7 +229,7 @@ def evaluate(folder: Path, shards: str, replicates: int = 1000) -> dict[str, Any
     result: dict[str, Any] = {"step": step if step is not None else checkpoints.saved_steps(folder)[-1]}
     for name, (person, _, age, predicted) in found.items():
         result[name] = age_evaluation.report(people[name], (age, predicted, person), correction, replicates=replicates)
-    result["input_profile"] = input_checks.write_profile(folder, shards)
+    result["input_profile"] = input_checks.write_profile(api.load(folder, "age"), shards)
     checkpoints.write_json(folder / "age_report.json", result)
     lines: list[list[Any]] = []
     for name, p in people.items():

@@ -110,12 +110,8 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
 def load_classifier(folder: str | Path) -> Any:
     """The api.ClassModel of a train-class run at its best checkpoint."""
     from brain_diffusion_jax import api
-    from brain_diffusion_jax.errors import InputError
 
-    model = api.load(folder)
-    if not isinstance(model, api.ClassModel):
-        raise InputError(folder, "kind", model.kind, "class: a run of train-class")
-    return model
+    return api.load(folder, "class")
 
 
 def evaluate(folder: Path, shards: str) -> dict[str, Any]:

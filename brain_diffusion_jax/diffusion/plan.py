@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -81,9 +82,23 @@ class SamplingConfig:
 
     def key(self, fingerprint: str = "") -> str:
         """16 hex digits that name this configuration on disk; fingerprint: of the model and the conditions."""
-        fields = {_HASHED_AS.get(name, name): value for name, value in asdict(self).items()}
-        text = json.dumps([fingerprint, fields], sort_keys=True)
+        text = json.dumps([fingerprint, self.to_json()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, by the names that sweeps of 0.1 gave them."""
+        return {_HASHED_AS.get(name, name): value for name, value in asdict(self).items()}
+
+    def folder_name(self) -> str:
+        """Names this configuration's folder, such as ddim-20_cfg-3_seed-0; what is not as usual follows."""
+        scale = "x".join(_short(w) for w in np.atleast_1d(self.guidance_scale).tolist())
+        parts = [f"{self.sampler}-{self.num_steps}", f"{self.guidance}-{scale}", f"seed-{self.seed}"]
+        parts += [] if self.spacing == "trailing" else [self.spacing]
+        parts += [f"{name}-{_short(value)}" for name, value in (*self.sampler_options, *self.guidance_options)]
+        parts += [self.model.replace("=", "-")] if self.model else []
+        name = "_".join(parts)
+        safe = re.sub(r"[^A-Za-z0-9_.+-]", "-", name)[:150]
+        return safe if safe == name else f"{safe}_{self.key()}"
 
     def label(self) -> str:
         """A short readable name."""
@@ -91,6 +106,11 @@ class SamplingConfig:
         model = f" {self.model}" if self.model else ""
         scale = f"{self.guidance} w={self.guidance_scale}"
         return f"{self.sampler} {self.num_steps} {self.spacing} {scale} seed={self.seed}{options}{model}"
+
+
+def _short(value: Any) -> str:
+    """3.0 as 3; other numbers to their last digit, so that no two share a name."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 _FIELDS = ("sampler", "num_steps", "spacing", "guidance", "guidance_scale", "seed", "model")

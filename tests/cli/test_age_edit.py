@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from brain_diffusion_jax.cli import age_edit, main
+from brain_diffusion_jax.api import edits
+from brain_diffusion_jax.cli import main
 from brain_diffusion_jax.data.prepare.intensity import Window
 from brain_diffusion_jax.data.prepare.pipeline import PreparedScan
 
@@ -19,7 +20,7 @@ PREPARED = PreparedScan(np.stack([PICTURE] * 3), [2, 3, 4], [-32.0, -12.0, 8.0],
 
 @pytest.fixture
 def diffusion_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(age_edit, "_picture", lambda model, arguments: (PICTURE, 1, PREPARED))
+    monkeypatch.setattr(edits, "prepare_scan", lambda model, scan, index: (PREPARED, 1))
     return tiny_runs.diffusion_run(tmp_path / "run")
 
 

@@ -12,9 +12,9 @@ import tiny_runs
 from PIL import Image
 from scipy import ndimage
 
+from brain_diffusion_jax import api
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.cli import gate as command
-from brain_diffusion_jax.cli import train_class
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
@@ -23,7 +23,7 @@ from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.data.shards.loader import read_all
 from brain_diffusion_jax.data.shards.picture_shards import PicturesSpec, write_picture_shards
 from brain_diffusion_jax.data.shards.splits import SplitSpec
-from brain_diffusion_jax.evaluation.probes.condition_fidelity import block_means
+from brain_diffusion_jax.evaluation.probes.pixel_probe import block_means
 
 SIZE, WORDS = 24, ("left", "right")
 
@@ -81,7 +81,10 @@ def classifier(monkeypatch):
         features=block_means,
         config=configs.base_config(),
     )
-    monkeypatch.setattr(train_class, "load_classifier", lambda folder: made)
+    load = api.load
+    monkeypatch.setattr(
+        api, "load", lambda run, kind, **options: made if kind == "class" else load(run, kind, **options)
+    )
 
 
 def arguments(root, out, source="made"):

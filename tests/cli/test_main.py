@@ -106,14 +106,14 @@ _UNDER_ASCII = r"""
 import sys
 from pathlib import Path
 import small_cohort
-from brain_diffusion_jax.cli import predict_age
+from brain_diffusion_jax.evaluation.report import age_tables
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.evaluation.report import report
 from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
 
 out = Path(sys.argv[1])
 ages = {"true_age": None, "age": 50.0, "spread": 1.0, "mean": 50.0, "slices": [1, 2], "ages": [49.0, 51.0]}
-predict_age.write(out / "ages", [{"name": out.name, "path": str(out), **ages, "notes": ["\u2192"], "refused": ""}])
+age_tables.write(out / "ages", [{"name": out.name, "path": str(out), **ages, "notes": ["\u2192"], "refused": ""}])
 small_cohort.write_bids(out / "bids", 2)
 assert main(["inspect", str(out / "bids"), "--out", str(out / "look")]) == 0
 study = StudyResult(out.name, {}, [Row("real \u2192", None, 1, 1)])

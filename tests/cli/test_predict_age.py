@@ -13,7 +13,7 @@ import pytest
 
 from brain_diffusion_jax import api
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.cli import predict_age
+from brain_diffusion_jax.api import scan_ages
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
@@ -139,7 +139,7 @@ def test_an_age_that_nobody_has_does_not_stand(brain, run, tmp_path, monkeypatch
     said = np.repeat([[130.0], [np.nan], [50.0], [119.0]], 4, axis=1)
     said[2, 0] = -4.0
     monkeypatch.setattr(age_prediction, "predict_slices", lambda *_: (said.ravel(), np.zeros((16, 1))))
-    monkeypatch.setattr(predict_age, "_correction", lambda _: lambda age: age + 5)
+    monkeypatch.setattr(scan_ages, "bias_correction", lambda _: lambda age: age + 5)
     assert main(["predict-age", str(run), *scans, "--out", str(tmp_path / "out")]) == 2
     rows = ages(tmp_path / "out")
     for name in ("old", "nan"):
@@ -216,8 +216,8 @@ def test_a_fixed_window_of_another_unit_is_refused(brain, tmp_path):
     rule = Preparation(**{**PREPARE, "intensity": {"rule": "fixed", "low": 0.0, "high": float(brain.max())}})
     for factor, refused in ((1.0, False), (30.0, True), (0.01, True)):
         path = save(tmp_path / f"{factor}.nii.gz", brain, factor=factor)
-        person = predict_age.Person("p", nifti.Path(path))
-        assert ("intensity" in predict_age.prepare_person(person, rule, False, ()).refused) == refused
+        person = scan_ages.Person("p", nifti.Path(path))
+        assert ("intensity" in scan_ages.prepare_person(person, rule, False, ()).refused) == refused
 
 
 @pytest.mark.realdata

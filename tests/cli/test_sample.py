@@ -14,8 +14,7 @@ import pytest
 import tiny_runs
 from PIL import Image
 
-from brain_diffusion_jax.api import diffusion_model
-from brain_diffusion_jax.cli import sample_stack
+from brain_diffusion_jax.api import diffusion_model, volumes
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
@@ -273,6 +272,9 @@ def test_sweep_has_a_cell_for_each_setting_and_resumes(run_folder, tmp_path, cap
     difference = read_pictures(out / one["cell"])[0] - read_pictures(tmp_path / "one")[0]
     assert np.abs(difference).max() <= 1.01 / 255
 
+    assert one["cell"] == "ddim-3_cfg-4_seed-0_eta-0"
+    (out / one["cell"]).rename(out / one["key"])  # as release 0.1 named it
+    one["cell"] = one["key"]
     before = (out / one["cell"] / "pictures" / "000000.png").stat().st_mtime_ns
     assert main(words) == 2
     assert main([*words, "--resume"]) == 0
@@ -307,10 +309,10 @@ def test_real_heads_beside_a_stack(monkeypatch, tmp_path):
         "slice_index": np.array(places),
     }
     monkeypatch.setattr(reader, "read_all", lambda shards, split: source)
-    found = sample_stack.real_differences(str(tmp_path), [2, 4, 6])
+    found = volumes.real_differences(str(tmp_path), [2, 4, 6])
     assert found["heads"] == 2
     np.testing.assert_allclose(found["pairs"], [0.2, 0.2], atol=1e-6)
-    assert sample_stack.real_differences(str(tmp_path / "none"), [2, 4, 6]) is None
+    assert volumes.real_differences(str(tmp_path / "none"), [2, 4, 6]) is None
 
 
 def test_a_stack_is_a_volume_on_the_grid(run_folder, tmp_path, capsys):

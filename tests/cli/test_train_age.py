@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 import brain_diffusion_jax as bdj
-from brain_diffusion_jax.cli import input_checks
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.shards.writer import write_shards
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.probes import input_profile
+from brain_diffusion_jax.evaluation.probes import input_checks, input_profile
 from tests import small_cohort
 
 SMALL = ["age_model.width=0.1", "age_model.batch_size=8", "age_model.num_steps=4", "age_model.validate_every=2"]
@@ -68,7 +67,7 @@ def test_the_run_keeps_what_its_inputs_look_like(trained, shards, tmp_path, monk
     monkeypatch.setattr(input_profile, "FEWEST", 3)
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    assert input_checks.write_profile(run, str(shards))
+    assert input_checks.write_profile(model, str(shards))
     model, profile = bdj.load(run), input_profile.load_profile(run)
     manifest = json.loads((shards / "shards.json").read_text())["splits"]
     scans = {name: sum(int(f["records"]) for f in manifest[name]) // 4 for name in ("train", "validation", "test")}

@@ -8,8 +8,6 @@ from PIL import Image
 
 from brain_diffusion_jax import api
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.cli.sample import load_generator
-from brain_diffusion_jax.cli.train_class import load_classifier
 from brain_diffusion_jax.data.sample_folder import read_pictures
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training.run_folder import checkpoints
@@ -113,7 +111,7 @@ def test_classifier_learns_an_easy_class_and_reports(setting, capsys):
     root, config, shards = setting
     run = root / "class"
     assert main(["train-class", config, shards, "class_model.num_steps=60", "--run", str(run), "--quiet"]) == 0
-    judge = load_classifier(run)
+    judge = api.load(run, "class")
     assert judge.words == ("dark", "light")
     pictures = np.stack([np.full((16, 16, 1), level, np.float32) for level in (60 / 255, 180 / 255)])
     rng = np.random.default_rng(1)
@@ -135,4 +133,4 @@ def test_classifier_learns_an_easy_class_and_reports(setting, capsys):
     assert "validation_accuracy" in card
     assert "model.probabilities(" in card
     with pytest.raises(InputError, match="diffusion or gan"):
-        load_generator(run)
+        api.load(run, "generator")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import warnings
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brain_diffusion_jax.cli.conditions import from_arguments
+from brain_diffusion_jax.cli.options import ConditionOptions
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
@@ -80,8 +79,8 @@ def people_with_files(folder: Path) -> tuple[Path, Callable[[], object]]:
 def conditions(folder: Path) -> tuple[Path, Callable[[], object]]:
     folder.mkdir()
     (folder / "wanted.csv").write_text('age,sex\n20,F\n30.5,"m"\n,female\n70,\n')
-    arguments = argparse.Namespace(set=[], conditions=str(folder / "wanted.csv"), each=1)
-    return folder / "wanted.csv", lambda: from_arguments(arguments, SCHEMA)
+    options = ConditionOptions(set=[], conditions=str(folder / "wanted.csv"), each=1)
+    return folder / "wanted.csv", lambda: options.read(SCHEMA)
 
 
 def manifest(folder: Path) -> tuple[Path, Callable[[], object]]:

@@ -94,9 +94,12 @@ def spearman(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def young_and_old(ages: np.ndarray, values: np.ndarray, young: float = 30.0, old: float = 75.0) -> tuple[float, float]:
-    """Mean value below `young` and above `old` years; NaN for an empty side."""
-    sides = (values[ages < young], values[ages > old])
+YOUNG, OLD = 30.0, 75.0  # years
+
+
+def young_and_old(ages: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Mean value below YOUNG and above OLD years; NaN for an empty side."""
+    sides = (values[ages < YOUNG], values[ages > OLD])
     low, high = (float(side.mean()) if len(side) else float("nan") for side in sides)
     return low, high
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax.evaluation.metrics import anatomy
+from brain_diffusion_jax.evaluation.metrics import anatomy, metric_id
+from brain_diffusion_jax.evaluation.metrics.agreement import BiasCorrection, agreement, categorical_accuracy
 from brain_diffusion_jax.evaluation.metrics.bootstrap import (
     Estimate,
     interval,
@@ -18,14 +19,9 @@ from brain_diffusion_jax.evaluation.metrics.bootstrap import (
 )
 from brain_diffusion_jax.evaluation.metrics.frechet import frechet_distance
 from brain_diffusion_jax.evaluation.metrics.kid import cubic_kernel, mmd2, mmd2_of_kernels
+from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.metrics.precision_recall import Manifold, scores_of_distances, squared_distances
 from brain_diffusion_jax.evaluation.metrics.ssim import mean_of_pairs
-from brain_diffusion_jax.evaluation.probes.condition_fidelity import (
-    Agreement,
-    agreement,
-    categorical_accuracy,
-    undilute,
-)
 from brain_diffusion_jax.evaluation.probes.features import Features, require_same
 
 Numbers = dict[str, dict[str, Any]]
@@ -52,7 +48,7 @@ def distances(
 
     few = min(replicates, _PAIRED_REPLICATES)
     kid = intervals_of_two(kernel_distance, people, real_people, replicates=few, seed=seed)[0]
-    return {f"FD[{real.name}]": fd.to_json(), f"KID[{real.name}]": kid.to_json()}
+    return {str(MetricId("FD", reader=real.name)): fd.to_json(), str(MetricId("KID", reader=real.name)): kid.to_json()}
 
 
 def manifold(
@@ -78,7 +74,7 @@ def manifold(
     found = intervals_of_two(scores, people, real_people, replicates=few, seed=seed, bounds=(0, np.inf))
     limits = [np.inf if name == "density" else 1.0 for name in Manifold._fields]
     capped = [Estimate(e.value, e.low, min(e.high, most), e.replicates) for e, most in zip(found, limits, strict=True)]
-    return {name: estimate.to_json() for name, estimate in zip(Manifold._fields, capped, strict=True)}
+    return {str(MetricId(statistic=n)): e.to_json() for n, e in zip(Manifold._fields, capped, strict=True)}
 
 
 def real_floor(features: Features, people: Sequence[str], seed: int, repeats: int = 20) -> Numbers:
@@ -87,62 +83,61 @@ def real_floor(features: Features, people: Sequence[str], seed: int, repeats: in
     What a perfect model would get at half the number of pictures, as in the real row of the reference system.
     """
     values = features.values.astype(np.float64)
-    found: dict[str, list[float]] = {f"FD[{features.name}]": [], f"KID[{features.name}]": []}
+    fd, kid = (str(MetricId(group, reader=features.name)) for group in ("FD", "KID"))
+    found: dict[str, list[float]] = {fd: [], kid: []}
     for repeat in range(repeats if min(values.shape) <= _WIDE else 3):
         first, second = split_halves(people, seed + repeat)
         if min(len(first), len(second)) < 2:
             return {}
-        found[f"FD[{features.name}]"].append(frechet_distance(values[first], values[second]))
-        found[f"KID[{features.name}]"].append(mmd2(values[first], values[second]))
+        found[fd].append(frechet_distance(values[first], values[second]))
+        found[kid].append(mmd2(values[first], values[second]))
     return {
         name: Estimate(float(np.mean(v)), float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975)), len(v)).to_json()
         for name, v in found.items()
     }
 
 
-def diversity(matrix: np.ndarray, name: str, people: Sequence[str], replicates: int, seed: int) -> Numbers:
+def diversity(matrix: np.ndarray, of: MetricId, people: Sequence[str], replicates: int, seed: int) -> Numbers:
     """Mean of an all-pairs similarity matrix."""
     exact = matrix.astype(np.float64)
     if len(exact) < 2:
         return {}
     estimate = interval(lambda rows: mean_of_pairs(exact, rows), people, replicates=replicates, seed=seed)
-    return {name: estimate.to_json()}
+    return {str(of): estimate.to_json()}
 
 
-def continuous(
-    name: str,
+def numeric(
+    of: MetricId,
     requested: np.ndarray,
     predicted: np.ndarray,
     people: Sequence[str],
     replicates: int,
     seed: int,
-    real: Agreement | None = None,
+    correction: BiasCorrection | None = None,
 ) -> Numbers:
-    """Agreement of a predicted covariate, and corrected for the reader's dilution where `real` is given."""
+    """Agreement of a predicted covariate, also after `correction` where one is given. of: covariate and reader."""
     requested, predicted = np.asarray(requested, float), np.asarray(predicted, float)
     numbers: Numbers = {}
 
-    def add(prefix: str, values: np.ndarray, metrics: Sequence[str]) -> None:
-        def statistics(rows: np.ndarray) -> list[float]:
+    def add(group: str, values: np.ndarray, statistics: Sequence[str]) -> None:
+        def agreements(rows: np.ndarray) -> list[float]:
             found = agreement(requested[rows], values[rows])
-            return [getattr(found, metric) for metric in metrics]
+            return [getattr(found, statistic) for statistic in statistics]
 
-        found = intervals(statistics, people, replicates=replicates, seed=seed)
-        for metric, estimate in zip(metrics, found, strict=True):
-            numbers[f"{prefix} {metric}"] = estimate.to_json()
+        found = intervals(agreements, people, replicates=replicates, seed=seed)
+        for statistic, estimate in zip(statistics, found, strict=True):
+            numbers[str(of.of(statistic, group))] = estimate.to_json()
 
-    add(name, predicted, ("mae", "mse", "rmse", "r", "slope", "bias"))
-    if real is not None:
-        corrected = undilute(predicted, real)
-        if np.isfinite(corrected).all():
-            add(f"{name} corrected", corrected, ("mae", "slope", "bias"))
+    add("", predicted, metric_id.NUMERIC)
+    if correction is not None:
+        add(metric_id.CORRECTED, correction(predicted), ("mae", "slope", "bias"))
     return numbers
 
 
 def categorical(
-    name: str, requested: np.ndarray, predicted: np.ndarray, people: Sequence[str], replicates: int, seed: int
+    of: MetricId, requested: np.ndarray, predicted: np.ndarray, people: Sequence[str], replicates: int, seed: int
 ) -> Numbers:
-    """Accuracy, with the rate of the commonest answer beside it."""
+    """Accuracy, with the rate of the commonest answer beside it. of: covariate and reader."""
     requested, predicted = np.asarray(requested), np.asarray(predicted)
     found = intervals(
         lambda rows: list(categorical_accuracy(requested[rows], predicted[rows])),
@@ -150,11 +145,11 @@ def categorical(
         replicates=replicates,
         seed=seed,
     )
-    return {f"{name} accuracy": found[0].to_json(), f"{name} majority": found[1].to_json()}
+    return {str(of.of(s)): e.to_json() for s, e in zip(metric_id.CATEGORICAL, found, strict=True)}
 
 
 def relation(
-    name: str, requested: np.ndarray, values: np.ndarray, people: Sequence[str], replicates: int, seed: int
+    group: str, requested: np.ndarray, values: np.ndarray, people: Sequence[str], replicates: int, seed: int
 ) -> Numbers:
     """Mean of a picture's value and its Spearman correlation with the request."""
     requested, values = np.asarray(requested, float), np.asarray(values, float)
@@ -164,20 +159,24 @@ def relation(
         replicates=replicates,
         seed=seed,
     )
-    return {f"{name} spearman": found[0].to_json(), f"{name} mean": found[1].to_json()}
+    return {str(MetricId(group, statistic=s)): e.to_json() for s, e in zip(("spearman", "mean"), found, strict=True)}
 
 
-def dark_relation(ages: np.ndarray, dark: np.ndarray, people: Sequence[str], replicates: int, seed: int) -> Numbers:
-    """Dark fraction against age: Spearman, mean, and means under 30 and over 75 years."""
-    ages = np.asarray(ages, float)
-    numbers = relation("dark fraction", ages, dark, people, replicates, seed)
-    found = intervals(
-        lambda rows: anatomy.young_and_old(ages[rows], dark[rows]), people, replicates=replicates, seed=seed
-    )
-    for label, estimate in zip(("dark fraction under 30", "dark fraction over 75"), found, strict=True):
-        numbers[label] = estimate.to_json()
+def dark_relation(
+    requested: np.ndarray, dark: np.ndarray, people: Sequence[str], replicates: int, seed: int, bands: bool = True
+) -> Numbers:
+    """Dark fraction against the request: Spearman and mean; with `bands` also means under 30 and over 75 (years)."""
+    requested = np.asarray(requested, float)
+    numbers = relation(metric_id.DARK, requested, dark, people, replicates, seed)
+    if bands:
+        found = intervals(
+            lambda rows: anatomy.young_and_old(requested[rows], dark[rows]), people, replicates=replicates, seed=seed
+        )
+        for label, estimate in zip((f"under {anatomy.YOUNG:g}", f"over {anatomy.OLD:g}"), found, strict=True):
+            numbers[str(MetricId(metric_id.DARK, statistic=label))] = estimate.to_json()
     return numbers
 
 
 def settings_of(check: anatomy.DarkFraction) -> Mapping[str, Any]:
+    """What is kept of a dark-fraction check in study.json."""
     return asdict(check)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.metrics.agreement import BiasCorrection, correction_of
 from brain_diffusion_jax.evaluation.metrics.bootstrap import interval
 
 Ages = Float[np.ndarray, " n"]
@@ -44,27 +44,9 @@ def by_scan(person: Sequence[str], scan: Sequence[str], age: Ages, predicted: Ag
     )
 
 
-@dataclass(frozen=True)
-class BiasCorrection:
-    """corrected = (predicted - intercept) / slope, with predicted = intercept + slope * age.
-
-    Fitted on validation people only (Cole's form: de Lange & Cole 2020, doi 10.1016/j.nicl.2020.102229);
-    it needs no true age when applied. slope 1, intercept 0 is off.
-    """
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def __call__(self, predicted: Ages) -> Ages:
-        return (np.asarray(predicted) - self.intercept) / self.slope
-
-
-def fit_correction(age: Ages, predicted: Ages, least_slope: float = 0.2) -> BiasCorrection:
-    """The line of predicted over true age; off where it can't be trusted (fewer than 3 people, slope too small)."""
-    if len(age) < 3 or np.ptp(age) == 0:
-        return BiasCorrection()
-    slope, intercept = np.polyfit(age, predicted, 1)
-    return BiasCorrection(float(slope), float(intercept)) if slope >= least_slope else BiasCorrection()
+def fit_correction(age: Ages, predicted: Ages) -> BiasCorrection:
+    """`correction_of` validation people; off where it can't be trusted."""
+    return correction_of(age, predicted) or BiasCorrection()
 
 
 def mean_absolute_error(age: Ages, predicted: Ages) -> float:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.probes.condition_fidelity import agreement, continuous_reader
+from brain_diffusion_jax.evaluation.metrics.agreement import agreement
 from brain_diffusion_jax.evaluation.probes.features import unit_batches
+from brain_diffusion_jax.evaluation.probes.pixel_probe import numeric_probe
 from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 from brain_diffusion_jax.pixels import to_uint8
 
@@ -26,7 +27,7 @@ def pixel_trainer(images: np.ndarray, targets: np.ndarray, people: np.ndarray, s
     names = np.unique(people)
     kept = set(generator.choice(names, max(2, round(0.9 * len(names))), replace=False))
     rows = np.array([i for i, person in enumerate(people) if person in kept])
-    return continuous_reader(images[rows], targets[rows], people[rows])
+    return numeric_probe(images[rows], targets[rows], people[rows])
 
 
 def network_trainer(
@@ -92,12 +93,12 @@ def utility(
     real_train: PictureSet,
     synthetic: Mapping[str, PictureSet],
     real_test: PictureSet,
+    covariate: str,
     *,
-    covariate: str = "age",
     seeds: Sequence[int] = (0, 1, 2),
     progress: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Error on real test people after training on real, on each synthetic set, and on both together.
+    """Error of `covariate` on real test people after training on real, on each synthetic set, and on both together.
 
     Each entry: name, num_train, seeds, and mae and r as {value: mean over seeds, low, high: their range}.
     "real, as many" has no more pictures than the synthetic sets, so that equal numbers are compared.

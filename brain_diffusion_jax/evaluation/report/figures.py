@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
+from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, SSIM, MetricId
+from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult, metrics_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,9 +73,14 @@ def _bar(axis: Axes, x: float, number: dict[str, Any], **style: Any) -> None:
         axis.plot([x, x], [number["low"], number["high"]], linewidth=1.5, **style)
 
 
-def fd_metric(rows: Sequence[Row]) -> str:
-    """The Frechet distance of the first extractor."""
-    return next((m for row in rows for m in row.numbers if m.startswith("FD[")), "")
+def fd_metric(rows: Sequence[Row]) -> MetricId:
+    """The Frechet distance of the first extractor; one that nothing has where there is no extractor."""
+    return next((m for m in metrics_of(rows) if m.group == "FD"), MetricId("FD"))
+
+
+def in_unit(result: StudyResult) -> str:
+    """ ", years" where the unit of the target is known."""
+    return f", {result.unit}" if result.unit else ""
 
 
 def floor_row(result: StudyResult) -> Row:
@@ -83,11 +89,9 @@ def floor_row(result: StudyResult) -> Row:
 
 
 def quality_versus_utility(result: StudyResult) -> str:
-    """Frechet distance against age error over scales: is the prettiest scale also the most useful?"""
-    fd, error = fd_metric(result.rows), "age mae"
-    if not any(error in row.numbers for row in result.rows):
-        error = "age, second reader mae"
-    rows = [r for r in sorted(result.generated, key=lambda r: r.scale or 0.0) if fd in r.numbers and error in r.numbers]
+    """Frechet distance against error of the target over scales: is the prettiest scale also the most useful?"""
+    fd, error = fd_metric(result.rows), result.reading.of("mae")
+    rows = [r for r in sorted(result.generated, key=lambda r: r.scale or 0.0) if r.has(fd) and r.has(error)]
     if not rows:
         return ""
     figure, axes = new_figure(5.6, 4.0)
@@ -95,8 +99,8 @@ def quality_versus_utility(result: StudyResult) -> str:
     axis.plot([r.value(fd) for r in rows], [r.value(error) for r in rows], color="#999999", linewidth=1, zorder=1)
     for index, row in enumerate(rows):
         shade = colour(index, len(rows))
-        _bar(axis, row.value(fd), row.numbers[error], color=shade)
-        low, high = row.numbers[fd].get("low"), row.numbers[fd].get("high")
+        _bar(axis, row.value(fd), row.number(error), color=shade)
+        low, high = row.number(fd).get("low"), row.number(fd).get("high")
         if low is not None and high is not None:
             axis.plot([low, high], [row.value(error)] * 2, color=shade, linewidth=1.5)
         axis.plot(row.value(fd), row.value(error), "o", color=shade, markersize=8)
@@ -104,7 +108,7 @@ def quality_versus_utility(result: StudyResult) -> str:
             row.name, (row.value(fd), row.value(error)), xytext=(8, 7), textcoords="offset points", fontsize=9
         )
     real = result.real
-    if error in real.numbers:
+    if real.has(error):
         axis.axhline(real.value(error), color=_REAL, linewidth=1, linestyle="--")
         axis.annotate(
             "error on real held-out people",
@@ -117,7 +121,7 @@ def quality_versus_utility(result: StudyResult) -> str:
             color=_REAL,
         )
     floor = floor_row(result)
-    if fd in floor.numbers:
+    if floor.has(fd):
         axis.axvline(floor.value(fd), color=_REAL, linewidth=1, linestyle=":")
         axis.annotate(
             "real halves" if floor is real else "real people",
@@ -129,7 +133,7 @@ def quality_versus_utility(result: StudyResult) -> str:
             color=_REAL,
         )
     axis.set_xlabel(f"{fd} to real pictures (lower: closer)", fontsize=9)
-    axis.set_ylabel("age error, years (lower: the age asked for)", fontsize=9)
+    axis.set_ylabel(f"{result.target} error{in_unit(result)} (lower: the {result.target} asked for)", fontsize=9)
     axis.margins(0.15)
     axis.set_ylim(bottom=0)
     return as_svg(figure)
@@ -137,9 +141,8 @@ def quality_versus_utility(result: StudyResult) -> str:
 
 def curves(result: StudyResult) -> str:
     """The main metrics over guidance scales, the real value as a dashed line."""
-    ages = "age" if any("age mae" in row.numbers for row in result.rows) else "age, second reader"
-    wanted = [fd_metric(result.rows), "SSIM of pairs", f"{ages} mae", f"{ages} r"]
-    wanted = [m for m in wanted if any(m in row.numbers for row in result.generated)]
+    wanted = [fd_metric(result.rows), MetricId(SSIM), result.reading.of("mae"), result.reading.of("r")]
+    wanted = [m for m in wanted if any(row.has(m) for row in result.generated)]
     if not wanted:
         return ""
     figure, axes = new_figure(2.75 * len(wanted), 2.5, columns=len(wanted))
@@ -148,11 +151,11 @@ def curves(result: StudyResult) -> str:
         scales = [r.scale for r in rows]
         axis.plot(scales, [r.value(metric) for r in rows], "o-", color=_ACCENT, markersize=4, linewidth=1.2)
         for row in rows:
-            _bar(axis, row.scale or 0.0, row.numbers.get(metric, {}), color=_ACCENT)
-        floor = floor_row(result) if metric.startswith("FD[") else result.real
-        if metric in floor.numbers:
+            _bar(axis, row.scale or 0.0, row.number(metric), color=_ACCENT)
+        floor = floor_row(result) if metric.group == "FD" else result.real
+        if floor.has(metric):
             axis.axhline(floor.value(metric), color=_REAL, linewidth=1, linestyle="--")
-        axis.set_title(metric, fontsize=9)
+        axis.set_title(str(metric), fontsize=9)
         axis.set_xlabel("guidance scale", fontsize=8)
         axis.set_xticks(scales)
     return as_svg(figure)
@@ -162,21 +165,21 @@ def _panels(result: StudyResult, y: str, x: str) -> list[Row]:
     return [row for row in result.rows if y in row.pictures and x in row.pictures]
 
 
-def age_scatter(result: StudyResult, age: str = "age") -> str:
-    """Predicted against requested age, one panel for each scale and one for real people."""
-    name = "age" if any("predicted age" in row.pictures for row in result.rows) else "age, second reader"
-    rows = [r for r in _panels(result, f"predicted {name}", f"requested {age}") if r.name != "real, training people"]
+def target_scatter(result: StudyResult) -> str:
+    """Predicted against requested target, one panel for each scale and one for real people."""
+    predicted, requested = f"predicted {result.reading}", f"requested {result.target}"
+    rows = [r for r in _panels(result, predicted, requested) if r.name != "real, training people"]
     if not rows:
         return ""
     figure, axes = new_figure(2.2 * len(rows), 2.5, columns=len(rows))
-    every = [v for row in rows for v in (*row.pictures[f"requested {age}"], *row.pictures[f"predicted {name}"])]
+    every = [v for row in rows for v in (*row.pictures[requested], *row.pictures[predicted])]
     low, high = min(every), max(every)
     for index, (axis, row) in enumerate(zip(axes[0], rows, strict=True)):
         shade = _REAL if row.scale is None else colour(index - 1, max(len(rows) - 1, 1))
         axis.plot([low, high], [low, high], color="#bbbbbb", linewidth=1)
         axis.scatter(
-            row.pictures[f"requested {age}"],
-            row.pictures[f"predicted {name}"],
+            row.pictures[requested],
+            row.pictures[predicted],
             s=8,
             alpha=0.6,
             color=shade,
@@ -186,31 +189,32 @@ def age_scatter(result: StudyResult, age: str = "age") -> str:
         axis.set_title(row.name, fontsize=9)
         axis.set_xlim(low, high)
         axis.set_ylim(low, high)
-        axis.set_xlabel("requested age" if row.scale is not None else "true age", fontsize=8)
-    axes[0, 0].set_ylabel("predicted age", fontsize=8)
+        axis.set_xlabel(requested if row.scale is not None else f"true {result.target}", fontsize=8)
+    axes[0, 0].set_ylabel(f"predicted {result.target}", fontsize=8)
     return as_svg(figure)
 
 
-def dark_scatter(result: StudyResult, age: str = "age") -> str:
-    """Dark fraction over requested age at each scale, real people behind in grey."""
-    rows = [r for r in _panels(result, "dark fraction", f"requested {age}") if r.scale is not None]
+def dark_scatter(result: StudyResult) -> str:
+    """Dark fraction over the requested target at each scale, real people behind in grey."""
+    requested = f"requested {result.target}"
+    rows = [r for r in _panels(result, DARK, requested) if r.scale is not None]
     real_age, real_dark = (np.array(result.anatomy.get(k, []), float) for k in ("real_age", "real_dark"))
     if not rows or not len(real_age):
         return ""
     figure, axes = new_figure(2.5 * len(rows), 2.6, columns=len(rows))
     shown = np.random.default_rng(0).permutation(len(real_age))[:1500]
-    top = max(real_dark.max(), *(np.nanmax(np.array(r.pictures["dark fraction"], float)) for r in rows)) * 1.05
+    top = max(real_dark.max(), *(np.nanmax(np.array(r.pictures[DARK], float)) for r in rows)) * 1.05
     for index, (axis, row) in enumerate(zip(axes[0], rows, strict=True)):
         axis.scatter(
             real_age[shown], real_dark[shown], s=10, color="#c4c4c4", linewidths=0, label="real", rasterized=True
         )
-        x = np.array(row.pictures[f"requested {age}"], float)
-        y = np.array(row.pictures["dark fraction"], float)
+        x = np.array(row.pictures[requested], float)
+        y = np.array(row.pictures[DARK], float)
         axis.scatter(
             x, y, s=10, color=colour(index, len(rows)), alpha=0.75, linewidths=0, label=row.name, rasterized=True
         )
-        axis.set_title(f"{row.name}   Spearman {row.value('dark fraction spearman'):.2f}", fontsize=9)
-        axis.set_xlabel("requested age, years", fontsize=8)
+        axis.set_title(f"{row.name}   Spearman {row.value(MetricId(DARK, statistic='spearman')):.2f}", fontsize=9)
+        axis.set_xlabel(requested + in_unit(result), fontsize=8)
         axis.set_ylim(0, top or 1)
         axis.legend(fontsize=7, frameon=False, loc="upper left")
     axes[0, 0].set_ylabel("dark fraction of the central box", fontsize=8)

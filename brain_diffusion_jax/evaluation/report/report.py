@@ -11,8 +11,10 @@ import numpy as np
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.metrics.metric_id import SSIM, MetricId
 from brain_diffusion_jax.evaluation.report import figures, report_tables
-from brain_diffusion_jax.evaluation.report.report_tables import beginning, number, table
+from brain_diffusion_jax.evaluation.report.headline import headline
+from brain_diffusion_jax.evaluation.report.report_tables import number, table
 from brain_diffusion_jax.evaluation.study.published import SOURCE
 from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
 
@@ -30,7 +32,7 @@ def write_report(result: StudyResult, out: str | Path, *, compare: Mapping[str, 
     grids, pairs = _pictures(out / PICTURES)
     sections = [
         quality_section(result),
-        age_section(result),
+        target_section(result),
         anatomy_section(result),
         utility_section(result),
         privacy_section(result, pairs),
@@ -89,56 +91,6 @@ def _subtitle(result: StudyResult) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def headline(result: StudyResult) -> list[dict[str, str]]:
-    """The four sentences a hurried reader takes away."""
-    cards = []
-    fd = figures.fd_metric(result.rows)
-    ranked = [row for row in result.generated if fd in row.numbers]
-    if ranked:
-        best = min(ranked, key=lambda row: row.value(fd))
-        cards.append(
-            {
-                "label": "Closest to real pictures",
-                "value": best.name,
-                "note": f"{fd} {number(best.value(fd))}; real people {number(figures.floor_row(result).value(fd))}",
-            }
-        )
-    for prefix in ("age", "age, second reader"):
-        ranked = [row for row in result.generated if f"{prefix} mae" in row.numbers]
-        if ranked:
-            best = min(ranked, key=lambda row: row.value(f"{prefix} mae"))
-            real = result.real.value(f"{prefix} mae")
-            cards.append(
-                {
-                    "label": "Closest to the age asked for",
-                    "value": best.name,
-                    "note": f"error {number(best.value(f'{prefix} mae'))} years, on real people {number(real)}",
-                }
-            )
-            break
-    metric = "dark fraction spearman"
-    ranked = [row for row in result.generated if np.isfinite(row.value(metric))]
-    if ranked:
-        best = max(ranked, key=lambda row: row.value(metric))
-        cards.append(
-            {
-                "label": "Dark fraction follows age",
-                "value": number(best.value(metric)),
-                "note": f"Spearman at {best.name}; real pictures {number(result.real.value(metric))}",
-            }
-        )
-    if result.privacy.get("scales"):
-        copies = sum(len(s["copies"]) for s in result.privacy["scales"].values())
-        cards.append(
-            {
-                "label": "Copies of training pictures",
-                "value": str(copies),
-                "note": f"among {sum(row.num_pictures for row in result.generated)} generated pictures",
-            }
-        )
-    return cards
-
-
 def _section(
     title: str, text: Sequence[str], plots: Sequence[tuple[str, str]], tables: Sequence[Any]
 ) -> dict[str, Any]:
@@ -153,8 +105,7 @@ def _section(
 
 def quality_section(result: StudyResult) -> dict[str, Any]:
     rows = result.rows
-    fd, kid = beginning(rows, "FD["), beginning(rows, "KID[")
-    similar = ["SSIM of pairs", *beginning(rows, "MS-SSIM")]
+    fd = figures.fd_metric(rows)
     caption = SOURCE if result.reference else ""
     return _section(
         "Quality and diversity",
@@ -168,16 +119,16 @@ def quality_section(result: StudyResult) -> dict[str, Any]:
         [
             (
                 figures.quality_versus_utility(result),
-                "Quality against utility over guidance scales: distance to real pictures, and error of the age that "
-                "was asked for.",
+                "Quality against utility over guidance scales: distance to real pictures, and error of the "
+                f"{result.target} that was asked for.",
             ),
             (figures.curves(result), "Over guidance scales; dashed: real held-out pictures."),
         ],
         [
-            table(rows, [*fd, *kid], beside_published=result.reference, caption=caption),
+            table(rows, report_tables.distances(rows), beside_published=result.reference, caption=caption),
             table(
                 rows,
-                similar,
+                report_tables.similarity(rows),
                 beside_published=result.reference,
                 caption="Mean over all pairs within one set: it measures diversity. What counts is closeness to the "
                 "real row; higher means that the pictures resemble each other more.",
@@ -186,43 +137,51 @@ def quality_section(result: StudyResult) -> dict[str, Any]:
                 rows,
                 report_tables.MANIFOLD,
                 caption="Precision and density: are generated pictures near real ones; recall and coverage: are real "
-                f"ones reached. Features: {fd[0][3:-1] if fd else ''}.",
+                f"ones reached. Features: {fd.reader}.",
             ),
         ],
     )
 
 
-def age_section(result: StudyResult) -> dict[str, Any]:
-    rows = result.rows
+def target_section(result: StudyResult) -> dict[str, Any]:
+    rows, target = result.rows, result.target
+    others = report_tables.other_covariates(rows, target)
+    names = " and ".join(dict.fromkeys(metric.covariate for metric in others))
     return _section(
-        "Does a picture show the age that was asked for?",
+        f"Does a picture show the {target or 'condition'} that was asked for?",
         [
             "The regressor's own error on real held-out people stands in the first row: no generated picture can be "
             "expected to do better for the right reason. It has seen the training people of the second row. Regressors "
-            "pull their answers towards the mean age (regression dilution); the corrected columns undo the line fitted "
-            "on real held-out people, so that a slope of 1 means ageing at the real rate.",
+            f"pull their answers towards the mean {target} (regression dilution); the corrected columns undo the line "
+            "fitted on real held-out people, so that a slope of 1 means change at the real rate.",
             "The second reader, unless another regressor was given, is a linear probe on block means of real training "
             "pictures. No choice was made with it.",
         ],
-        [(figures.age_scatter(result), "Predicted against requested (real people: true) age. Line: equality.")],
+        [
+            (
+                figures.target_scatter(result),
+                f"Predicted against requested (real people: true) {target}. Line: equality.",
+            )
+        ],
         [
             table(
                 rows,
-                report_tables.AGE,
+                report_tables.agreement(target),
                 beside_published=result.reference,
                 caption="Read by " + result.method.get("age_model", "the run's regressor") + ".",
             ),
-            table(rows, report_tables.CORRECTED, caption="The same, corrected for the regressor's own line."),
+            table(rows, report_tables.corrected(target), caption="The same, corrected for the regressor's own line."),
             table(
                 rows,
-                report_tables.SECOND,
+                report_tables.second_reader(target),
                 caption="Read by " + result.method.get("second_age_model", "the second reader, a pixel probe") + ".",
             ),
             table(
                 rows,
-                report_tables.OTHER_CONDITIONS,
-                caption="Sex and slice position by linear probes trained on real training pictures. From one slice "
-                "warped to a template, sex is hardly visible even in real people: compare with the commonest answer.",
+                others,
+                caption=f"{names[:1].upper()}{names[1:]}, by linear probes trained on real training pictures. From one "
+                "slice warped to a template some conditions are hardly visible even in real people: compare with the "
+                "commonest answer.",
             ),
         ],
     )
@@ -241,10 +200,15 @@ def anatomy_section(result: StudyResult) -> dict[str, Any]:
     return _section(
         "Anatomy, without a network",
         [where, "Tissue fractions are shares of the head between grey levels found in real training pictures."],
-        [(figures.dark_scatter(result), "Dark fraction of the central box over the requested age; grey: real people.")],
         [
-            table(result.rows, report_tables.DARK),
-            table(result.rows, report_tables.TISSUE, caption="Spearman: with the requested age."),
+            (
+                figures.dark_scatter(result),
+                f"Dark fraction of the central box over the requested {result.target}; grey: real people.",
+            )
+        ],
+        [
+            table(result.rows, report_tables.DARK, target=result.target),
+            table(result.rows, report_tables.TISSUE, caption=f"Spearman: with the requested {result.target}."),
         ],
     )
 
@@ -264,10 +228,11 @@ def utility_section(result: StudyResult) -> dict[str, Any]:
     tables = [{"head": ["trained on", "pictures", "MAE", "r"], "rows": lines, "caption": ""}] if lines else []
     seeds = result.utility[0].get("seeds", 1) if result.utility else 1
     return _section(
-        "Utility: an age regressor trained on these pictures, tested on real people",
+        f"Utility: a regressor of {result.target} trained on these pictures, tested on real people",
         [
             f"Mean over {seeds} seeds, with the range over seeds; always tested on the same real held-out people. The "
-            "synthetic pictures are those of this study, so their ages are distributed as in the people tested on."
+            f"synthetic pictures are those of this study, so their {result.target} is distributed as in the people "
+            "tested on."
         ],
         [],
         tables,
@@ -304,12 +269,12 @@ def comparison_section(results: Mapping[str, StudyResult]) -> dict[str, Any]:
         versions = result.method.get("extractors", {})
         for row in result.rows:
             numbers = {}
-            for metric, item in row.numbers.items():
-                extractor = metric.partition("[")[2].rstrip("]")
+            for key, item in row.numbers.items():
+                metric = MetricId.parse(key)
                 # Features of another version of a network live in another space: another column.
-                several = len({r.method.get("extractors", {}).get(extractor) for r in results.values()}) > 1
-                tag = f" {versions.get(extractor, '')}" if extractor and several else ""
-                numbers[metric + tag] = item
+                several = len({r.method.get("extractors", {}).get(metric.reader) for r in results.values()}) > 1
+                of_features = metric.group in ("FD", "KID")
+                numbers[f"{key} {versions.get(metric.reader, '')}" if of_features and several else key] = item
             rows.append(Row(f"{name}: {row.name}", row.scale, row.num_pictures, row.num_people, numbers))
     sizes = {r.method.get("num_pictures") for r in results.values()}
     text = []
@@ -320,19 +285,23 @@ def comparison_section(results: Mapping[str, StudyResult]) -> dict[str, Any]:
             f"The studies used different numbers of pictures ({', '.join(map(str, sorted(map(str, sizes))))}): Frechet "
             "distances of unequal sets are biased by different amounts and must not be ranked against each other."
         )
-    fd = [*beginning(rows, "FD["), *beginning(rows, "KID["), "SSIM of pairs"]
+    targets = list(dict.fromkeys(result.target for result in results.values()))
     return _section(
         "Studies side by side",
         text,
         [],
         [
-            table(rows, fd),
-            table(rows, report_tables.AGE),
-            table(rows, report_tables.DARK),
+            table(rows, {**report_tables.distances(rows), MetricId(SSIM): "SSIM over pairs"}),
+            *(table(rows, report_tables.agreement(target), caption=_told_apart(target, targets)) for target in targets),
+            table(rows, report_tables.DARK, target=" or ".join(targets)),
             table(rows, report_tables.COPIES),
             table(rows, report_tables.NEAREST),
         ],
     )
+
+
+def _told_apart(target: str, targets: Sequence[str]) -> str:
+    return f"Of {target}." if len(targets) > 1 else ""
 
 
 def method_text(result: StudyResult) -> list[str]:
@@ -361,7 +330,7 @@ def method_text(result: StudyResult) -> list[str]:
         if unit == "slice":
             sentence += (
                 " Neighbouring slices of one person stand on both sides of this split, as in the reference paper: the "
-                "age error is optimistic and nearest-neighbour distances are too small."
+                f"{result.target} error is optimistic and nearest-neighbour distances are too small."
             )
         text.append(sentence)
     return text

@@ -2,68 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brain_diffusion_jax.evaluation.metrics import metric_id
+from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.study.published import published
-from brain_diffusion_jax.evaluation.study.study_result import Row
+from brain_diffusion_jax.evaluation.study.study_result import Row, metrics_of
 
-HEADINGS = {
-    "SSIM of pairs": "SSIM over pairs",
-    "age mae": "MAE",
-    "age mse": "MSE",
-    "age rmse": "RMSE",
-    "age r": "r",
-    "age slope": "slope",
-    "age bias": "bias",
-    "age corrected mae": "MAE, corrected",
-    "age corrected slope": "slope, corrected",
-    "age corrected bias": "bias, corrected",
-    "age, second reader mae": "MAE",
-    "age, second reader rmse": "RMSE",
-    "age, second reader r": "r",
-    "age, second reader slope": "slope",
-    "age, second reader bias": "bias",
-    "age, second reader corrected slope": "slope, corrected",
-    "slice mae": "slice MAE",
-    "slice r": "slice r",
-    "sex accuracy": "sex accuracy",
-    "sex majority": "commonest sex",
-    "dark fraction spearman": "dark fraction: Spearman with age",
-    "dark fraction mean": "mean",
-    "dark fraction under 30": "under 30",
-    "dark fraction over 75": "over 75",
-    "privacy copies": "copies flagged",
-    "privacy held_out_copies": "… of held-out",
-    "privacy copy_share": "share flagged",
-    "privacy ratio": "nearest / next",
-    "privacy held_out_ratio": "… of held-out",
-    "privacy share_closer": "share nearer than 5 % of held-out",
-    "privacy auc": "chance to be nearer",
-    "privacy features_auc": "… in features",
-    "privacy median_distance": "median distance",
-    "privacy held_out_median": "… of held-out",
-    "privacy greatest_likeness": "greatest likeness",
-    "privacy held_out_likeness": "… of held-out",
+_STATISTICS = {"mae": "MAE", "mse": "MSE", "rmse": "RMSE", "majority": "commonest"}
+DARK = {
+    MetricId(metric_id.DARK, statistic="spearman"): "dark fraction: Spearman with {target}",
+    **{MetricId(metric_id.DARK, statistic=name): name for name in ("mean", "under 30", "over 75")},
 }
-SECOND = tuple(f"age, second reader {m}" for m in ("mae", "rmse", "r", "slope", "bias", "corrected slope"))
-AGE = ("age mae", "age mse", "age rmse", "age r", "age slope", "age bias")
-CORRECTED = ("age corrected mae", "age corrected slope", "age corrected bias")
-OTHER_CONDITIONS = ("sex accuracy", "sex majority", "slice mae", "slice r")
-DARK = ("dark fraction spearman", "dark fraction mean", "dark fraction under 30", "dark fraction over 75")
-TISSUE = tuple(
-    f"{part} {kind}"
-    for part in ("dark tissue", "grey tissue", "bright tissue", "symmetry")
-    for kind in ("mean", "spearman")
+TISSUE = {
+    metric: str(metric)
+    for part in metric_id.TISSUES
+    for metric in (MetricId(part, statistic=name) for name in ("mean", "spearman"))
+}
+
+
+def _privacy(headings: Mapping[str, str]) -> dict[MetricId, str]:
+    return {MetricId(metric_id.PRIVACY, statistic=name): heading for name, heading in headings.items()}
+
+
+COPIES = _privacy(
+    {
+        "copies": "copies flagged",
+        "held_out_copies": "… of held-out",
+        "copy_share": "share flagged",
+        "greatest_likeness": "greatest likeness",
+        "held_out_likeness": "… of held-out",
+        "share_closer": "share nearer than 5 % of held-out",
+    }
 )
-COPIES = tuple(
-    f"privacy {m}"
-    for m in ("copies", "held_out_copies", "copy_share", "greatest_likeness", "held_out_likeness", "share_closer")
+NEAREST = _privacy(
+    {
+        "auc": "chance to be nearer",
+        "features_auc": "… in features",
+        "median_distance": "median distance",
+        "held_out_median": "… of held-out",
+        "ratio": "nearest / next",
+        "held_out_ratio": "… of held-out",
+    }
 )
-NEAREST = tuple(
-    f"privacy {m}" for m in ("auc", "features_auc", "median_distance", "held_out_median", "ratio", "held_out_ratio")
-)
-MANIFOLD = ("precision", "recall", "density", "coverage")
+MANIFOLD = {MetricId(statistic=name): name for name in ("precision", "recall", "density", "coverage")}
+Columns = Mapping[MetricId, str]  # which number, and its heading
+
+
+def distances(rows: Sequence[Row]) -> dict[MetricId, str]:
+    """Frechet distances by every extractor, then kernel distances."""
+    found = metrics_of(rows)
+    return {m: str(m) for group in ("FD", "KID") for m in found if m.group == group}
+
+
+def similarity(rows: Sequence[Row]) -> dict[MetricId, str]:
+    """SSIM over pairs, then MS-SSIM by the number of its scales."""
+    multi = [m for m in metrics_of(rows) if m.group.startswith("MS-")]
+    return {MetricId(metric_id.SSIM): "SSIM over pairs", **{m: str(m) for m in multi}}
+
+
+def agreement(target: str) -> dict[MetricId, str]:
+    """What the predictor says of the target."""
+    return {m: _heading(m) for m in (MetricId("", target, name) for name in metric_id.NUMERIC)}
+
+
+def corrected(target: str) -> dict[MetricId, str]:
+    """The same after the correction for regression to the mean."""
+    return {m: _heading(m) for m in (MetricId(metric_id.CORRECTED, target, n) for n in ("mae", "slope", "bias"))}
+
+
+def second_reader(target: str) -> dict[MetricId, str]:
+    """What the second reader says of the target."""
+    second = MetricId("", target, "", metric_id.SECOND)
+    metrics = [second.of(name) for name in ("mae", "rmse", "r", "slope", "bias")]
+    return {m: _heading(m) for m in (*metrics, second.of("slope", metric_id.CORRECTED))}
+
+
+def other_covariates(rows: Sequence[Row], target: str) -> dict[MetricId, str]:
+    """Fidelity to words, then agreement of the numbers that are not the target."""
+    found = [m for m in metrics_of(rows) if m.covariate not in ("", target) and not m.group and not m.reader]
+    words = [m for m in found if m.statistic in metric_id.CATEGORICAL]
+    numbers = [m for m in found if m.statistic in ("mae", "r")]
+    return {
+        **{m: f"commonest {m.covariate}" if m.statistic == "majority" else str(m) for m in words},
+        **{m: f"{m.covariate} {_heading(m)}" for m in numbers},
+    }
+
+
+def _heading(metric: MetricId) -> str:
+    name = _STATISTICS.get(metric.statistic, metric.statistic)
+    return f"{name}, corrected" if metric.group == metric_id.CORRECTED else name
 
 
 def number(value: float | None) -> str:
@@ -90,27 +119,23 @@ def count_text(item: dict[str, Any]) -> str:
     return f"{item['value']:.0f} of {item['of']}"
 
 
-def present(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    return [metric for metric in metrics if any(metric in row.numbers for row in rows)]
-
-
-def beginning(rows: Sequence[Row], prefix: str) -> list[str]:
-    """Metrics whose name begins with `prefix`, in order of appearance."""
-    return list(dict.fromkeys(m for row in rows for m in row.numbers if m.startswith(prefix)))
-
-
 def table(
-    rows: Sequence[Row], metrics: Sequence[str], *, caption: str = "", beside_published: bool = False
+    rows: Sequence[Row],
+    columns: Columns,
+    *,
+    caption: str = "",
+    beside_published: bool = False,
+    target: str = "",
 ) -> dict[str, Any] | None:
-    """Rows by metrics for the template; None when no row has any of them."""
-    metrics = present(rows, metrics)
-    if not metrics:
+    """Rows by metrics for the template; None when no row has any of them. target: fills headings that name it."""
+    columns = {metric: heading for metric, heading in columns.items() if any(row.has(metric) for row in rows)}
+    if not columns:
         return None
     lines = []
     for row in rows:
         cells = []
-        for metric in metrics:
-            item = row.numbers.get(metric, {})
+        for metric in columns:
+            item = row.number(metric)
             paper = published(row.name, metric) if beside_published else None
             cells.append(
                 {
@@ -121,4 +146,5 @@ def table(
             )
         if any(cell["value"] != "–" for cell in cells):
             lines.append({"name": row.name, "real": row.scale is None, "cells": cells})
-    return {"head": ["", *(HEADINGS.get(m, m) for m in metrics)], "rows": lines, "caption": caption}
+    headings = [heading.replace("{target}", target or "the target") for heading in columns.values()]
+    return {"head": ["", *headings], "rows": lines, "caption": caption}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax.covariates import Condition, Schema
+from brain_diffusion_jax.covariates import Categorical, Condition, Continuous, Covariate, Schema
 from brain_diffusion_jax.data.sources.picture_file import picture_paths, read_stack
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics.ssim import check_pictures
@@ -70,6 +70,19 @@ def check(pictures: PictureSet, where: str) -> PictureSet:
         raise InputError(where, "pictures", "an empty set", "at least one picture")
     check_pictures(pictures.images, where)
     return pictures
+
+
+def schema_of(pictures: PictureSet) -> Schema:
+    """What the conditions themselves tell: numbers without a unit, words, in the order in which they come."""
+    covariates: list[Covariate] = []
+    for name in dict.fromkeys(name for condition in pictures.conditions for name in condition):
+        values = [v for v in (c.get(name) for c in pictures.conditions) if v is not None]
+        if all(isinstance(v, int | float | np.number) for v in values) and values:
+            low, high = float(min(values)), float(max(values))
+            covariates.append(Continuous(name, "", low, high if high > low else low + 1))
+        elif values:
+            covariates.append(Categorical(name, tuple(sorted({str(v) for v in values}))))
+    return Schema(tuple(covariates))
 
 
 def require_same_size(a: PictureSet, b: PictureSet, where: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from brain_diffusion_jax.evaluation.metrics.metric_id import SSIM, MetricId
+
 SOURCE = (
     "Published (Cam-CAN, 5,160 slices, split by slice, FD on pytorch-fid InceptionV3 768-dimensional features, "
     "ages by fine-tuned DeepBrainNet)"
@@ -14,12 +16,12 @@ TABLE: dict[str, tuple[float, float, float, float, float, float]] = {
     "w=3": (0.0159, 0.5286, 4.54, 33.56, 5.79, 0.959),
     "w=1": (0.0103, 0.5361, 6.89, 77.20, 8.79, 0.883),
 }
-COLUMNS = ("FD", "SSIM of pairs", "age mae", "age mse", "age rmse", "age r")
+# (group, statistic) of the columns; the errors are the regressor's own.
+COLUMNS = (("FD", ""), (SSIM, ""), ("", "mae"), ("", "mse"), ("", "rmse"), ("", "r"))
 
 
-def published(row: str, metric: str) -> float | None:
-    """The published value for a row such as "w=3" and a metric such as "age mae" or "FD[...]"."""
-    name = "FD" if metric.startswith("FD[") else metric
-    if row not in TABLE or name not in COLUMNS:
-        return None
-    return TABLE[row][COLUMNS.index(name)]
+def published(row: str, metric: MetricId) -> float | None:
+    """The published value for a row such as "w=3" and a metric of the target or of the pictures."""
+    place = (metric.group, metric.statistic)
+    second = bool(metric.reader) and metric.group != "FD"
+    return None if row not in TABLE or place not in COLUMNS or second else TABLE[row][COLUMNS.index(place)]

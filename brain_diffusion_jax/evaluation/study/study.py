@@ -7,7 +7,8 @@ then the statistics, which take seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import numpy as np
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.probes.condition_fidelity import block_means
 from brain_diffusion_jax.evaluation.probes.features import Extractor
-from brain_diffusion_jax.evaluation.study import sample_store
-from brain_diffusion_jax.evaluation.study.measurement import measure
+from brain_diffusion_jax.evaluation.probes.pixel_probe import block_means
+from brain_diffusion_jax.evaluation.probes.probe import Instruments
+from brain_diffusion_jax.evaluation.probes.roles import Roles
+from brain_diffusion_jax.evaluation.study import report_pictures, sample_store
+from brain_diffusion_jax.evaluation.study.measurement import Material, Tell, measure
 from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet, check, require_same_size
 from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
@@ -31,64 +34,83 @@ def pixel_extractor() -> Extractor:
     return Extractor("pixels-24x24", __version__, block_means)
 
 
+@dataclass(frozen=True)
+class Processes:
+    """Processes that share the sampling; the first measures. barrier: called between the stages of several."""
+
+    index: int = 0
+    count: int = 1
+    barrier: Callable[[str], None] = lambda stage: None
+
+
 def run_study(
     sample_fn: sample_store.SampleFn,
     real: Mapping[str, PictureSet],
-    extractors: Sequence[Extractor],
-    age_fn: Callable[[np.ndarray], np.ndarray] | None,
+    instruments: Instruments,
     settings: StudySettings,
     out: str | Path,
     *,
     contract: Contract | None = None,
-    second_age_fn: Callable[[np.ndarray], np.ndarray] | None = None,
     method: Mapping[str, Any] | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
-    barrier: Callable[[str], None] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    processes: Processes = Processes(),
+    progress: Tell | None = None,
 ) -> StudyResult:
     """Generate, measure and save; returns the result and leaves study.json and CSVs in `out`.
 
     sample_fn: (conditions, guidance scale, seed) -> unit pictures [n, rows, cols, 1]. real: split name
-    -> pictures; "train" is needed for the second regressor, sex, slice position and privacy. age_fn:
-    unit pictures -> years; None leaves the age to the pixel probe and says so. second_age_fn: another
-    regressor (default: the pixel probe). barrier: called between
-    stages when several processes share the sampling; process 0 measures. progress: (stage, done, total).
+    -> pictures; "train" is needed for pixel probes and privacy. instruments: what reads the pictures.
+    contract: its schema says what the covariates are. method: added to the method text. progress: (stage,
+    done, total).
     """
-    out = Path(out)
     tell = progress or (lambda stage, done, total: None)
     chosen, notes = choose_pictures(real, settings)
-    claim_folder(out, settings, chosen, extractors)
+    material = Material(chosen, real.get("train"), contract, Path(out))
+    roles = material.roles(instruments, settings)
+    claim_folder(material.out, settings, chosen)
     for scale in settings.guidance_scales:
-        done = 0
-
-        def step(count: int, scale: float = scale) -> None:
-            nonlocal done
-            done += count
-            tell(f"sampling {sample_store.scale_name(scale)}", done, len(chosen))
-
-        sample_store.generate(
-            sample_fn,
-            chosen.conditions,
-            scale,
-            chosen.size,
-            out,
-            seed=settings.seed,
-            chunk=settings.batch_size,
-            process_index=process_index,
-            process_count=process_count,
-            progress=step,
-        )
-    if barrier is not None:
-        barrier("sampled")
-    method_text = {**describe(settings, extractors, chosen, contract), **dict(method or {})}
+        sample(sample_fn, material, scale, settings, processes, tell)
+    processes.barrier("sampled")
+    method_text = {**describe(settings, instruments, material, roles), **dict(method or {})}
     result = StudyResult(settings.title, method_text, [], notes, reference=settings.reference)
-    if process_index == 0:
-        measure(result, real, chosen, extractors, age_fn, second_age_fn, settings, out, contract, tell)
-        result.save(out)
-    if barrier is not None:
-        barrier("measured")
+    if processes.index == 0:
+        found = measure(material, instruments, settings, tell)
+        report_pictures.save(material, found, roles)
+        result = replace(
+            result, rows=found.rows, notes=notes + found.notes, anatomy=found.anatomy, privacy=found.privacy
+        )
+        result.save(material.out)
+    processes.barrier("measured")
     return result
+
+
+def sample(
+    sample_fn: sample_store.SampleFn,
+    material: Material,
+    scale: float,
+    settings: StudySettings,
+    processes: Processes,
+    tell: Tell,
+) -> None:
+    """This process's missing pictures of one scale."""
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        tell(f"sampling {sample_store.scale_name(scale)}", done, len(material.chosen))
+
+    sample_store.generate(
+        sample_fn,
+        material.chosen.conditions,
+        scale,
+        material.chosen.size,
+        material.out,
+        seed=settings.seed,
+        chunk=settings.batch_size,
+        process_index=processes.index,
+        process_count=processes.count,
+        progress=step,
+    )
 
 
 def choose_pictures(real: Mapping[str, PictureSet], settings: StudySettings) -> tuple[PictureSet, list[str]]:
@@ -125,7 +147,7 @@ def choose_pictures(real: Mapping[str, PictureSet], settings: StudySettings) -> 
     return pictures, notes
 
 
-def claim_folder(out: Path, settings: StudySettings, chosen: PictureSet, extractors: Sequence[Extractor]) -> None:
+def claim_folder(out: Path, settings: StudySettings, chosen: PictureSet) -> None:
     """Bind the folder to what decides the pictures in it."""
     sample_store.claim(
         out,
@@ -140,9 +162,7 @@ def claim_folder(out: Path, settings: StudySettings, chosen: PictureSet, extract
     )
 
 
-def describe(
-    settings: StudySettings, extractors: Sequence[Extractor], chosen: PictureSet, contract: Contract | None
-) -> dict[str, Any]:
+def describe(settings: StudySettings, instruments: Instruments, material: Material, roles: Roles) -> dict[str, Any]:
     """Versions, seeds and sizes for the method text."""
     import jax
 
@@ -152,10 +172,11 @@ def describe(
         "device": jax.devices()[0].device_kind,
         "model": settings.model,
         "evaluated_split": settings.evaluated,
-        "num_pictures": len(chosen),
-        "num_people": len(set(chosen.people)),
+        "target": "" if roles.target is None else roles.target.name,
+        "num_pictures": len(material.chosen),
+        "num_people": len(set(material.chosen.people)),
         "seed": settings.seed,
         "bootstrap": settings.bootstrap,
-        "extractors": {e.name: e.version for e in extractors},
-        "contract": contract.to_json() if contract is not None else None,
+        "extractors": {e.name: e.version for e in instruments.extractors},
+        "contract": None if material.contract is None else material.contract.to_json(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from brain_diffusion_jax import files
 from brain_diffusion_jax.data.table import table_text
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.metrics.metric_id import NUMERIC, SECOND, MetricId
 from brain_diffusion_jax.json_types import require_types
 
 FILE_NAME = "study.json"
@@ -28,10 +29,23 @@ class Row:
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     pictures: dict[str, list[float]] = field(default_factory=dict, repr=False)
 
-    def value(self, metric: str) -> float:
+    def value(self, metric: MetricId | str) -> float:
         """The number, or NaN where it was not measured."""
-        found = self.numbers.get(metric, {}).get("value")
+        found = self.number(metric).get("value")
         return float("nan") if found is None else float(found)
+
+    def number(self, metric: MetricId | str) -> dict[str, Any]:
+        """The number with its interval; {} where it was not measured."""
+        return self.numbers.get(str(metric), {})
+
+    def has(self, metric: MetricId | str) -> bool:
+        """Whether it was measured."""
+        return str(metric) in self.numbers
+
+
+def metrics_of(rows: Sequence[Row]) -> list[MetricId]:
+    """All that was measured of any row, in order of appearance."""
+    return [MetricId.parse(key) for key in dict.fromkeys(key for row in rows for key in row.numbers)]
 
 
 @dataclass
@@ -61,6 +75,26 @@ class StudyResult:
                 return row
         raise InputError(self.title, "guidance scale", scale, [row.scale for row in self.generated])
 
+    @property
+    def target(self) -> str:
+        """The covariate that predictors read; "" without one. Release 0.1 did not name it: it read it first."""
+        if "target" in self.method:
+            return str(self.method["target"])
+        return next((m.covariate for m in metrics_of(self.rows) if m.statistic in NUMERIC), "")
+
+    @property
+    def unit(self) -> str:
+        """Of the target, as the contract says it; "" where none does."""
+        schema = (self.method.get("contract") or {}).get("schema", [])
+        found = [c for c in schema if isinstance(c, Mapping) and c.get("name") == self.target]
+        return str(found[0].get("unit", "")) if found else ""
+
+    @property
+    def reading(self) -> MetricId:
+        """The target as its predictor read it, or the second reader where there was no predictor."""
+        first = MetricId(covariate=self.target)
+        return first if any(row.has(first.of("mae")) for row in self.rows) else replace(first, reader=SECOND)
+
     def to_json(self) -> dict[str, Any]:
         rows = [vars(row) for row in self.rows]
         return _plain({**vars(self), "rows": rows})
@@ -89,7 +123,12 @@ class StudyResult:
             for metric, found in row.get("numbers", {}).items():
                 require_types(found, _NUMBER, path, f"rows, {row['name']!r}: {metric}: ")
         require_types(items["method"], _METHOD, path, "method.")
-        require_types(items["method"].get("contract") or {}, {"split": dict[str, Any]}, path, "method.contract.")
+        require_types(
+            items["method"].get("contract") or {},
+            {"split": dict[str, Any], "schema": list[dict[str, Any]]},
+            path,
+            "method.contract.",
+        )
         return cls.from_json(items)
 
 
@@ -116,6 +155,7 @@ _METHOD: dict[str, Any] = {
     "contract": dict[str, Any] | None,
     "extractors": dict[str, str],
     "sampling": dict[str, Any],
+    "target": str,
     "versions": dict[str, Any],
     "num_pictures": int | str | None,
 }

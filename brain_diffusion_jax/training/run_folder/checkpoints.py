@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from brain_diffusion_jax import kinds
+from brain_diffusion_jax import files, kinds
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError, one_line
@@ -206,6 +206,19 @@ def write_run(
     return run
 
 
+def write_whole_run(
+    run: str | Path,
+    kind: str,
+    params: Params,
+    config: dict[str, Any],
+    contract: Contract | None,
+    model_state: Any = None,
+) -> None:
+    """`write_run` into a folder beside `run`, renamed when finished: it is there whole or not at all."""
+    with files.replacing_folder(run) as part:
+        write_run(part, kind, params, config, contract, model_state)
+
+
 __all__ = [
     "Keep",
     "Store",
@@ -223,4 +236,5 @@ __all__ = [
     "saved_steps",
     "write_json",
     "write_run",
+    "write_whole_run",
 ]

@@ -11,7 +11,7 @@ from brain_diffusion_jax.evaluation.gate import flaws, gate, gate_power
 from brain_diffusion_jax.evaluation.gate.gate import Gate, Pictures
 from brain_diffusion_jax.evaluation.metrics import class_measures, texture
 from brain_diffusion_jax.evaluation.probes import shapes
-from brain_diffusion_jax.evaluation.probes.condition_fidelity import block_means, ridge_probe
+from brain_diffusion_jax.evaluation.probes.pixel_probe import block_means, ridge_probe
 
 SIZE, CLASSES, RATE = 32, 3, 0.05
 

@@ -8,7 +8,7 @@ from scipy import linalg
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics.frechet import fit, frechet, frechet_distance, merge
-from brain_diffusion_jax.evaluation.probes.condition_fidelity import block_means
+from brain_diffusion_jax.evaluation.probes.pixel_probe import block_means
 
 
 def with_scipy(x, y):

@@ -34,7 +34,7 @@ class Brightness(nn.Module):
 @pytest.mark.parametrize("trainer", [pixel_trainer, network_trainer(Brightness, num_steps=300, learning_rate=5e-2)])
 def test_informative_pictures_teach_and_others_do_not(trainer):
     sets = {"good": pictures(40, 2, "g"), "bad": pictures(40, 3, "b", informative=False)}
-    found = utility(trainer, pictures(60, 1, "t"), sets, pictures(30, 4, "p"), seeds=(0, 1))
+    found = utility(trainer, pictures(60, 1, "t"), sets, pictures(30, 4, "p"), "age", seeds=(0, 1))
     by_name = {item["name"]: item for item in found}
     assert list(by_name)[:2] == ["real", "real, as many"]
     assert by_name["real, as many"]["num_train"] == 40
@@ -48,6 +48,6 @@ def test_informative_pictures_teach_and_others_do_not(trainer):
 def test_people_on_both_sides_and_empty_sets_are_refused():
     train = pictures(10, 1, "t")
     with pytest.raises(InputError, match="the same people"):
-        utility(pixel_trainer, train, {"a": train}, train[np.arange(3)])
+        utility(pixel_trainer, train, {"a": train}, train[np.arange(3)], "age")
     with pytest.raises(InputError, match="at least one of each"):
-        utility(pixel_trainer, train, {}, pictures(5, 2, "p"))
+        utility(pixel_trainer, train, {}, pictures(5, 2, "p"), "age")

@@ -2,62 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 
 import numpy as np
 import pytest
+from discs import SETTINGS, SIZE, hole_age, people, sample
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.probes.features import Extractor
+from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.report import report
 from brain_diffusion_jax.evaluation.study import sample_store, study
 from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
-SIZE = (20, 18)
-
-
-def draw(age, generator):
-    """A disc with a dark hole that grows with age: ground truth for every measure of age."""
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    radius = np.hypot(y - 9.5, x - 8.5 + generator.normal() * 0.3)
-    hole = 1.2 + 3.8 * (age - 20) / 70
-    picture = 0.7 * np.clip(8.5 - radius, 0, 1) * np.clip((radius - hole) / 1.5 + 0.1, 0.1, 1)
-    return np.clip(picture + generator.normal(size=SIZE) * 0.01 * (radius < 8), 0, 1)
-
-
-@functools.cache
-def calibration():
-    generator = np.random.default_rng(9)
-    ages = np.linspace(20, 90, 40)
-    return np.polyfit([draw(a, generator)[5:15, 4:14].mean() for a in ages], ages, 2)
-
-
-def hole_age(images):
-    """Ages from the mean brightness of the centre; the study's regressor."""
-    return np.polyval(calibration(), images[:, 5:15, 4:14].mean((1, 2, 3)))
-
-
-def people(count, seed):
-    generator = np.random.default_rng(seed)
-    ages = generator.uniform(20, 90, count).round()
-    conditions = [{"age": float(a), "sex": "FM"[i % 2]} for i, a in enumerate(ages)]
-    images = np.stack([draw(a, generator) for a in ages])
-    return PictureSet(np.round(images * 255).astype(np.uint8), conditions, [f"p{seed}-{i}" for i in range(count)])
-
-
-def sample(conditions, scale, seed):
-    """Draws the age that was asked for at w=3, the mean age at w=1."""
-    generator = np.random.default_rng(seed)
-    strength = {1.0: 0.2, 3.0: 1.0}[scale]
-    ages = [55 + strength * (c["age"] - 55) for c in conditions]
-    return np.stack([draw(a, generator) for a in ages])[..., None].astype(np.float32)
-
-
-SETTINGS = StudySettings(guidance_scales=(1.0, 3.0), bootstrap=20, batch_size=8, title="Discs", model="discs")
+READ = Instruments([study.pixel_extractor()], hole_age)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +29,7 @@ def real():
 @pytest.fixture(scope="module")
 def done(real, tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
-    result = study.run_study(sample, real, [study.pixel_extractor()], hole_age, SETTINGS, out)
+    result = study.run_study(sample, real, READ, SETTINGS, out)
     report.write_report(result, out)
     return result, out
 
@@ -129,7 +90,7 @@ def test_an_interrupted_study_continues_with_the_same_pictures(real, done, tmp_p
             raise KeyboardInterrupt
         return sample(conditions, scale, seed)
 
-    arguments = (real, [study.pixel_extractor()], hole_age, SETTINGS, tmp_path)
+    arguments = (real, READ, SETTINGS, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         study.run_study(failing, *arguments)
     result = study.run_study(failing, *arguments)
@@ -142,7 +103,7 @@ def test_an_interrupted_study_continues_with_the_same_pictures(real, done, tmp_p
 def test_another_plan_in_the_same_folder_is_refused(real, done):
     other = StudySettings(**{**vars(SETTINGS), "seed": 5})
     with pytest.raises(InputError, match=r"plan\.json: seed"):
-        study.run_study(sample, real, [study.pixel_extractor()], hole_age, other, done[1])
+        study.run_study(sample, real, READ, other, done[1])
 
 
 def test_two_processes_share_the_chunks(real, tmp_path):
@@ -158,7 +119,7 @@ def test_two_processes_share_the_chunks(real, tmp_path):
 
 def test_without_a_regressor_the_study_says_so(real, tmp_path):
     settings = StudySettings(**{**vars(SETTINGS), "bootstrap": 0, "num_samples": 50, "guidance_scales": (3.0,)})
-    result = study.run_study(sample, real, [study.pixel_extractor()], None, settings, tmp_path)
+    result = study.run_study(sample, real, Instruments([study.pixel_extractor()]), settings, tmp_path)
     notes = " ".join(result.notes)
     assert "No age regressor" in notes
     assert "50 pictures per scale were asked for" in notes
@@ -201,8 +162,7 @@ def test_bad_input_is_refused(real, tmp_path, change, words):
         study.run_study(
             change.get("sample_fn", sample),
             sets,
-            [study.pixel_extractor()],
-            hole_age,
+            READ,
             change.get("settings", SETTINGS),
             tmp_path,
         )
@@ -212,7 +172,7 @@ def test_an_extractor_that_gives_nonsense_is_named(real, tmp_path):
     broken = Extractor("broken", "1", lambda x: np.full((len(x), 3), np.inf))
     settings = StudySettings(guidance_scales=(3.0,), batch_size=30)
     with pytest.raises(InputError, match="extractor broken"):
-        study.run_study(sample, real, [broken], hole_age, settings, tmp_path)
+        study.run_study(sample, real, Instruments([broken], hole_age), settings, tmp_path)
 
 
 def test_comparison_keeps_different_extractors_apart(done, tmp_path):

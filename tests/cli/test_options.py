@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from brain_diffusion_jax.cli.conditions import add_arguments, from_arguments
+from brain_diffusion_jax.cli.options import ConditionOptions
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
 
@@ -17,8 +17,8 @@ SCHEMA = Schema.from_json(
 
 def asked(*words: str) -> list[dict]:
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return from_arguments(parser.parse_args(words), SCHEMA)
+    ConditionOptions.add(parser)
+    return ConditionOptions.of(parser.parse_args(words)).read(SCHEMA)
 
 
 def in_table(tmp_path, text: str | bytes) -> list[dict]:

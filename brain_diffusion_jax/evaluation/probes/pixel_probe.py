@@ -1,80 +1,14 @@
-"""Do the pictures carry the condition that was asked for? Continuous and categorical covariates.
-
-`Agreement` compares what was asked with what a regressor reads off the picture. A regressor's own
-error is part of that number: it shrinks its answers towards the mean (regression dilution), which
-its relation on real held-out people shows and `undilute` takes out.
-"""
+"""Linear probes on block means: what a picture shows, read without a network and never tuned on generated pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.pixels import full_scale
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Of predictions with requests. bias: mean(predicted - requested); slope: of predicted over requested."""
-
-    mae: float
-    mse: float
-    rmse: float
-    r: float
-    slope: float
-    intercept: float
-    bias: float
-
-    def to_json(self) -> dict[str, float]:
-        return asdict(self)
-
-
-def agreement(requested: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " n"]) -> Agreement:
-    """r, slope and intercept are NaN where every request (or prediction) is the same."""
-    x, y = np.asarray(requested, np.float64), np.asarray(predicted, np.float64)
-    if x.shape != y.shape or x.ndim != 1 or not len(x):
-        raise InputError("predictions", "shape", y.shape, f"one number for each of {len(x)} requests, at least one")
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise InputError("predictions", "values", "NaN or Inf", "finite numbers")
-    error = y - x
-    mse = float((error**2).mean())
-    spread, other = x.std(), y.std()
-    covariance = float(((x - x.mean()) * (y - y.mean())).mean())
-    slope = covariance / spread**2 if spread > 0 else float("nan")
-    r = covariance / (spread * other) if spread > 0 and other > 0 else float("nan")
-    return Agreement(
-        mae=float(np.abs(error).mean()),
-        mse=mse,
-        rmse=mse**0.5,
-        r=float(r),
-        slope=float(slope),
-        intercept=float(y.mean() - slope * x.mean()),
-        bias=float(error.mean()),
-    )
-
-
-def undilute(predicted: np.ndarray, real: Agreement) -> np.ndarray:
-    """Predictions corrected by the regressor's line on real held-out people: (predicted - intercept) / slope.
-
-    A slope below 0.1 says that the regressor knows nothing; dividing by it would invent a result.
-    """
-    if not real.slope > 0.1:
-        return np.full(len(predicted), np.nan)
-    return (np.asarray(predicted, np.float64) - real.intercept) / real.slope
-
-
-def categorical_accuracy(requested: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """Share of right answers, and the share that naming the commonest value always would get."""
-    requested = np.asarray(requested)
-    if not len(requested):
-        raise InputError("predictions", "set", "an empty set", "at least one picture")
-    _, counts = np.unique(requested, return_counts=True)
-    return float((requested == np.asarray(predicted)).mean()), float(counts.max() / len(requested))
-
 
 # Side length of the block means and number of components the pixel probes see.
 _BLOCKS, _COMPONENTS = 24, 128
@@ -94,7 +28,7 @@ def block_means(images: np.ndarray) -> np.ndarray:
 def ridge_probe(
     inputs: Float[np.ndarray, "n d"], target: Float[np.ndarray, "n k"], folds: int = 5, people: np.ndarray | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A linear reader of `target` from `inputs`: principal components, ridge penalty by cross-validation over people.
+    """A linear probe of `target` from `inputs`: principal components, ridge penalty by cross-validation over people.
 
     It is small, has no seed and was never tuned on generated pictures: a second opinion.
     """
@@ -130,7 +64,7 @@ def ridge_probe(
     return lambda other: (np.asarray(other, np.float64) - centre) @ basis @ weights + mean
 
 
-def continuous_reader(
+def numeric_probe(
     images: np.ndarray, target: np.ndarray, people: np.ndarray | None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Pictures -> numbers, learned from real pictures by the pixel probe."""
@@ -138,7 +72,7 @@ def continuous_reader(
     return lambda pictures: probe(block_means(pictures))[:, 0]
 
 
-def categorical_reader(
+def categorical_probe(
     images: np.ndarray, target: np.ndarray, people: np.ndarray | None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Pictures -> category, learned from real pictures: the ridge probe on 0/1 columns, largest wins."""

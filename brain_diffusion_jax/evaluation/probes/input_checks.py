@@ -4,42 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+
+from brain_diffusion_jax.data.shards.reader import load_manifest, open_split
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.probes import input_profile
+from brain_diffusion_jax.evaluation.probes.input_profile import RATE, Departure, load_profile
+from brain_diffusion_jax.pixels import to_unit
 
 UNCHECKED = "not checked against the scans it was trained on (no input_profile.npz in the run)"
 
 
-def write_profile(run: Path, shards: str) -> bool:
-    """Write the input profile of a run from its training and validation scans; False where these are too few."""
-    from brain_diffusion_jax import api
-    from brain_diffusion_jax.data.shards.reader import load_manifest
-    from brain_diffusion_jax.evaluation.probes import input_profile
+class Reader(Protocol):
+    """The opened run of a network that reads images. path: of the run."""
 
-    model: Any = api.load(run)
+    path: Path
+
+    def features(self, images: Any) -> np.ndarray:
+        """Pooled features [n, d] of images [n, rows, cols, c] in [0, 1]."""
+        ...
+
+
+def write_profile(model: Reader, shards: str) -> bool:
+    """Write the input profile of a run from its training and validation scans; False where these are too few."""
     splits = [name for name in ("train", "validation") if name in load_manifest(shards)["splits"]]
     known = (
-        input_profile.KnownScan(person, images, indices, model.features(unit(images)), held_out=split != "train")
+        input_profile.KnownScan(person, images, indices, model.features(to_unit(images)), held_out=split != "train")
         for split in splits
         for person, _, images, indices in scans_of(shards, split, input_profile.MOST)
     )
     profile = input_profile.make_profile(known)
     if profile is not None:
-        profile.save(run)
+        profile.save(model.path)
     return profile is not None
-
-
-def unit(images: Any) -> Any:
-    from brain_diffusion_jax.pixels import to_unit
-
-    return to_unit(images)
 
 
 def scans_of(shards: str, split: str, most: int | None = None) -> Iterator[tuple[str, str, Any, list[int]]]:
     """(person, scan, stored images [n, rows, cols, 1], slice indices) of up to `most` evenly spaced scans."""
-    import numpy as np
-
-    from brain_diffusion_jax.data.shards.reader import open_split
-
     source = open_split(shards, split)
     positions: dict[tuple[str, str], list[int]] = {}
     for position in range(len(source)):
@@ -53,22 +56,17 @@ def scans_of(shards: str, split: str, most: int | None = None) -> Iterator[tuple
         yield *key, np.stack([item["image"] for item in items]), [item["slice_index"] for item in items]
 
 
-def unlike(model: Any, images: Any, indices: list[int]) -> list[Any] | None:
-    """How one scan's images are unlike the known ones (input_profile.Departure); None where the run has no profile."""
-    from brain_diffusion_jax.evaluation.probes.input_profile import load_profile
-
+def unlike(model: Reader, images: Any, indices: list[int]) -> list[Departure] | None:
+    """How one scan's images are unlike the known ones ; None where the run has no profile."""
     profile = load_profile(model.path)
-    return None if profile is None else profile.depart(images, indices, model.features(unit(images)))
+    return None if profile is None else profile.depart(images, indices, model.features(to_unit(images)))
 
 
-def check_shards(model: Any, shards: str, split: str, most: int = 200) -> str | None:
+def check_shards(model: Reader, shards: str, split: str, most: int = 200) -> str | None:
     """A remark about the real scans that a regressor is to be measured on; None where all is as expected.
 
     Raises InputError where more than half of them are unlike what it was trained on: its ages mean nothing there.
     """
-    from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.probes.input_profile import RATE, load_profile
-
     if load_profile(model.path) is None:
         return f"{model.path} has no input profile: whether the real scans are like its own is not checked."
     scans, found = 0, []

@@ -1,0 +1,67 @@
+"""What a run folder holds, without opening its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from brain_diffusion_jax import files
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.kinds import KINDS, covers, value_at
+from brain_diffusion_jax.training.run_folder import checkpoints, metrics
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """Kind, steps, best and last numbers, contract, history and config of a run, as plain JSON values."""
+    config = checkpoints.read_config(folder)
+    name = config.pop("kind", "diffusion")
+    if name not in KINDS:
+        raise InputError(folder / checkpoints.CONFIG, "kind", name, " or ".join(KINDS))
+    kind = KINDS[name]
+    contract = checkpoints.read_contract(folder)
+    steps = checkpoints.saved_steps(folder)
+    if not steps and ("source" in config or folder.name.endswith(files.PART)):
+        raise InputError(folder, "checkpoints", "none: a conversion that was stopped", "a whole run; convert again")
+    rows = metrics.read_jsonl(folder)
+    measured = [r for r in rows if kind.ranks and r.get("validation_loss") is not None]
+    best = min(measured, key=lambda r: r["validation_loss"], default=None)
+    last = max((r["step"] for r in rows), default=steps[-1] if steps else 0)
+    speeds = sorted(r["images_per_s"] for r in rows if r.get("images_per_s"))
+    return {
+        "run": str(folder),
+        "kind": name,
+        "step": last,
+        "of": value_at(config, kind.steps),
+        "checkpoints": steps,
+        "best": best and {"step": best["step"], "validation_loss": best["validation_loss"]},
+        "last": rows[-1] if rows else None,
+        "images_per_s": speeds[len(speeds) // 2] if speeds else None,
+        "contract": contract and contract.to_json(),
+        "history": checkpoints.read_history(folder),
+        "config": {
+            section: {key: value for key, value in values.items() if covers(kind.reads, f"{section}.{key}")}
+            if isinstance(values, dict)
+            else values
+            for section, values in config.items()
+        },
+    }
+
+
+def changed_settings(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Path -> value of the settings in which a described config differs from the defaults."""
+    return {
+        path: value
+        for path, value in settings(config).items()
+        if value != value_at(defaults, path) and (value or value_at(defaults, path))
+    }
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Path "section.key" -> value of a config as plain JSON values."""
+    return {
+        path: value
+        for section, values in config.items()
+        for path, value in (
+            {f"{section}.{key}": v for key, v in values.items()} if isinstance(values, dict) else {section: values}
+        ).items()
+    }

@@ -1,0 +1,65 @@
+"""Folders of synthetic images: written batch by batch, so that an interrupted call goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brain_diffusion_jax.api.model import Conditions
+from brain_diffusion_jax.api.protocols import Generator, Opened
+from brain_diffusion_jax.data import picture_grid
+from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures, require_usable
+from brain_diffusion_jax.diffusion.sampling import Sampling
+from brain_diffusion_jax.training.run_folder.stopping import lock
+
+
+def record_of(model: Opened, *, ema: bool = True) -> dict[str, Any]:
+    """What a folder of images remembers of the model, so that no other one goes on with it."""
+    return {"run": str(model.path), "checkpoint": model.step, "ema": ema, "weights": model.version}
+
+
+def write_samples(
+    model: Generator,
+    conditions: Conditions,
+    sampling: Sampling,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    ema: bool = True,
+    resume: bool = False,
+    nifti: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> SampleFolder:
+    """One image a condition: PNGs, NIfTI slices in world space, manifest.csv and grid.png in `out`.
+
+    ema: which weights were loaded, for the record. resume: go on with an interrupted folder, if weights, conditions
+    and settings are the same. progress: (done, total). Raises InputError before anything is written.
+    """
+    require_usable(out, resume=resume)
+    asked = [dict(condition) for condition in conditions]
+    record = {**record_of(model, ema=ema), "conditions": asked, "seed": seed}
+    if model.guided:
+        record |= sampling.record()
+    with lock(out):
+        folder = SampleFolder(out, record, model.contract, resume=resume)
+        if progress is not None:
+            progress(folder.done, len(asked))
+        for first, images in model.batches(asked, sampling, seed, folder.done):
+            folder.write(
+                first,
+                images,
+                asked[first : first + len(images)],
+                seed=seed,
+                guidance_scale=sampling.guidance_scale if model.guided else None,
+                columns=model.schema.names,
+                nifti=nifti,
+            )
+            if progress is not None:
+                progress(folder.done, len(asked))
+        shown, _ = read_pictures(folder.path)
+        sheet = picture_grid.tile(np.asarray(shown[:64, ..., 0]), min(8, len(shown)))
+        picture_grid.save_png(folder.path / "grid.png", sheet)
+    return folder

@@ -1,0 +1,135 @@
+"""Whole volumes: all slices of a head sampled together, and how smooth they are beside real heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brain_diffusion_jax import files
+from brain_diffusion_jax.api.diffusion_model import DiffusionModel
+from brain_diffusion_jax.api.model import Conditions
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.data import picture_grid
+from brain_diffusion_jax.data.prepare import nifti, slicing
+from brain_diffusion_jax.data.sample_folder import in_source_unit
+from brain_diffusion_jax.data.shards import reader
+from brain_diffusion_jax.diffusion.sampling import Sampling
+from brain_diffusion_jax.diffusion.stack import adjacent_differences
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_unit
+from brain_diffusion_jax.seeds import check_seed
+
+
+def known_slices(model: DiffusionModel) -> tuple[Contract, list[int]]:
+    """The contract of a model of slices cut from volumes, and the slices it was trained on; refuses another model."""
+    contract = model.contract
+    if contract is None or not contract.grid:
+        raise InputError(model.path, "contract", "no grid", "a model of slices cut from volumes")
+    return contract, [int(k) for k in contract.slices["indices"]]
+
+
+def slice_range(model: DiffusionModel, text: str | None) -> list[int]:
+    """The text 40:60 means 40 to 60; None -> from the first to the last slice the model was trained on."""
+    contract, indices = known_slices(model)
+    if text is None:
+        return list(range(min(indices), max(indices) + 1))
+    count = tuple(contract.grid["shape"])[slicing.AXES[contract.slices["axis"]]]
+    first, separator, last = text.partition(":")
+    try:
+        found = list(range(int(first), int(last) + 1)) if separator else []
+    except ValueError:
+        found = []
+    if not found or found[0] < 0 or found[-1] >= count:
+        raise InputError("command line", "--slices", text, f"FROM:TO within 0..{count - 1}")
+    return found
+
+
+def real_differences(shards: str, indices: list[int], most: int = 40) -> dict[str, Any] | None:
+    """Differences of neighbouring slices of real held-out heads, a pair; None where the shards are not there."""
+    if not shards or not Path(shards).is_dir():
+        return None
+    source = reader.read_all(shards, "test")
+    heads: dict[str, dict[int, int]] = {}
+    for row, (scan, index) in enumerate(zip(source["scan"], source["slice_index"], strict=True)):
+        heads.setdefault(str(scan), {})[int(index)] = row
+    whole = [rows for rows in heads.values() if set(indices) <= set(rows)][:most]
+    if len(indices) < 2 or not whole:
+        return None
+    found = [adjacent_differences(to_unit(source["image"][[rows[k] for k in indices]])) for rows in whole]
+    return {"heads": len(whole), "mean": float(np.mean(found)), "pairs": np.mean(found, axis=0).tolist()}
+
+
+def write_volumes(
+    model: DiffusionModel,
+    conditions: Conditions,
+    slices: Sequence[int],
+    sampling: Sampling,
+    out: Path,
+    *,
+    seed: int = 0,
+    overlap: float = 0.3,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> dict[str, Any]:
+    """One volume a condition as NIfTI on the contract's grid, with a PNG and volumes.json; returns what that holds.
+
+    Volume i has seed + i. overlap: pull between neighbouring slices, 0 to 1; 0 is off. sampling: deterministic DDIM.
+    progress: wraps the loop over the volumes. Raises InputError before anything is written.
+    """
+    contract, indices = known_slices(model)
+    if not 0 <= overlap <= 1:
+        raise InputError("command line", "--overlap", overlap, "0 to 1")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(out, "output folder", "other files", "a new or empty folder")
+    check_seed(seed + len(conditions) - 1, "command line", f"--seed of volume {len(conditions)}")
+    if sampling.sampler != "ddim" or sampling.eta:
+        raise InputError("command line", "--sampler", f"{sampling.sampler}, eta {sampling.eta}", "ddim, eta 0")
+    axis, shape = contract.slices["axis"], tuple(contract.grid["shape"])
+    fit = slicing.Fit(**{k: v for k, v in contract.fit.items() if k in ("rule", "size", "method")})
+    out.mkdir(parents=True, exist_ok=True)
+    contract.save(out)
+
+    real = real_differences(model.config.data.shards, indices)
+    rows = []
+    for number, condition in enumerate(progress(conditions)):
+        pictures = model.sample_volume(
+            condition,
+            slices,
+            sampling.guidance_scale,
+            num_steps=sampling.num_steps,
+            spacing=sampling.spacing,
+            seed=seed + number,
+            overlap_scale=overlap,
+        )[..., 0]
+        volume = slicing.place_in_volume(in_source_unit(pictures, contract), list(slices), shape, axis, fit)
+        nifti.save_volume(out / f"{number:04d}.nii.gz", volume, np.array(contract.grid["affine"]))
+        shown = pictures[:: max(1, len(slices) // 16)]
+        picture_grid.save_png(out / f"{number:04d}.png", picture_grid.tile(shown, 8))
+        row = {
+            "file": f"{number:04d}.nii.gz",
+            "seed": seed + number,
+            **condition,
+            "neighbours": float(adjacent_differences(pictures).mean()),
+        }
+        places = [slices.index(k) for k in indices if k in slices]
+        if len(places) == len(indices) > 1:
+            row["at_trained_slices"] = adjacent_differences(pictures[places]).tolist()
+        rows.append(row)
+    summary = {"out": str(out), "slices": [slices[0], slices[-1]], "volumes": rows, "real": real}
+    files.write_json(out / "volumes.json", summary)
+    return summary
+
+
+def describe(summary: dict[str, Any], indices: Sequence[int]) -> str:
+    """The result of `write_volumes` in words. indices: the slices that the model was trained on."""
+    first, last = summary["slices"]
+    lines = [f"{len(summary['volumes'])} volumes of {last - first + 1} slices in {summary['out']} (volumes.json)"]
+    found = [r["at_trained_slices"] for r in summary["volumes"] if "at_trained_slices" in r]
+    if real := summary["real"] if found else None:
+        lines.append(f"difference of neighbouring slices (unit intensity), {real['heads']} real heads:")
+        pairs = zip(indices[:-1], indices[1:], np.mean(found, axis=0), real["pairs"], strict=True)
+        for lower, upper, mine, theirs in (*pairs, ("all", "", np.mean(found), real["mean"])):
+            lines.append(f"  {f'{lower} {upper}':9} {mine:.4f}  real {theirs:.4f}")
+    return "\n".join(lines)

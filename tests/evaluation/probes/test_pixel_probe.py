@@ -1,0 +1,51 @@
+"""Linear probes on block means: what they read in real people, and how they choose their penalty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brain_diffusion_jax.evaluation.metrics.agreement import agreement, categorical_accuracy
+from brain_diffusion_jax.evaluation.probes import pixel_probe
+
+
+@pytest.fixture
+def real_slices(real_data):
+    """Images at z = 20 mm, ages and sexes of CDR 0 people with good scans."""
+    with np.load(real_data("oasis1_mni2mm") / "axial_slices_u8.npz") as file:
+        kept = (file["cdr"] == 0) & (file["qc"] == "ok")
+        return file["images"][kept][:, list(file["z_mm"]).index(20)], file["age"][kept], file["sex_male"][kept]
+
+
+@pytest.mark.realdata
+def test_the_pixel_probe_reads_real_ages_and_hardly_any_sex(real_slices):
+    images, ages, male = real_slices
+    order = np.random.default_rng(0).permutation(len(images))
+    train, test = order[:160], order[160:]
+    people = train.astype(str)
+    found = agreement(ages[test], pixel_probe.numeric_probe(images[train], ages[train], people)(images[test]))
+    assert found.r > 0.7
+    reader = pixel_probe.categorical_probe(images[train], male[train], people)
+    accuracy, majority = categorical_accuracy(male[test], reader(images[test]))
+    assert 0.5 <= majority <= 0.7
+    assert accuracy < 0.85
+
+
+def test_the_probe_chooses_its_penalty_over_people():
+    """Twenty near-copies of each person: a probe that splits pictures would overfit and call it skill."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(60), 10)
+    noise = rng.normal(size=(60, 30))[people] + 0.01 * rng.normal(size=(600, 30))
+    target = rng.normal(size=60)[people][:, None]
+    fresh = rng.normal(size=(200, 30))
+    by_people = pixel_probe.ridge_probe(noise, target, people=people)(fresh)
+    by_picture = pixel_probe.ridge_probe(noise, target)(fresh)
+    assert by_people.std() < 0.5 * by_picture.std()
+
+
+def test_block_means_keep_the_mean_and_the_scale():
+    images = np.random.default_rng(1).integers(0, 256, (3, 48, 72)).astype(np.uint8)
+    means = pixel_probe.block_means(images)
+    assert means.shape == (3, 24 * 24)
+    np.testing.assert_allclose(means.mean(1), images.mean((1, 2)) / 255, rtol=1e-5)
+    np.testing.assert_allclose(pixel_probe.block_means(images / np.float32(255)), means, atol=1e-6)
