@@ -27,11 +27,13 @@ ALLOWED = {
     "data": SEAMS,
     "models": SEAMS,
     "diffusion": SEAMS,
-    "training": SEAMS | {"data", "models", "diffusion"},
+    "losses": SEAMS,
+    "training": SEAMS | {"data"},
     "evaluation": SEAMS | {"data", "models", "diffusion"},
     "conversion": SEAMS | {"models"},
-    "api": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation"},
-    "cli": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "conversion", "api"},
+    "tasks": SEAMS | {"config", "data", "models", "diffusion", "losses", "training", "evaluation"},
+    "api": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks"},
+    "cli": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks", "conversion", "api"},
     "__init__": {"api"},
 }
 FOREIGN = {"torch", "monai", "h5py", "keras", "tensorflow"}

@@ -13,9 +13,6 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.api.diffusion_model import DiffusionModel
-from brain_diffusion_jax.api.judges import AgeModel
-from brain_diffusion_jax.api.model import require_finite
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.checks import scan_checks
 from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
@@ -27,6 +24,9 @@ from brain_diffusion_jax.evaluation.metrics import anatomy
 from brain_diffusion_jax.evaluation.metrics.ssim import paired_ssim
 from brain_diffusion_jax.evaluation.probes import input_checks
 from brain_diffusion_jax.pixels import to_uint8, to_unit
+from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+from brain_diffusion_jax.tasks.model import require_finite
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from typing import Any
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.kinds import KINDS, covers, value_at
+from brain_diffusion_jax.kinds import covers, value_at
+from brain_diffusion_jax.tasks.spec import spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """Kind, steps, best and last numbers, contract, history and config of a run, as plain JSON values."""
     config = checkpoints.read_config(folder)
-    name = config.pop("kind", "diffusion")
-    if name not in KINDS:
-        raise InputError(folder / checkpoints.CONFIG, "kind", name, " or ".join(KINDS))
-    kind = KINDS[name]
+    declared = spec_of(config, folder / checkpoints.CONFIG)
+    config.pop("kind", None)
+    kind = declared.rules
     contract = checkpoints.read_contract(folder)
     steps = checkpoints.saved_steps(folder)
     if not steps and ("source" in config or folder.name.endswith(files.PART)):
@@ -29,7 +29,7 @@ def describe(folder: Path) -> dict[str, Any]:
     speeds = sorted(r["images_per_s"] for r in rows if r.get("images_per_s"))
     return {
         "run": str(folder),
-        "kind": name,
+        "kind": declared.kind,
         "step": last,
         "of": value_at(config, kind.steps),
         "checkpoints": steps,

@@ -43,7 +43,7 @@ def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = Tr
 
     from brain_diffusion_jax import files
     from brain_diffusion_jax.conversion import safetensors_file
-    from brain_diffusion_jax.conversion.model_card import model_card
+    from brain_diffusion_jax.tasks.model_card import model_card
     from brain_diffusion_jax.training.run_folder import checkpoints
     from brain_diffusion_jax.training.run_folder.metrics import read_jsonl
 

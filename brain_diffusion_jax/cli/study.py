@@ -78,11 +78,11 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     from brain_diffusion_jax.cli.real_people import open_real
     from brain_diffusion_jax.config import apply_overrides
     from brain_diffusion_jax.evaluation.study import study
-    from brain_diffusion_jax.kinds import KINDS
+    from brain_diffusion_jax.tasks.spec import spec
 
     model = open_model(arguments.run, "generator", arguments)
     refuse_unguided(model, {name: getattr(arguments, name) for name in ("steps", "sampler", "scales")})
-    own = [path for path in KINDS[model.kind].reads if path.startswith(("sample", "study"))]
+    own = [path for path in spec(model.kind).rules.reads if path.startswith(("sample", "study"))]
     config = apply_overrides(model.config, arguments.overrides, reads=("data.shards", *own))
     shards, contract, real = open_real(model, arguments.data)
     extractors, age_fn, second = regressors(arguments, contract)

@@ -22,14 +22,12 @@ from brain_diffusion_jax.files import read_json, read_json_lines, write_json, wr
 from brain_diffusion_jax.json_types import require_types
 from brain_diffusion_jax.training.run_folder.step_folders import StepFolders, damage
 from brain_diffusion_jax.training.run_folder.store import FOLDER, Keep, Store, saved_steps
+from brain_diffusion_jax.training.state import network_params
 
 logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 HISTORY = "history.jsonl"
 _BEFORE_CONFIG = ("lock", "log.txt", FOLDER)  # what a run may hold before its config
-NOT_NETWORK = "uncertainty"  # trained beside the network, no part of it; see losses in diffusion_step
-
-
 _SECTIONS = ("model", "conditioning", "age_model", "class_model", "gan", "diffusion", "train", "study")
 
 
@@ -149,7 +147,7 @@ def load_weights(run: str | Path, step: int | str | None = None, ema: bool = Tru
             else:
                 require_finite(params, folder / item)
                 require_finite(state, folder / "model_state")
-                return Weights(number, {k: v for k, v in params.items() if k != NOT_NETWORK}, state)
+                return Weights(number, network_params(params), state)
         if chosen is not None:
             raise InputError(folder, "checkpoint", f"damaged ({problem})", f"a whole one; this run has {steps}")
         logger.warning("%s: damaged checkpoint, passed over (%s)", folder, problem)

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions, require_finite
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
@@ -19,7 +18,8 @@ from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import Gan, make_gan
 from brain_diffusion_jax.seeds import check_seed
-from brain_diffusion_jax.training.gan_step import draw_latents
+from brain_diffusion_jax.tasks.gan.loss import draw_latents
+from brain_diffusion_jax.tasks.model import Conditions, Model, refuse_conditions, require_finite
 
 
 class GanModel(Model):
@@ -102,3 +102,6 @@ class GanModel(Model):
         sampling = self.sampling(batch_size=batch_size, **settings)
         parts = [pictures for _, pictures in self.batches(conditions, sampling, seed)]
         return np.concatenate(parts) if parts else np.zeros((0, *self.image_size, 1), np.float32)
+
+
+MODEL = GanModel

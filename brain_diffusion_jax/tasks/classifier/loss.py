@@ -1,4 +1,4 @@
-"""The class task: which value of a categorical covariate does a picture show? The judge of class fidelity."""
+"""What the classifier learns from: which value of a categorical covariate does an image show?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.covariates import Categorical, Schema
@@ -17,7 +17,14 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.training.augmentation import Augmentation, augment
-from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, dropout_by_sample, sample_keys
+from brain_diffusion_jax.training.step import (
+    Batch,
+    LossFn,
+    Metrics,
+    dropout_by_sample,
+    sample_keys,
+    sample_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,10 @@ class ClassTarget:
 
     column: int
     words: tuple[str, ...]
+
+    def known(self, batch: Batch) -> Bool[Array, " b"]:
+        """The samples whose class is known."""
+        return batch["present"][:, self.column]
 
 
 def find_target(schema: Schema, name: str) -> ClassTarget:
@@ -60,7 +71,7 @@ def make_loss(
                 images, sample_keys(augment_key, batch["index"])
             )
         word = batch["values"][:, target.column].astype(jnp.int32)
-        known = batch["present"][:, target.column].astype(jnp.float32)
+        weight = sample_weights(batch, target.known(batch))
         with dropout_by_sample(batch["index"]):
             logits, changed = network.apply(
                 {"params": params, **model_state},
@@ -72,9 +83,8 @@ def make_loss(
             )
         wanted = optax.smooth_labels(jax.nn.one_hot(word, len(target.words)), label_smoothing)
         each = optax.softmax_cross_entropy(logits, wanted)
-        count = jnp.maximum(known.sum(), 1.0)
-        accuracy = jnp.sum((logits.argmax(-1) == word) * known) / count
-        return jnp.sum(each * known) / count, ({"accuracy": accuracy}, dict(changed))
+        accuracy = jnp.mean((logits.argmax(-1) == word) * weight)
+        return jnp.mean(each * weight), ({"accuracy": accuracy}, dict(changed))
 
     return loss
 

@@ -11,27 +11,8 @@ from typing import Any
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Schema
-from brain_diffusion_jax.kinds import KINDS, covers
-
-_GENERATORS = ("diffusion", "gan")
-_USE = {
-    "diffusion": (
-        "Research on synthetic brain MRI: studying generative models, testing pipelines, teaching.",
-        "Synthetic pictures of a brain of the requested covariates",
-    ),
-    "age": (
-        "Research: judging pictures by the age they look, and features for distances between sets of pictures.",
-        "Age in years from one picture",
-    ),
-    "class": (
-        "Research: judging whether pictures show the class asked for, and features for distances between sets.",
-        "Probabilities of the classes from one picture",
-    ),
-    "gan": (
-        "Research on synthetic brain MRI: the WGAN-GP baseline that other generators are compared with.",
-        "Synthetic pictures of the requested covariates",
-    ),
-}
+from brain_diffusion_jax.kinds import covers
+from brain_diffusion_jax.tasks.spec import TaskSpec, spec
 
 
 def model_card(
@@ -49,20 +30,21 @@ def model_card(
 
     What the run does not know is said to be unknown, never filled in.
     """
-    use, output = _USE.get(kind, ("Research.", f"A model of kind {kind}"))
+    declared = spec(kind)
     tag = re.sub(r"[^\w-]+", "-", kind)
     front = ["---", "library_name: brain-diffusion-jax", "tags:", "- mri", "- brain", "- jax", f"- {tag}", "---"]
     sections = [
         f"# {_escaped(name)}",
-        f"{_escaped(output)}. {parameters / 1e6:.2f} million parameters, written by brain-diffusion-jax {__version__}.",
-        _intended(use),
+        f"{_escaped(declared.output)}. {parameters / 1e6:.2f} million parameters, "
+        f"written by brain-diffusion-jax {__version__}.",
+        _intended(declared.use),
         _data(contract),
         _conditions(config, contract, kind),
-        _network(kind, config),
-        _training(kind, config, history),
-        _numbers(kind, history, study),
-        _limits(kind, config, contract, study),
-        _loading(kind, example or f"{name}.safetensors", _schema(config, contract)),
+        _network(declared, config),
+        _training(declared, config, history),
+        _numbers(declared, history, study),
+        _limits(declared, config, contract, study),
+        _loading(declared, example or f"{name}.safetensors", _schema(config, contract)),
     ]
     return "\n".join(front) + "\n\n" + "\n\n".join(s for s in sections if s) + "\n"
 
@@ -129,21 +111,21 @@ def _conditions(config: Mapping[str, Any], contract: Contract | None, kind: str)
     return text + (reach if kind == "diffusion" else "")
 
 
-def _network(kind: str, config: Mapping[str, Any]) -> str:
+def _network(declared: TaskSpec, config: Mapping[str, Any]) -> str:
     rows = [
         [f"{n}.{k}", _plain(v)]
-        for n in KINDS[kind].network
+        for n in declared.rules.network
         for k, v in dict(config.get(n, {})).items()
         if v is not None
     ]
     return "## Network\n\n" + _table(["setting", "value"], rows)
 
 
-def _training(kind: str, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+def _training(declared: TaskSpec, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     if not history:
         return "## Training\n\nNot trained here, or no record of it."
-    read = KINDS[kind].reads
-    sections = dict.fromkeys(("data", "optimizer", "train", KINDS[kind].steps.partition(".")[0]))
+    read = declared.rules.reads
+    sections = dict.fromkeys(("data", "optimizer", "train", declared.rules.steps.partition(".")[0]))
     keys = ("batch_size", "name", "learning_rate", "schedule", "drop_probability", "loss", "ema_decay")
     rows = [["steps", max(int(r.get("step", 0)) for r in history)]]
     for section in sections:
@@ -152,12 +134,12 @@ def _training(kind: str, config: Mapping[str, Any], history: Sequence[Mapping[st
     return "## Training\n\n" + _table(["setting", "value"], rows)
 
 
-def _numbers(kind: str, history: Sequence[Mapping[str, Any]], study: Mapping[str, Any] | None) -> str:
+def _numbers(declared: TaskSpec, history: Sequence[Mapping[str, Any]], study: Mapping[str, Any] | None) -> str:
     parts = []
     last: dict[str, Any] = {}
     for row in history:
         last |= {k: v for k, v in row.items() if isinstance(v, int | float) and k not in ("time",)}
-    losses = [[k, f"{v:.5g}"] for k, v in last.items() if any(n in k for n in KINDS[kind].numbers)]
+    losses = [[k, f"{v:.5g}"] for k, v in last.items() if any(n in k for n in declared.rules.numbers)]
     if losses:
         parts.append("Last of the training record:\n\n" + _table(["number", "value"], losses))
     if study:
@@ -179,7 +161,9 @@ def _interval(number: Mapping[str, Any] | None) -> str:
     return text
 
 
-def _limits(kind: str, config: Mapping[str, Any], contract: Contract | None, study: Mapping[str, Any] | None) -> str:
+def _limits(
+    declared: TaskSpec, config: Mapping[str, Any], contract: Contract | None, study: Mapping[str, Any] | None
+) -> str:
     lines = []
     continuous = [c for c in _schema(config, contract).covariates if not isinstance(c, Categorical)]
     if continuous:
@@ -196,9 +180,9 @@ def _limits(kind: str, config: Mapping[str, Any], contract: Contract | None, stu
             "Without a data contract nobody can check that pictures given to it, or compared with its own, "
             "were prepared alike."
         )
-    elif contract.kind == "slices" and kind in _GENERATORS:
+    elif contract.kind == "slices" and declared.makes_images:
         lines.append("Slices are made one by one: those of one synthetic person do not stack into a volume.")
-    if kind in _GENERATORS:
+    if declared.makes_images:
         lines.append(
             "Pictures may resemble people of the training data; run `brain-diffusion evaluate` with its "
             "memorisation measure before publishing pictures or weights."
@@ -208,14 +192,9 @@ def _limits(kind: str, config: Mapping[str, Any], contract: Contract | None, stu
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _loading(kind: str, file: str, schema: Schema) -> str:
+def _loading(declared: TaskSpec, file: str, schema: Schema) -> str:
     middle = {c.name: c.decode(0.0 if isinstance(c, Categorical) else 0.5) for c in schema.covariates}
-    call = {
-        "diffusion": f"pictures = model.sample([{json.dumps(middle)}], guidance_scale=3.0)  # [n, rows, cols, 1]",
-        "gan": f"pictures = model.sample([{json.dumps(middle)}])  # [n, rows, cols, 1]",
-        "class": "found = model.probabilities(pictures)  # [n, rows, cols, 1] in [0, 1]",
-        "age": "ages = model.predict(pictures)  # [n, rows, cols, 1] in [0, 1]",
-    }.get(kind, "model")
+    call = declared.example.replace("{condition}", json.dumps(middle))
     file = re.sub(r"[\s`\x00-\x1f]+", "_", file)  # it stands in a block of code
     return (
         f"## Use\n\n```\nbrain-diffusion convert safetensors {file} --out runs/model\n```\n\n"

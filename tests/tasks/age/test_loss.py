@@ -1,4 +1,4 @@
-"""The age step: losses, weights, frozen layers, augmentation."""
+"""What the age regressor learns from: losses, weights, frozen layers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ import pytest
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import make_age_network
-from brain_diffusion_jax.training import age_step
-from brain_diffusion_jax.training.augmentation import Augmentation, augment
+from brain_diffusion_jax.tasks.age import loss as age_loss
 from brain_diffusion_jax.training.state import create
 from brain_diffusion_jax.training.step import build_step
 
 SCHEMA = Schema.from_json(
     [{"name": "sex", "values": ("F", "M")}, {"name": "age", "unit": "years", "low": 20, "high": 100}]
 )
-TARGET = age_step.find_target(SCHEMA)
+TARGET = age_loss.find_target(SCHEMA)
 
 
 def network_with(**settings):
@@ -40,19 +39,19 @@ def test_the_target_is_found_by_name_and_decoded():
     assert TARGET.column == 1
     np.testing.assert_allclose(TARGET.years(jnp.array([[0, 0.0], [1, 0.25]])), [20, 40])
     with pytest.raises(InputError, match="continuous"):
-        age_step.find_target(SCHEMA, "sex")
+        age_loss.find_target(SCHEMA, "sex")
 
 
-@pytest.mark.parametrize("name", age_step.LOSSES)
+@pytest.mark.parametrize("name", age_loss.LOSSES)
 def test_losses_are_least_at_the_truth(name):
     bins = 33 if name == "distribution" else 0
     network = network_with(bins=bins, bin_low=20.0, bin_high=100.0)
-    how = age_step.AgeLoss(loss=name)
+    how = age_loss.AgeLoss(loss=name)
     years = jnp.array([44.0])
 
     def loss(guess):
         raw = (guess - 50.0) / 10 if not bins else -((network.bin_centres() - guess) ** 2) / (2 * how.label_sigma**2)
-        return age_step.sample_loss(network, raw.reshape(1, -1), years, how)[0]
+        return age_loss.sample_loss(network, raw.reshape(1, -1), years, how)[0]
 
     values = np.array([loss(jnp.float32(g)) for g in (24.0, 39.0, 44.0, 49.0, 64.0)])
     assert values.argmin() == 2
@@ -65,19 +64,19 @@ def test_losses_are_least_at_the_truth(name):
 
 def test_rare_ages_weigh_more_when_balanced():
     ages = np.repeat([22.0, 80.0], [90, 10])
-    weights = age_step.age_weights(ages, 1.0, 20, 100)
+    weights = age_loss.age_weights(ages, 1.0, 20, 100)
     assert weights[12] == pytest.approx(9 * weights[0], rel=1e-5)
     assert (90 * weights[0] + 10 * weights[12]) / 100 == pytest.approx(1.0)
-    assert np.ptp(age_step.age_weights(ages, 0.0, 20, 100)) == 0
+    assert np.ptp(age_loss.age_weights(ages, 0.0, 20, 100)) == 0
 
 
 def test_a_step_learns_holds_the_frozen_and_leaves_out_absent_ages():
     network = network_with()
-    how = age_step.AgeLoss(frozen=("conv0", "norm0"))
+    how = age_loss.AgeLoss(frozen=("conv0", "norm0"))
     batch = batch_of()
-    variables = age_step.make_init(network, (32, 24))(jax.random.key(0))
+    variables = age_loss.make_init(network, (32, 24))(jax.random.key(0))
     tx = optax.adam(1e-2)
-    step = jax.jit(build_step(age_step.make_loss(network, TARGET, how), tx, ema_decay=0.0))
+    step = jax.jit(build_step(age_loss.make_loss(network, TARGET, how), tx, ema_decay=0.0))
     state = create(variables, tx)
     first, _ = step(state, batch, jax.random.key(1))
     for name in ("conv0", "norm0", "conv1"):
@@ -91,7 +90,7 @@ def test_a_step_learns_holds_the_frozen_and_leaves_out_absent_ages():
     assert losses[-1] < 0.5 * losses[0]
 
     # An absent age changes neither the loss nor the gradient, whatever number stands in its place.
-    loss = age_step.make_loss(network, TARGET, age_step.AgeLoss())
+    loss = age_loss.make_loss(network, TARGET, age_loss.AgeLoss())
     absent = batch["present"].copy()
     absent[0, 1] = False
     results = []
@@ -105,43 +104,18 @@ def test_a_step_learns_holds_the_frozen_and_leaves_out_absent_ages():
     assert results[0] == results[1]
 
 
-def test_augmentation_off_changes_nothing_and_stays_in_range():
-    image = jax.random.uniform(jax.random.key(0), (20, 16, 1))
-    off = Augmentation(0, 0, 0, 0, 0, 0, 0)
-    np.testing.assert_allclose(augment(image, jax.random.key(1), off), image, atol=1e-5)
-    flipped = augment(image, jax.random.key(1), Augmentation(0, 0, 0, 0, 0, 0, 1.0))
-    np.testing.assert_allclose(flipped, image[:, ::-1], atol=1e-5)
-    strong = augment(image, jax.random.key(2), Augmentation(20, 0.1, 0.2, 0.5, 0.5, 0.2, 0.5))
-    assert not np.allclose(strong, image)
-    assert 0 <= float(strong.min()) <= float(strong.max()) <= 1
-    other = augment(image, jax.random.key(3), Augmentation())
-    assert not np.allclose(augment(image, jax.random.key(4), Augmentation()), other)
-    with pytest.raises(InputError, match="mirror"):
-        Augmentation(mirror=2.0)
-
-
-def test_shear_moves_the_top_against_the_bottom():
-    image = jnp.zeros((21, 21, 1)).at[:, 10].set(1.0)
-    sheared = augment(image, jax.random.key(0), Augmentation(0, 0, 0, 0, 0, 0, 0.0, shear=0.4))
-    columns = (sheared[..., 0] * jnp.arange(21)).sum(1) / sheared[..., 0].sum(1)
-    slopes = jnp.diff(columns)
-    assert jnp.ptp(slopes) < 0.05
-    assert abs(slopes.mean()) > 0.01
-    np.testing.assert_allclose(columns[10], 10.0, atol=1e-3)
-
-
 DEVICES = """
 import jax, numpy as np, optax
-from tests.training.test_age_step import TARGET, batch_of, network_with
-from brain_diffusion_jax.training import age_step
+from tests.tasks.age.test_loss import TARGET, batch_of, network_with
+from brain_diffusion_jax.tasks.age import loss as age_loss
 from brain_diffusion_jax.training.state import create
 from brain_diffusion_jax.training.step import build_step
 
 def after(axis_name):
     network, tx = network_with(axis_name=axis_name), optax.sgd(1e-3)
-    variables = age_step.make_init(network_with(), (32, 24))(jax.random.key(0))
+    variables = age_loss.make_init(network_with(), (32, 24))(jax.random.key(0))
     options = {"ema_decay": 0.0, "axis_name": axis_name}
-    step = build_step(age_step.make_loss(network, TARGET, age_step.AgeLoss()), tx, **options)
+    step = build_step(age_loss.make_loss(network, TARGET, age_loss.AgeLoss()), tx, **options)
     state, batch, key = create(variables, tx), batch_of(8), jax.random.key(1)
     if axis_name is None:
         state, _ = jax.jit(step)(state, batch, key)
@@ -153,11 +127,11 @@ def after(axis_name):
 
 def sharded():
     network, tx = network_with(), optax.sgd(1e-3)
-    state = create(age_step.make_init(network, (32, 24))(jax.random.key(0)), tx)
+    state = create(age_loss.make_init(network, (32, 24))(jax.random.key(0)), tx)
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     batch = jax.device_put(batch_of(8), place)
-    step = build_step(age_step.make_loss(network, TARGET, age_step.AgeLoss()), tx, ema_decay=0.0)
+    step = build_step(age_loss.make_loss(network, TARGET, age_loss.AgeLoss()), tx, ema_decay=0.0)
     return jax.jit(step)(state, batch, jax.random.key(1))[0]
 
 one = after(None)
@@ -177,6 +151,6 @@ def test_batch_statistics_are_those_of_the_whole_batch_under_pmap_and_sharding()
 
 def test_wrong_settings_are_refused():
     with pytest.raises(InputError, match="mse, l1"):
-        age_step.AgeLoss(loss="mae")
+        age_loss.AgeLoss(loss="mae")
     with pytest.raises(InputError, match="balance"):
-        age_step.AgeLoss(balance=2.0)
+        age_loss.AgeLoss(balance=2.0)

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from brain_diffusion_jax.array_types import Image
-from brain_diffusion_jax.diffusion.prediction import check_kind
 from brain_diffusion_jax.errors import InputError, nearest
 
 LOSSES = ("mse", "l1", "huber")
@@ -36,7 +35,7 @@ def per_sample_loss(
 
 
 def _mse_per_x0_mse(log_snr: Float[Array, " batch"], prediction: str) -> Float[Array, " batch"]:
-    if check_kind(prediction) == "x0":
+    if prediction == "x0":
         return jnp.ones_like(log_snr)
     if prediction == "eps":
         return jnp.exp(log_snr)

@@ -11,7 +11,8 @@ import pytest
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import make_gan
-from brain_diffusion_jax.training import gan_step, state, step
+from brain_diffusion_jax.tasks.gan import loss as gan_loss
+from brain_diffusion_jax.training import state, step
 from brain_diffusion_jax.training.run_folder import store
 
 SIZE, BATCH = (14, 10), 8
@@ -32,9 +33,9 @@ def batch(seed: int = 0):
 
 
 def start(settings):
-    tx = gan_step.make_optimizer(settings)
-    made = state.create(gan_step.make_init(GAN, 1)(jax.random.key(0)), tx)
-    return made, jax.jit(step.build_step(gan_step.make_loss(GAN, settings), tx, ema_decay=0.9))
+    tx = gan_loss.make_optimizer(settings)
+    made = state.create(gan_loss.make_init(GAN, 1)(jax.random.key(0)), tx)
+    return made, jax.jit(step.build_step(gan_loss.make_loss(GAN, settings), tx, ema_decay=0.9))
 
 
 def moved(a, b):
@@ -44,7 +45,7 @@ def moved(a, b):
 @pytest.fixture(scope="module")
 def trained():
     """Parameters after each of 6 steps with 3 critic steps."""
-    now, one = start(gan_step.GanSettings(critic_steps=3, learning_rate=1e-3))
+    now, one = start(gan_loss.GanSettings(critic_steps=3, learning_rate=1e-3))
     seen, rows = [now.params], []
     for i in range(6):
         now, metrics = one(now, batch(i), jax.random.key(1))
@@ -79,7 +80,7 @@ def test_penalty_is_the_squared_distance_of_the_slope_from_one():
     """A critic that is linear has the same slope everywhere, known from its weights."""
     params = GAN.init(jax.random.key(0), jnp.zeros((1, 4)), jnp.zeros((1, 1)), jnp.zeros((1, 1), bool))["params"]
     flat = jax.tree.map(jnp.zeros_like, params["critic"])  # a critic that says 0 everywhere has slope 0
-    loss = gan_step.make_loss(GAN, gan_step.GanSettings(penalty=7.0))
+    loss = gan_loss.make_loss(GAN, gan_loss.GanSettings(penalty=7.0))
     value, (metrics, _) = loss({**params, "critic": flat}, {}, batch(), jax.random.key(0), 0)
     assert float(metrics["penalty"]) == pytest.approx(1.0, abs=1e-4)
     assert float(value) == pytest.approx(7.0, abs=1e-3)
@@ -102,6 +103,6 @@ def test_pictures_have_any_size_and_depend_on_the_condition():
 
 def test_nonsense_settings_are_refused():
     with pytest.raises(InputError, match="critic_steps"):
-        gan_step.GanSettings(critic_steps=0)
+        gan_loss.GanSettings(critic_steps=0)
     with pytest.raises(InputError, match="penalty"):
-        gan_step.GanSettings(penalty=-1.0)
+        gan_loss.GanSettings(penalty=-1.0)

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.api.model import Conditions, Model, refuse_conditions, require_finite
 from brain_diffusion_jax.array_types import DenoiseFn, Params
 from brain_diffusion_jax.covariates import Condition, Schema
 from brain_diffusion_jax.diffusion import levels, plan, samplers
@@ -25,6 +24,7 @@ from brain_diffusion_jax.diffusion.sweep import check_scales
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
+from brain_diffusion_jax.tasks.model import Conditions, Model, refuse_conditions, require_finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,3 +250,6 @@ def _sample_stack(
 ) -> Any:
     guided = denoise if scale is None else classifier_free(denoise, scale)
     return sample_stack(samplers.get("ddim"), guided, path, condition, key, shape, **dict(couplings))
+
+
+MODEL = DiffusionModel

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from brain_diffusion_jax.cli import train_class
-from brain_diffusion_jax.data.shards import loader, reader
+from brain_diffusion_jax.tasks.classifier import report
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -22,9 +21,9 @@ def test_the_report_is_on_unit_pictures_whatever_the_shards_hold(dtype, monkeypa
         return np.eye(2)
 
     judge = SimpleNamespace(name="j", words=("a", "b"), column=0, probabilities=probabilities)
-    monkeypatch.setattr(train_class, "load_classifier", lambda _: judge)
-    monkeypatch.setattr(loader, "read_all", lambda *_: items)
-    monkeypatch.setattr(reader, "load_manifest", lambda _: {"splits": {"test": []}})
-    assert train_class.evaluate(tmp_path, "shards")["test"]["accuracy"] == 1
+    monkeypatch.setattr(report, "open_run", lambda _: judge)
+    monkeypatch.setattr(report, "read_all", lambda *_: items)
+    monkeypatch.setattr(report, "load_manifest", lambda _: {"splits": {"test": []}})
+    assert report.write(tmp_path, "shards")["test"]["accuracy"] == 1
     assert shown[0].dtype == np.float32
     assert (shown[0] == 1).all()

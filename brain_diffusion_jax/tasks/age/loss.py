@@ -1,4 +1,4 @@
-"""The age task: a regressor of years from slices, with the recipe of REFERENCE R1 and better ones."""
+"""What the regressor of years learns from, with the recipe of REFERENCE R1 and better ones."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from brain_diffusion_jax.training.step import (
     Metrics,
     dropout_by_sample,
     sample_keys,
+    sample_weights,
 )
 
 LOSSES = ("mse", "l1", "huber", "distribution")
@@ -39,7 +40,12 @@ class Target:
     high: float
 
     def years(self, values: Float[Array, "b n"]) -> Float[Array, " b"]:
+        """Years of encoded values."""
         return values[:, self.column] * (self.high - self.low) + self.low
+
+    def known(self, batch: Batch) -> Bool[Array, " b"]:
+        """The samples whose age is known."""
+        return batch["present"][:, self.column]
 
 
 def find_target(schema: Schema, name: str = "age") -> Target:
@@ -136,19 +142,15 @@ def make_loss(
                 mutable=list(model_state),
                 rngs={"dropout": dropout_key},
             )
-        weight = known = batch["present"][:, target.column].astype(jnp.float32)
+        known = weight = sample_weights(batch, target.known(batch))
         if weights is not None:
             bins = jnp.clip((years - target.low) // bin_years, 0, len(weights) - 1).astype(jnp.int32)
             weight = known * jnp.asarray(weights)[bins]
         each = sample_loss(network, raw, years, how)
-        mae = _mean(jnp.abs(network.years(raw) - years), known)
-        return jnp.sum(each * weight) / jnp.maximum(jnp.sum(known), 1.0), ({"mae": mae}, dict(changed))
+        mae = jnp.mean(jnp.abs(network.years(raw) - years) * known)
+        return jnp.mean(each * weight), ({"mae": mae}, dict(changed))
 
     return loss
-
-
-def _mean(x: Float[Array, " b"], known: Bool[Array, " b"]) -> Array:
-    return jnp.sum(x * known) / jnp.maximum(jnp.sum(known), 1.0)
 
 
 def make_measure(network: AgeNetwork, target: Target) -> Callable[..., Metrics]:

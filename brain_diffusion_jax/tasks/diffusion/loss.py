@@ -1,4 +1,4 @@
-"""The diffusion task: noise a batch, drop conditions, ask the network, weigh the error."""
+"""What a diffusion model learns from: noise a batch, drop conditions, ask the network, weigh the error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from brain_diffusion_jax.array_types import Key, Params
-from brain_diffusion_jax.diffusion import losses
 from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.losses import denoising
 from brain_diffusion_jax.pixels import to_unit
+from brain_diffusion_jax.training.state import BESIDE_NETWORK, network_params
 from brain_diffusion_jax.training.step import (
     Batch,
     LossFn,
@@ -25,16 +26,16 @@ from brain_diffusion_jax.training.step import (
 
 # Multiples of it modulo 1 are evenly spread for any count (Kronecker sequence of the golden ratio).
 GOLDEN = 0.6180339887498949
-# Trained beside the network, no part of it: w of the learned uncertainty.
-UNCERTAINTY = "uncertainty"
+# The setting of loss_weight, and the name of its parameters.
+UNCERTAINTY = BESIDE_NETWORK
 _FEATURES = 64
 
 
 @dataclass(frozen=True)
 class DiffusionLoss:
-    """drop_probability: of the whole condition; drop_each: of one covariate, on top. loss: see losses.
+    """drop_probability: of the whole condition; drop_each: of one covariate, on top. loss: see `losses.denoising`.
 
-    loss_weight: see losses; or "uncertainty", learned (Karras et al. 2024, eq. 21: exp(-u) L + u with u
+    loss_weight: see `losses.denoising`; or "uncertainty", learned (Karras et al. 2024, eq. 21: exp(-u) L + u with u
     linear in Fourier features of log-SNR), which balances the noise levels by itself.
 
     batch_size: of all devices and accumulation parts together; times are spread evenly over it.
@@ -45,11 +46,6 @@ class DiffusionLoss:
     drop_each: float = 0.0
     loss: str = "mse"
     loss_weight: str = "none"
-
-
-def network_params(params: Params) -> Params:
-    """Parameters without what is trained beside the network."""
-    return {k: v for k, v in params.items() if k != UNCERTAINTY}
 
 
 def uncertainty(weight: Float[Array, " features"], log_snr: Float[Array, " batch"]) -> Float[Array, " batch"]:
@@ -112,14 +108,14 @@ def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> L
                 rngs={"dropout": dropout_key},
             )
         target = process.target(x0, eps, level)
-        error = losses.per_sample_loss(output, target, settings.loss)
+        error = denoising.per_sample_loss(output, target, settings.loss)
         log_snr = process.log_snr(level)
         if settings.loss_weight == UNCERTAINTY:
             u = uncertainty(params[UNCERTAINTY]["weight"], log_snr)
             value = jnp.mean(jnp.exp(-u) * error + u)
         else:
-            value = jnp.mean(losses.loss_weight(settings.loss_weight, log_snr, process.prediction) * error)
-        mse = losses.per_sample_loss(output, target, "mse")
+            value = jnp.mean(denoising.loss_weight(settings.loss_weight, log_snr, process.prediction) * error)
+        mse = denoising.per_sample_loss(output, target, "mse")
         return value, ({"mse": jnp.mean(mse)}, model_state)
 
     return loss
@@ -148,7 +144,7 @@ def make_measure(module: nn.Module, process: Process):
             batch["present"],
             train=False,
         )
-        return {"validation_loss": losses.per_sample_loss(output, process.target(x0, eps, level), "mse")}
+        return {"validation_loss": denoising.per_sample_loss(output, process.target(x0, eps, level), "mse")}
 
     return measure
 

@@ -1,0 +1,15 @@
+"""The WGAN-GP baseline."""
+
+from brain_diffusion_jax.tasks.spec import TaskSpec
+
+SPEC = TaskSpec(
+    kind="gan",
+    summary="the WGAN-GP baseline",
+    package=__name__,
+    section="gan",
+    suffix="-gan",
+    makes_images=True,
+    use="Research on synthetic brain MRI: the WGAN-GP baseline that other generators are compared with.",
+    output="Synthetic pictures of the requested covariates",
+    example="pictures = model.sample([{condition}])  # [n, rows, cols, 1]",
+)
