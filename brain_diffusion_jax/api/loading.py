@@ -58,7 +58,7 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
     """
     path = Path(path)
     items = checkpoints.read_config(path)
-    found = items.pop("kind", DiffusionModel.kind)
+    found = items.setdefault("kind", DiffusionModel.kind)
     if found not in MODELS:
         raise InputError(path / checkpoints.CONFIG, "kind", found, " or ".join(MODELS))
     wanted, expected = _ASKED[kind] if kind is not None else (tuple(MODELS), "")

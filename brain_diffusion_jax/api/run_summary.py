@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.config import from_json, to_json
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.kinds import KINDS, covers, value_at
+from brain_diffusion_jax.kinds import KINDS, value_at
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """Kind, steps, best and last numbers, contract, history and config of a run, as plain JSON values."""
-    config = checkpoints.read_config(folder)
-    name = config.pop("kind", "diffusion")
+    items = checkpoints.read_config(folder)
+    name = items.setdefault("kind", "diffusion")
     if name not in KINDS:
         raise InputError(folder / checkpoints.CONFIG, "kind", name, " or ".join(KINDS))
-    kind = KINDS[name]
+    kind, config = KINDS[name], to_json(from_json(items, folder / checkpoints.CONFIG))
     contract = checkpoints.read_contract(folder)
     steps = checkpoints.saved_steps(folder)
     if not steps and ("source" in config or folder.name.endswith(files.PART)):
@@ -38,12 +39,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "images_per_s": speeds[len(speeds) // 2] if speeds else None,
         "contract": contract and contract.to_json(),
         "history": checkpoints.read_history(folder),
-        "config": {
-            section: {key: value for key, value in values.items() if covers(kind.reads, f"{section}.{key}")}
-            if isinstance(values, dict)
-            else values
-            for section, values in config.items()
-        },
+        "config": {section: values for section, values in config.items() if section not in ("format", "kind")},
     }
 
 

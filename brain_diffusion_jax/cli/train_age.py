@@ -76,7 +76,7 @@ def train(config: Any, folder: Path, *, show_progress: bool = True) -> Any:
     weights = age_step.age_weights(ages, how.balance, target.low, target.high) if how.balance else None
 
     def network(axis_name: str | None) -> Any:
-        return factory.age_network({**section, "axis_name": axis_name})
+        return factory.age_network(section, axis_name)
 
     plain = network(None)
     init = age_step.make_init(plain, contract.image_size)
@@ -258,7 +258,7 @@ def _predictions(folder: Path, shards: str, step: int | None) -> dict[str, tuple
     from brain_diffusion_jax.training.run_folder import checkpoints
 
     items = checkpoints.read_config(folder)
-    section = configs.from_json({k: v for k, v in items.items() if k != "kind"}).age_model
+    section = configs.from_json(items).age_model
     network, loaded = factory.age_network(section), variables(folder, step)
     target = age_step.find_target(Contract.load(shards).schema, section.target)
     apply = jax.jit(lambda variables, image: network.apply(variables, to_unit(image)))

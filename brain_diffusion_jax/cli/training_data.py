@@ -18,14 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser, suffix: str = "", *, report: 
 
 
 def load(arguments: argparse.Namespace, kind: str, *more: str) -> Any:
-    """The config of a training command; refuses overrides that no run of `kind` reads. more: read too.
+    """What runs of `kind` read of the config of a training command; refuses overrides of anything else.
 
-    A run is used from other folders too, so that its config names the shards by their whole path.
+    more: read too; then the whole config comes. A run is used from other folders too, so that its config names the
+    shards by their whole path.
     """
     from brain_diffusion_jax.config import load_config
-    from brain_diffusion_jax.kinds import KINDS
+    from brain_diffusion_jax.config.defaults import reads_of
 
-    config = load_config(arguments.config, arguments.overrides, reads=(*KINDS[kind].reads, *more))
+    if more:
+        reads = (*reads_of(kind), *more)
+        config = load_config(arguments.config, arguments.overrides, reads=reads)
+    else:
+        config = load_config(arguments.config, arguments.overrides, kind=kind)
     if config.data.shards:
         config.data.shards = str(Path(config.data.shards).absolute())
     return config
