@@ -43,6 +43,9 @@ def load_config(
         if kind and own and kind != own:
             raise InputError(path, "kind", own, f"{kind}, or a file that names no kind")
         config = kind_config(config, kind or own or "diffusion")
+    if reads is not None and "cohort.root" in reads and "cohort" not in config:
+        expected = "the config file that the data were prepared with"
+        raise InputError(path, "cohort", "nothing: a run keeps what its kind reads", expected)
     config.lock()
     return apply_overrides(config, overrides, reads=reads)
 
@@ -58,9 +61,13 @@ def _of_python(path: Path) -> ConfigDict:
 
 def _of_json(path: Path, kind: str | None) -> ConfigDict:
     items = files.read_json(path, "config")
-    if kind and format_of(items, path) == 1:  # holds the settings of all kinds
-        items = {**items, "kind": kind}
-    return from_json(items, path)
+    if format_of(items, path) > 1:
+        return from_json(items, path)
+    own = items.pop("kind", "")  # the settings of all kinds are here
+    config = from_json(items, path)
+    if kind == "" and own:
+        config.kind = own
+    return config
 
 
 def _check_seeds(config: ConfigDict, where: object, prefix: str = "") -> None:
