@@ -1,17 +1,16 @@
-"""What each command reads of a config and what each kind of model stands on: the one table for the overrides
-that a command takes, for the settings that a run keeps, for `info` and for model cards.
+"""What each kind of model stands on: the one table for the settings that a run keeps, for `info` and model cards.
 
 A path names a section ("gan"), a key ("train.num_steps") or a top-level value ("seed").
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
-def covers(paths: tuple[str, ...], path: str) -> bool:
+def covers(paths: Sequence[str], path: str) -> bool:
     """Whether `paths` name `path` or what holds it."""
     return any(path == p or path.startswith(f"{p}.") for p in paths)
 
@@ -20,25 +19,15 @@ def _keys(section: str, names: str) -> tuple[str, ...]:
     return tuple(f"{section}.{name}" for name in names.split())
 
 
-# Of section train, what every task reads, whatever its own section says of the rest.
-_LOOP = _keys(
-    "train",
-    "power_ema snapshot_every accumulation parallelism data_parallel fsdp log_every keep_every on_nan spike_factor"
-    " peak_tflops",
-)
-_EVERY_RUN = ("name", "seed", "data.shards")
-
-
 @dataclass(frozen=True)
 class Kind:
-    """reads: of a config, in training and in the use of the run later. fixed: of these, what a run keeps from its
-    first step to its last; a change of anything else is allowed and noted in the run's history.
+    """fixed: of its config, what a run keeps from its first step to its last; a change of anything else is allowed
+    and noted in the run's history.
 
     network: sections that describe the network. steps: where their number stands. numbers: parts of the names
     of metrics that say how good it is. ranks: whether validation_loss orders checkpoints.
     """
 
-    reads: tuple[str, ...]
     fixed: tuple[str, ...]
     network: tuple[str, ...]
     steps: str
@@ -48,7 +37,6 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "diffusion": Kind(
-        reads=("name", "seed", "data", "model", "conditioning", "diffusion", "optimizer", "train", "sample", "study"),
         fixed=(
             *("seed", "model", "conditioning", "diffusion"),
             *_keys("optimizer", "name clip_norm"),
@@ -58,7 +46,6 @@ KINDS: dict[str, Kind] = {
         steps="train.num_steps",
     ),
     "age": Kind(
-        reads=(*_EVERY_RUN, "age_model", *_LOOP),
         fixed=(
             *("seed", "train.power_ema"),
             *_keys("age_model", "backbone width dense pooling norm_eps backbone_options target_mean target_scale"),
@@ -69,18 +56,12 @@ KINDS: dict[str, Kind] = {
         numbers=("loss", "mae"),
     ),
     "class": Kind(
-        reads=(*_EVERY_RUN, "class_model", *_LOOP),
         fixed=("seed", "train.power_ema", *_keys("class_model", "target backbone width dense")),
         network=("class_model",),
         steps="class_model.num_steps",
         numbers=("loss", "accuracy"),
     ),
     "gan": Kind(
-        reads=(
-            *(*_EVERY_RUN, "data.class_balance", "gan", *_LOOP),
-            *_keys("train", "validate_every validation_samples checkpoint_every keep_last"),
-            *("sample.batch_size", "study"),
-        ),
         fixed=("seed", "train.power_ema", *_keys("gan", "channels latent conditional")),
         network=("gan",),
         steps="gan.num_steps",
@@ -98,14 +79,6 @@ FORM: dict[str, Any] = {
     "train.loss_weight": lambda value: value == "uncertainty",  # with weights of its own
 }
 
-# What commands read that do not train.
-_COHORT = ("covariates", "cohort")
-READS: dict[str, tuple[str, ...]] = {
-    "prepare": ("name", *_COHORT, "prepare", "pictures", "split", "data.shards"),
-    "inspect": _COHORT,
-    "predict-age": _COHORT,
-}
-
 
 def value_at(config: Mapping[str, Any], path: str) -> Any:
     """The value of "section.key" in a config, None where it has none."""
@@ -114,19 +87,20 @@ def value_at(config: Mapping[str, Any], path: str) -> Any:
     return (found or {}).get(key) if key else found
 
 
-def changes(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Path -> (old, new) of the settings in which two configs (JSON values) of a kind differ.
 
-    A setting that `old` does not name is younger than the run and no change; nor is a section that `new` lacks.
+    A setting that `old` does not name is younger than the run and no change; nor is one that `new` lacks: runs of
+    0.1 hold the settings of all kinds.
     """
     found = {}
     for section, values in old.items():
         nested = isinstance(values, dict)
-        if section not in new:
+        if section not in new or section == "format":
             continue
-        for path in [f"{section}.{key}" for key in values] if nested else [section]:
+        for path in [f"{section}.{key}" for key in values if key in (new[section] or ())] if nested else [section]:
             pair = value_at(old, path), value_at(new, path)
-            if covers(kind.reads, path) and not _same(*pair):
+            if not _same(*pair):
                 found[path] = pair
     return found
 

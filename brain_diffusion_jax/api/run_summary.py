@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.config import from_json, to_json
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.kinds import covers, value_at
+from brain_diffusion_jax.kinds import value_at
 from brain_diffusion_jax.tasks.spec import spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """Kind, steps, best and last numbers, contract, history and config of a run, as plain JSON values."""
-    config = checkpoints.read_config(folder)
-    declared = spec_of(config, folder / checkpoints.CONFIG)
-    config.pop("kind", None)
-    kind = declared.rules
+    items = checkpoints.read_config(folder)
+    declared = spec_of(items, folder / checkpoints.CONFIG)
+    kind, config = declared.rules, to_json(from_json({**items, "kind": declared.kind}, folder / checkpoints.CONFIG))
     contract = checkpoints.read_contract(folder)
     steps = checkpoints.saved_steps(folder)
     if not steps and ("source" in config or folder.name.endswith(files.PART)):
@@ -38,12 +38,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "images_per_s": speeds[len(speeds) // 2] if speeds else None,
         "contract": contract and contract.to_json(),
         "history": checkpoints.read_history(folder),
-        "config": {
-            section: {key: value for key, value in values.items() if covers(kind.reads, f"{section}.{key}")}
-            if isinstance(values, dict)
-            else values
-            for section, values in config.items()
-        },
+        "config": {section: values for section, values in config.items() if section not in ("format", "kind")},
     }
 
 

@@ -72,17 +72,17 @@ def _prepare(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from brain_diffusion_jax import config as configs
+    from brain_diffusion_jax.config.defaults import PREPARE, reads_of
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.data.prepare.pipeline import Preparation
     from brain_diffusion_jax.data.shards.splits import SplitSpec
     from brain_diffusion_jax.data.shards.writer import write_shards
     from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.kinds import READS
 
     if args.workers < 0:
         raise InputError("command line", "--workers", args.workers, "0 or more")
-    config = configs.load_config(args.config, args.overrides, reads=READS["prepare"])
+    config = configs.load_config(args.config, args.overrides, reads=reads_of(PREPARE))
     out = Path(args.out or config.data.shards or Path("shards") / config.name)
     if config.pictures.root:
         from brain_diffusion_jax.cli.prepare_pictures import prepare as prepare_pictures

@@ -78,11 +78,10 @@ def _study(arguments: argparse.Namespace) -> tuple[Any, Path]:
     from brain_diffusion_jax.cli.real_people import open_real
     from brain_diffusion_jax.config import apply_overrides
     from brain_diffusion_jax.evaluation.study import study
-    from brain_diffusion_jax.tasks.spec import spec
 
     model = open_model(arguments.run, "generator", arguments)
     refuse_unguided(model, {name: getattr(arguments, name) for name in ("steps", "sampler", "scales")})
-    own = [path for path in spec(model.kind).rules.reads if path.startswith(("sample", "study"))]
+    own = [path for path in ("sample", "study") if path in model.config]
     config = apply_overrides(model.config, arguments.overrides, reads=("data.shards", *own))
     shards, contract, real = open_real(model, arguments.data)
     extractors, age_fn, second = regressors(arguments, contract)
@@ -157,7 +156,7 @@ def utility_of(real: dict[str, Any], settings: Any, out: Path, seeds: int, num_s
     trainer: utility.TrainFn = utility.pixel_trainer
     if num_steps:
         trainer = utility.network_trainer(
-            lambda mean, spread: make_age_network(backbone="small_cnn", target_mean=mean, target_scale=spread),
+            lambda mean, spread: make_age_network(dense=1024, dropout=0.8, target_mean=mean, target_scale=spread),
             num_steps=num_steps,
         )
     with tqdm(total=seeds * (2 + 2 * len(synthetic)), desc="utility", disable=None) as bar:

@@ -69,29 +69,24 @@ def connect(arguments: argparse.Namespace) -> None:
     )
 
 
-def load(arguments: argparse.Namespace, kind: str | None) -> tuple[Any, str]:
-    """(config, kind) of the command; refuses overrides that no run of the kind reads.
+def load(arguments: argparse.Namespace, kind: str | None) -> Any:
+    """The config of the command, of its kind or of the one that the file names; refuses what no run of it reads.
 
     A run is used from other folders too, so that its config names the shards by their whole path.
     """
     from brain_diffusion_jax.config import load_config
-    from brain_diffusion_jax.tasks.spec import spec
+    from brain_diffusion_jax.config.defaults import reads_of
 
-    declared = spec(kind or kind_of(arguments.config))
-    planned = ("covariates", "prepare.fit.size") if arguments.dry_run else ()
-    config = load_config(arguments.config, arguments.overrides, reads=(*declared.rules.reads, *planned))
+    config = load_config(arguments.config, () if arguments.dry_run else arguments.overrides, kind=kind or "")
+    if arguments.dry_run:  # sizes of the data are the config's where there are no shards
+        reads = (*reads_of(config.kind), "covariates", "prepare.fit.size")
+        planned = load_config(arguments.config, arguments.overrides, reads=reads)
+        with planned.unlocked():
+            planned.kind = config.kind
+        config = planned
     if config.data.shards:
         config.data.shards = str(Path(config.data.shards).absolute())
-    return config, declared.kind
-
-
-def kind_of(config: str) -> str:
-    """The kind of a run folder; a config file names none: diffusion."""
-    from brain_diffusion_jax.tasks.spec import spec_of
-    from brain_diffusion_jax.training.run_folder import checkpoints
-
-    run = Path(config)
-    return spec_of(checkpoints.read_config(run), run / checkpoints.CONFIG).kind if run.is_dir() else "diffusion"
+    return config
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -102,16 +97,16 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.tasks import train as training
     from brain_diffusion_jax.tasks.spec import spec
 
-    config, kind = load(arguments, arguments.kind)
+    config = load(arguments, arguments.kind)
+    declared = spec(config.kind)
     if arguments.dry_run:
-        cost = training.plan(config, kind, arguments.mesh)
+        cost = training.plan(config, arguments.mesh)
         print(json.dumps(cost.to_json(), indent=2) if arguments.json else cost)
         return 0
     connect(arguments)
-    declared = spec(kind)
     folder = arguments.run or Path("runs") / f"{config.name}{declared.suffix}"
     quiet = arguments.quiet or (declared.reports and arguments.json)
-    outcome = training.train(config, kind, folder, show_progress=not quiet, profile_steps=arguments.profile)
+    outcome = training.train(config, folder, show_progress=not quiet, profile_steps=arguments.profile)
     if outcome.exit_code or not declared.reports:
         print(f"{outcome.run}: step {outcome.step}{', ' + outcome.reason if outcome.reason else ''}")
         return outcome.exit_code

@@ -11,7 +11,6 @@ from typing import Any
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Schema
-from brain_diffusion_jax.kinds import covers
 from brain_diffusion_jax.tasks.spec import TaskSpec, spec
 
 
@@ -124,13 +123,12 @@ def _network(declared: TaskSpec, config: Mapping[str, Any]) -> str:
 def _training(declared: TaskSpec, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     if not history:
         return "## Training\n\nNot trained here, or no record of it."
-    read = declared.rules.reads
     sections = dict.fromkeys(("data", "optimizer", "train", declared.rules.steps.partition(".")[0]))
     keys = ("batch_size", "name", "learning_rate", "schedule", "drop_probability", "loss", "ema_decay")
     rows = [["steps", max(int(r.get("step", 0)) for r in history)]]
     for section in sections:
         values = {k: v for k, v in dict(config.get(section, {})).items() if k in keys}
-        rows += [[f"{section}.{k}", _plain(v)] for k, v in values.items() if covers(read, f"{section}.{k}")]
+        rows += [[f"{section}.{k}", _plain(v)] for k, v in values.items()]
     return "## Training\n\n" + _table(["setting", "value"], rows)
 
 

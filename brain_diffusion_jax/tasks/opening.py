@@ -21,11 +21,10 @@ def open_run(path: str | Path, *, step: int | None = None, ema: bool = True) -> 
     path = Path(path)
     items = checkpoints.read_config(path)
     declared = spec_of(items, path / checkpoints.CONFIG)
-    items.pop("kind", None)
     if not declared.makes_images and step is None:
         step = checkpoints.best_step(path)  # such a network overfits; the newest is rarely the best
     step, params, state = checkpoints.load_weights(path, step, ema)
     if not declared.makes_images:
         params = {"params": params, **state}
-    config = configs.from_json(items, path / checkpoints.CONFIG)
+    config = configs.from_json({**items, "kind": declared.kind}, path / checkpoints.CONFIG)
     return declared.model(path, config, checkpoints.read_contract(path), params, step)

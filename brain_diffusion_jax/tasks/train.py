@@ -21,12 +21,12 @@ from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
 from brain_diffusion_jax.training.settings import TrainSettings
 
 
-def train(config: Any, kind: str, run: str | Path, *, show_progress: bool = True, profile_steps: int = 0) -> Outcome:
-    """Train the model of a whole config on its shards in folder `run`, or go on there.
+def train(config: Any, run: str | Path, *, show_progress: bool = True, profile_steps: int = 0) -> Outcome:
+    """Train the model of a config, of the kind that it names, on its shards in folder `run`, or go on there.
 
-    kind: of `TASKS`. profile_steps: length of a trace (0: none).
+    profile_steps: length of a trace (0: none).
     """
-    declared = spec(kind)
+    declared = spec(kind_of(config))
     batch_size = config[declared.section].batch_size
     host.prepare(
         batch_size,
@@ -43,6 +43,11 @@ def train(config: Any, kind: str, run: str | Path, *, show_progress: bool = True
     loader = _loader(config, declared, loading)
     record = RunRecord(to_json(config), contract, config.seed, show_progress, profile_steps)
     return fit(task, run, RunData(loader, batch_size, validation), settings, record)
+
+
+def kind_of(config: Any) -> str:
+    """The kind that a config names; one that names none is of a diffusion model."""
+    return config.get("kind") or "diffusion"
 
 
 def _contract(config: Any) -> Contract:
@@ -87,12 +92,12 @@ def validation_arrays(shards: str, loading: Loading) -> dict[str, np.ndarray] | 
     return source.batch(rows[chosen].tolist())
 
 
-def plan(config: Any, kind: str, mesh_text: str = "") -> estimate.Estimate:
+def plan(config: Any, mesh_text: str = "") -> estimate.Estimate:
     """What a step of a config would cost; sizes from the shards, or from the config where there are none.
 
     mesh_text: devices as "DATAxFSDP"; "": those of the config.
     """
-    declared = spec(kind)
+    declared = spec(kind_of(config))
     if config.data.shards:
         contract = Contract.load(config.data.shards)
         schema, image_size = contract.schema, tuple(contract.image_size)

@@ -59,7 +59,7 @@ def build(config: Any, data: DataInfo) -> Task:
     weights = age_weights(ages, how.balance, target.low, target.high) if how.balance else None
 
     def network(axis_name: str | None) -> Any:
-        return factory.age_network({**section, "axis_name": axis_name})
+        return factory.age_network(section, axis_name)
 
     plain = network(None)
     init = make_init(plain, data.image_size)

@@ -57,7 +57,7 @@ def require_same_run(run: str | Path, kind: str, config: dict[str, Any], contrac
         old = read_config(run)
         if old.get("kind") != kind:
             raise InputError(run / CONFIG, "kind", old.get("kind"), f"{kind} (choose another run folder)")
-        changed = kinds.changes(kinds.KINDS[kind], old, _plain(config))
+        changed = kinds.changes(old, _plain(config))
         broken = kinds.forbidden(kinds.KINDS[kind], changed)
         if broken:
             found = ", ".join(f"{path}={changed[path][1]!r} (run: {changed[path][0]!r})" for path in broken)
@@ -73,7 +73,7 @@ def record_run(run: str | Path, kind: str, config: dict[str, Any], contract: Con
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     if (run / CONFIG).exists():
-        changed = kinds.changes(kinds.KINDS[kind], read_config(run), _plain(config))
+        changed = kinds.changes(read_config(run), _plain(config))
         if changed:
             row = {"step": step, "time": round(time.time(), 2), "changes": {k: list(v) for k, v in changed.items()}}
             write_json_lines(run / HISTORY, [*read_history(run), row])

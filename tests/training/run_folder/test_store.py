@@ -13,7 +13,6 @@ import pytest
 import tiny
 
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax import kinds
 from brain_diffusion_jax.contract import Contract, ContractMismatch
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training import state
@@ -239,10 +238,11 @@ def test_a_run_folder_of_something_else_is_refused(tmp_path):
     ],
 )
 def test_a_run_keeps_what_its_kind_reads_and_nothing_else(tmp_path, kind, free, fixed):
-    whole = configs.to_json(configs.base_config())
+    whole = configs.to_json(configs.base_config())  # as 0.1 wrote it
+    own = configs.to_json(configs.kind_config(configs.base_config(), kind))
 
     def changed(by):
-        return {**whole, **{section: {**whole[section], **values} for section, values in by.items()}}
+        return {**own, **{section: {**own[section], **values} for section, values in by.items() if section in own}}
 
     checkpoints.open_run(tmp_path / "run", kind, whole, None)
     ((section, values),) = fixed.items()
@@ -252,8 +252,8 @@ def test_a_run_keeps_what_its_kind_reads_and_nothing_else(tmp_path, kind, free, 
     assert checkpoints.read_config(tmp_path / "run") == {"kind": kind, **whole}
     checkpoints.open_run(tmp_path / "run", kind, changed(free), None)
     noted = [path for row in checkpoints.read_history(tmp_path / "run") for path in row["changes"]]
-    read = kinds.KINDS[kind].reads
-    assert noted == [f"{s}.{k}" for s in whole for k in free.get(s, ()) if kinds.covers(read, f"{s}.{k}")]
+    assert noted == [f"{s}.{k}" for s in whole if s in own for k in free.get(s, ())]
+    assert checkpoints.read_config(tmp_path / "run")["format"] == 2
 
 
 def test_two_runs_in_one_folder(tmp_path):

@@ -12,36 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from brain_diffusion_jax.config.override import convert, describe
 from brain_diffusion_jax.errors import InputError, nearest
-
-
-def describe(value: Any) -> str:
-    return "nothing (None)" if value is None else f"{type(value).__name__} {value!r}"
-
-
-def convert(old: Any, new: Any, where: object, field: str) -> Any:
-    """`new` in the type of `old`; int to float and list to tuple are no mistakes, the rest is."""
-    if isinstance(new, list):
-        new = tuple(new)
-    if old is None or new is None:
-        return new
-    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
-        return float(new)
-    if isinstance(old, tuple) and not isinstance(new, tuple | str):
-        return (new,)
-    if isinstance(old, str) and field.endswith("grid") and isinstance(new, tuple):
-        return new
-    if type(old) is not type(new):
-        raise InputError(where, field, describe(new), f"{type(old).__name__}, as in the default {old!r}")
-    return new
-
-
-def paths(config: ConfigDict, prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for key, value in config.items():
-        inner = paths(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else []
-        names += inner or [f"{prefix}{key}"]
-    return names
 
 
 def read_python(path: Path, known: Sequence[str]) -> ConfigDict:
@@ -78,7 +50,7 @@ def _explained(path: Path, error: Exception, known: Sequence[str]) -> InputError
 
 
 def adopt(config: ConfigDict, items: dict[str, Any], where: Path, known: Sequence[str], prefix: str = "") -> None:
-    """Set every item in `config`; a key that it does not have is refused, and so is a value of another type.
+    """Set every item in `config`; a key that it does not have is refused, as is a value of another type.
 
     A section without keys of its own is one whose keys the user invents.
     """
