@@ -9,20 +9,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "brain_diffusion_jax"
 SEAMS = {
-    *("errors", "files", "json_types", "pixels", "seeds", "kinds", "covariates", "contract", "array_types"),
+    *("errors", "files", "json_types", "pixels", "seeds", "covariates", "contract", "array_types"),
     "__init__",
 }
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "pixels": {"errors"},
-    "kinds": set(),
     "seeds": {"errors"},
     "json_types": {"errors"},
     "covariates": {"errors", "json_types"},
     "contract": {"errors", "files", "json_types", "covariates"},
     "array_types": {"errors", "covariates", "contract"},
-    "config": {"errors", "files", "kinds", "seeds"},
+    "config": {"errors", "files", "seeds"},
     "data": SEAMS,
     "models": SEAMS,
     "diffusion": SEAMS,

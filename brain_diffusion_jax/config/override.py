@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from brain_diffusion_jax.config.defaults import base_config, paths
 from brain_diffusion_jax.config.upgrade import hint
 from brain_diffusion_jax.errors import InputError, nearest
-from brain_diffusion_jax.kinds import covers
 from brain_diffusion_jax.seeds import check_seed
 
 # Files and folders, whose ~ no shell expands after a "=".
@@ -21,6 +20,11 @@ _PATHS = ("data.shards", "cohort.root", "cohort.table", "pictures.root", "age_mo
 OPEN = ("cohort.columns", "cohort.sex_codes", "cohort.keep")
 # A word, or numbers.
 _WORD_OR_SIZE = "prepare.grid"
+
+
+def covers(paths: Sequence[str], path: str) -> bool:
+    """Whether `paths` name `path` or what holds it."""
+    return any(path == p or path.startswith(f"{p}.") for p in paths)
 
 
 def apply_overrides(

@@ -112,10 +112,7 @@ def _conditions(config: Mapping[str, Any], contract: Contract | None, kind: str)
 
 def _network(declared: TaskSpec, config: Mapping[str, Any]) -> str:
     rows = [
-        [f"{n}.{k}", _plain(v)]
-        for n in declared.rules.network
-        for k, v in dict(config.get(n, {})).items()
-        if v is not None
+        [f"{n}.{k}", _plain(v)] for n in declared.network for k, v in dict(config.get(n, {})).items() if v is not None
     ]
     return "## Network\n\n" + _table(["setting", "value"], rows)
 
@@ -123,7 +120,7 @@ def _network(declared: TaskSpec, config: Mapping[str, Any]) -> str:
 def _training(declared: TaskSpec, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     if not history:
         return "## Training\n\nNot trained here, or no record of it."
-    sections = dict.fromkeys(("data", "optimizer", "train", declared.rules.steps.partition(".")[0]))
+    sections = dict.fromkeys(("data", "optimizer", "train", declared.steps.partition(".")[0]))
     keys = ("batch_size", "name", "learning_rate", "schedule", "drop_probability", "loss", "ema_decay")
     rows = [["steps", max(int(r.get("step", 0)) for r in history)]]
     for section in sections:
@@ -137,7 +134,7 @@ def _numbers(declared: TaskSpec, history: Sequence[Mapping[str, Any]], study: Ma
     last: dict[str, Any] = {}
     for row in history:
         last |= {k: v for k, v in row.items() if isinstance(v, int | float) and k not in ("time",)}
-    losses = [[k, f"{v:.5g}"] for k, v in last.items() if any(n in k for n in declared.rules.numbers)]
+    losses = [[k, f"{v:.5g}"] for k, v in last.items() if any(n in k for n in declared.numbers)]
     if losses:
         parts.append("Last of the training record:\n\n" + _table(["number", "value"], losses))
     if study:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.kinds import KINDS, Kind
+from brain_diffusion_jax.training.run_folder.changes import Kept
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,24 +63,27 @@ class TaskSpec:
     """kind: of the run folder. package: of the declaration. section: of the config, where batch_size stands.
 
     suffix: of the default run folder. makes_images: from conditions; else it reads images. reports: a training ends
-    with a report. use, output, example: what a model card says of it; {condition} in the example is one as JSON.
+    with a report. kept: settings that a run keeps from its first step to its last. network: sections of the config
+    that describe the network. steps: where their number stands. numbers: parts of the names of metrics that say how
+    good it is. ranks: whether validation_loss orders checkpoints.
+    use, output, example: what a model card says of it; {condition} in the example is one as JSON.
     """
 
     kind: str
     summary: str
     package: str
     section: str
+    kept: Kept
+    network: tuple[str, ...]
+    steps: str
     makes_images: bool
     use: str
     output: str
     example: str
     suffix: str = ""
     reports: bool = False
-
-    @property
-    def rules(self) -> Kind:
-        """What a run reads and keeps, and which of its numbers count."""
-        return KINDS[self.kind]
+    numbers: tuple[str, ...] = ("loss",)
+    ranks: bool = True
 
     def build(self, config: Any, data: DataInfo) -> Task:
         """What the loop trains. Settings that follow from the data enter `config`."""

@@ -41,7 +41,7 @@ def train(config: Any, run: str | Path, *, show_progress: bool = True, profile_s
     data = DataInfo(contract.schema, tuple(contract.image_size), config.data.shards, validation)
     task = declared.build(config, data)
     loader = _loader(config, declared, loading)
-    record = RunRecord(to_json(config), contract, config.seed, show_progress, profile_steps)
+    record = RunRecord(to_json(config), contract, declared.kept, config.seed, show_progress, profile_steps)
     return fit(task, run, RunData(loader, batch_size, validation), settings, record)
 
 

@@ -23,6 +23,7 @@ from brain_diffusion_jax.training.devices.prefetch import Loader, Placed, Prefet
 from brain_diffusion_jax.training.devices.program import memory_gib
 from brain_diffusion_jax.training.hooks import Judgement
 from brain_diffusion_jax.training.run_folder import checkpoints, stopping
+from brain_diffusion_jax.training.run_folder.changes import Kept
 from brain_diffusion_jax.training.run_folder.metrics import MetricsWriter
 from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.state import TrainState, create
@@ -50,11 +51,13 @@ class RunData:
 class RunRecord:
     """What a run folder keeps of how the run was started, and what is shown while it trains.
 
-    seed: of every random draw. profile_steps: length of a trace (0: none).
+    kept: settings that may not change when the run goes on. seed: of every random draw.
+    profile_steps: length of a trace (0: none).
     """
 
     config: dict[str, Any]
     contract: Contract | None
+    kept: Kept
     seed: int = 0
     show_progress: bool = True
     profile_steps: int = 0
@@ -87,7 +90,7 @@ def fit(task: Task, run: str | Path, data: RunData, settings: TrainSettings, rec
     distributed.require_agreement({"config": record.config, "batch_size": data.batch_size})
     with stopping.lock(run, jax.process_index() == 0), stopping.Signals() as signals:
         if jax.process_index() == 0:
-            checkpoints.require_same_run(run, task.kind, record.config, record.contract)
+            checkpoints.require_same_run(run, task.kind, record.config, record.contract, record.kept)
         distributed.barrier("run folder open")
         keep = checkpoints.Keep(settings.keep_last, settings.keep_best, settings.keep_every)
         store = checkpoints.Store(run, keep)

@@ -17,6 +17,7 @@ from brain_diffusion_jax.tasks.age import loss as age_loss
 from brain_diffusion_jax.tasks.classifier import loss as class_loss
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
 from brain_diffusion_jax.tasks.gan import loss as gan_loss
+from brain_diffusion_jax.tasks.spec import spec
 from brain_diffusion_jax.training import optimizer
 from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
@@ -165,6 +166,7 @@ def train_settings(**changes) -> TrainSettings:
 def train(run, data=None, task=None, *, validation=None, config=None, seed=0, **changes) -> Outcome:
     """`fit` of a tiny task in folder `run`; changes: of `train_settings`, and the config where none is given."""
     held = held_out() if validation is None else validation
-    record = RunRecord({"train": changes} if config is None else config, CONTRACT, seed, show_progress=False)
+    task, config = task or diffusion_task(), {"train": changes} if config is None else config
+    record = RunRecord(config, CONTRACT, spec(task.kind).kept, seed, show_progress=False)
     given = RunData(data or Endless(), BATCH, held or None)
-    return fit(task or diffusion_task(), run, given, train_settings(**changes), record)
+    return fit(task, run, given, train_settings(**changes), record)
