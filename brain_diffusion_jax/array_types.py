@@ -17,7 +17,7 @@ Scalar: TypeAlias = Float[Array, ""]
 class Level(NamedTuple):
     """A point of a noise schedule, x_t = alpha x0 + sigma eps.
 
-    t: what the network is told. Fields are scalars or [batch].
+    t: the time that the network receives; NaN off the grid of the schedule. Fields are scalars or [batch].
     """
 
     t: Any
@@ -26,20 +26,20 @@ class Level(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a denoiser says about x_t; consistent: x_t = alpha x0 + sigma eps."""
+    """A denoiser's estimate of x_t's parts; consistent where x_t = alpha x0 + sigma eps."""
 
     x0: Image
     eps: Image
 
 
 class DenoiseFn(Protocol):
-    """All that samplers and guidance see of a model. level: scalar or [batch]."""
+    """All that samplers and guidance see of a model. Fields of level: scalars or [batch]."""
 
     def __call__(self, x: Image, level: Level, condition: Condition | None) -> Prediction: ...
 
 
 class NetworkFn(Protocol):
-    """A raw network with its parameters bound. t: [batch]."""
+    """A network with its parameters bound: its output has the meaning of a prediction target. t: [batch]."""
 
     def __call__(self, x: Image, t: Float[Array, " batch"], condition: Condition | None) -> Image: ...
 

@@ -1,6 +1,6 @@
-"""Typed covariates: the meaning, unit and domain of every condition a model knows.
+"""Typed covariates: name, unit and domain of every condition of a model.
 
-Nothing else in the package knows the name of a covariate. A batch of conditions is two arrays:
+A batch of conditions is two arrays:
 `values` (continuous scaled to [0, 1] over its domain, categorical as index) and `present`.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.json_types import require_types
 
-_LARGEST = 1e30  # of an encoded number; networks count in single precision
+_LARGEST = 1e30  # bound of an encoded number; networks compute in single precision
 
 
 class Condition(NamedTuple):
@@ -41,6 +41,10 @@ class Continuous:
             raise InputError(f"covariate {self.name}", "low, high", (self.low, self.high), "low < high")
 
     def encode(self, value: object) -> float:
+        """(value - low) / (high - low): 0 to 1 inside the domain.
+
+        Warns outside the domain (extrapolation); raises InputError for NaN, infinities and what is no number.
+        """
         try:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
@@ -62,9 +66,11 @@ class Continuous:
         return self.low + encoded * (self.high - self.low)
 
     def decode(self, encoded: float) -> float:
+        """The inverse of `encode`, a Python number in `unit`."""
         return float(self.in_unit(encoded))
 
     def to_json(self) -> dict[str, Any]:
+        """{name, unit, low, high}, as `Schema.from_json` reads it."""
         return {"name": self.name, "unit": self.unit, "low": self.low, "high": self.high}
 
 
@@ -94,15 +100,18 @@ class Categorical:
         return folded[0] if len(folded) == 1 else None
 
     def encode(self, value: object) -> float:
+        """The index of the category; InputError for none of them. See `word` for what counts as one."""
         word = self.word(str(value))
         if word is None:
             raise InputError("condition", self.name, repr(value), f"one of {', '.join(self.values)}")
         return float(self.values.index(word))
 
     def decode(self, encoded: float) -> str:
+        """The category with this index."""
         return self.values[round(encoded)]
 
     def to_json(self) -> dict[str, Any]:
+        """{name, values}, as `Schema.from_json` reads it."""
         return {"name": self.name, "values": list(self.values)}
 
 
@@ -122,6 +131,7 @@ class Schema:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the covariates, in order."""
         return tuple(c.name for c in self.covariates)
 
     @property
@@ -161,6 +171,7 @@ class Schema:
         ]
 
     def to_json(self) -> list[dict[str, Any]]:
+        """The inverse of `from_json`."""
         return [c.to_json() for c in self.covariates]
 
     @classmethod

@@ -21,7 +21,7 @@ class InputError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, short, for the row of whatever it happened to."""
+    """The message of an exception in one line, at most 160 characters unless it is an InputError."""
     text = " ".join(str(error).split())
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text[:160]}"
 

@@ -1,4 +1,4 @@
-"""Whether values read from JSON have the types that code expects of them."""
+"""Checks that values read from JSON have the types that the code expects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from brain_diffusion_jax.errors import InputError
 def require_types(items: Mapping[str, Any], expected: Mapping[str, Any], where: object, prefix: str = "") -> None:
     """Raise InputError for the first key of `items` whose value does not fit its type in `expected`.
 
-    Keys that `expected` does not name are not looked at.
+    expected: key -> type, also list[X], dict[str, X] and unions. Other keys are not checked. prefix: put before the
+    key in the message.
     """
     for name, hint in expected.items():
         if name in items and not fits(items[name], hint):
@@ -38,7 +39,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def words(hint: Any) -> str:
-    """A type as people say it."""
+    """A type in plain words, such as "a whole number or text", for messages."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(words(part) for part in inner)

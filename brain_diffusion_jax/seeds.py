@@ -1,8 +1,7 @@
-"""Random seeds: 0 to 2^32 - 1. JAX takes others modulo 2^32, so that pictures would repeat without a word."""
+"""Random seeds: 0 to 2^32 - 1. JAX takes others modulo 2^32, and images would repeat unnoticed."""
 
 from __future__ import annotations
 
-import argparse
 import operator
 from typing import Any
 
@@ -21,10 +20,3 @@ def check_seed(seed: Any, where: object, field: str = "seed") -> int:
     if not 0 <= number < COUNT:
         raise InputError(where, field, f"{seed!s:.40}", EXPECTED)
     return number
-
-
-def seed(text: str) -> int:
-    """For argparse: `type=seed`."""
-    if not (text.isdecimal() and text.isascii() and len(text) < 20 and int(text) < COUNT):
-        raise argparse.ArgumentTypeError(f"found {text:.40}; expected {EXPECTED}")
-    return int(text)

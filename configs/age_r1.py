@@ -1,4 +1,4 @@
-"""The published fine-tuning of DeepBrainNet (REFERENCE R1): MSE, Adam 1e-4, reduce on plateau, batch 8.
+"""The fine-tuning of DeepBrainNet in the reference system (REFERENCES.md): MSE, Adam 1e-4, reduce on plateau, batch 8.
 
 Command:  brain-diffusion convert keras DBN_model.h5 --out runs/deepbrainnet
           brain-diffusion train-age configs/age_r1.py age_model.pretrained=runs/deepbrainnet \

@@ -1,4 +1,4 @@
-"""The published system on Cam-CAN, as it was (shared REFERENCE R1): raw token, split by slice, [0, 1] intensities.
+"""The reference system (REFERENCES.md) on Cam-CAN, as published: raw token, split by slice, [0, 1] intensities.
 
 Command:  brain-diffusion prepare configs/camcan_reference.py cohort.root=FOLDER --out shards/camcan
           brain-diffusion train configs/camcan_reference.py data.shards=shards/camcan --run runs/camcan

@@ -1,4 +1,4 @@
-"""Class-conditional synthesis of tumour pictures, 64x64, on the shared picture set (REFERENCE R4, done right).
+"""Class-conditional synthesis of tumour pictures, 64x64, on a picture set (after Nguyen et al. 2023).
 
   brain-diffusion prepare configs/tumor.py pictures.root=PICTURES.npz --out shards/tumor
   brain-diffusion train-class configs/tumor.py data.shards=shards/tumor --run runs/tumor-class

@@ -1,4 +1,4 @@
-"""REFERENCE R4 as published, faults included: label as a number, no null, no guidance, no EMA, 32x32, two classes.
+"""Nguyen et al. 2023 as published, faults included: label as a number, no null, guidance or EMA; 32x32, two classes.
 
   brain-diffusion prepare configs/tumor_reference.py pictures.root=FOLDER --out shards/tumor-r4
   brain-diffusion train configs/tumor_reference.py data.shards=shards/tumor-r4 --run runs/tumor-r4

@@ -30,6 +30,7 @@ SHAPES = (
 
 
 def compare(shape: tuple[int, ...], repeats: int) -> dict:
+    """GFLOP/s of both gradients for one layer, their ratio, and the largest difference over the largest value."""
     import jax
     import jax.numpy as jnp
 
@@ -65,6 +66,7 @@ def compare(shape: tuple[int, ...], repeats: int) -> dict:
 
 
 def main() -> None:
+    """Run the comparison and print its figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", type=int, nargs=5, action="append", metavar=("B", "ROWS", "COLS", "IN", "OUT"))
     parser.add_argument("--repeats", type=int, default=11)

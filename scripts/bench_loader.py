@@ -77,6 +77,7 @@ def measure(folder: Path, batch: int, seconds: float, threads: int) -> tuple[flo
 
 
 def main() -> None:
+    """Measure, and print the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--rows", type=int, default=128)

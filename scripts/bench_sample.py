@@ -1,7 +1,7 @@
 """Our sweep against the published sampling loop, in one run: same network, converted weights, same steps and noise.
 
-The published loop (REFERENCE R1): MONAI's network, one picture at a time, a batch of 2 (null, conditional), a
-Python loop over steps. Ours: all scales and conditions, as `brain-diffusion sweep` runs several batches.
+The loop of the reference system (REFERENCES.md): MONAI's network, one image at a time, a batch of 2 (null,
+conditional), a Python loop over steps. Ours: all scales and conditions, as `brain-diffusion sweep` does.
 Both on this machine's CPU in float32, interleaved; the medians are compared. rounding: their own loop in float32
 against float64 for the same pictures, to hold the largest difference between theirs and ours against: guidance of 7
 multiplies rounding in a random network. Needs the extra `parity` (torch, monai).
@@ -24,6 +24,7 @@ SCALES = (7.0, 5.0, 3.0, 1.0)
 
 
 def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", type=int, nargs=3, default=(64, 64, 128))
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128))
@@ -43,6 +44,7 @@ def parse() -> argparse.Namespace:
 
 
 def their_network(channels: tuple[int, ...]):
+    """MONAI's network with random weights, none of them zero."""
     import torch
     from monai.networks.nets import DiffusionModelUNet
 
@@ -80,6 +82,7 @@ def their_picture(network, scheduler, noise, tokens, scale: float) -> np.ndarray
 
 
 def main() -> None:
+    """Run the comparison and print its figures as JSON."""
     settings = parse()
     import jax
     import jax.numpy as jnp

@@ -91,6 +91,7 @@ def largest_difference(images: np.ndarray, matrix: np.ndarray, count: int = 60) 
 
 
 def main() -> None:
+    """Run the comparison and print its figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=5160)
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("ROWS", "COLS"))

@@ -36,6 +36,7 @@ def heads(count: int, rows: int, cols: int, seed: int, ages: np.ndarray) -> np.n
 
 
 def main() -> None:
+    """Measure, and print the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=5160, help="at each scale, and of real people in each split")
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("ROWS", "COLS"))

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 NETWORKS = {
-    # The reference of REFERENCE R1: 99 M parameters, 401 GFLOP forward a 96x128 picture.
+    # The network of the reference system (REFERENCES.md): 99 M parameters, 401 GFLOP forward for a 96x128 image.
     "reference": dict(
         channels=(256, 256, 512),
         num_res_blocks=(2, 2, 2),
@@ -53,6 +53,7 @@ class Side(NamedTuple):
 
 
 def inputs(batch: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A batch of random images [batch, *size, 1] uint8 and context tokens [batch, 1, CONTEXT]."""
     rng = np.random.default_rng(0)
     return {
         "image": rng.integers(0, 256, (batch, *size, 1), dtype=np.uint8),
@@ -61,6 +62,7 @@ def inputs(batch: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
 
 
 def ours(network: dict, batch: int, size: tuple[int, int], dtype: str) -> Side:
+    """This package's train step, as `brain-diffusion train` compiles it."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -108,6 +110,7 @@ def ours(network: dict, batch: int, size: tuple[int, int], dtype: str) -> Side:
 
 
 def torch_loop(network: dict, batch: int, size: tuple[int, int], dtype: str, *, fast: bool) -> Side:
+    """MONAI's training loop in torch. fast: torch.compile, channels_last and autocast."""
     import torch
     from monai.networks.nets import DiffusionModelUNet
     from monai.networks.schedulers import DDPMScheduler
@@ -229,6 +232,7 @@ def starts(batch: int, how) -> dict:
 
 
 def main() -> None:
+    """Run the comparison and print its figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--batch", type=int, nargs="+", default=[8])

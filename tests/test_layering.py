@@ -62,6 +62,68 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
             assert column > 0, f"{path}: import {parts[0]} inside a function"
 
 
+def _typing_only(tree: ast.AST) -> set[ast.AST]:
+    """What stands under `if TYPE_CHECKING`: imported by no running program."""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"]
+    return {inner for block in blocks for inner in ast.walk(block)}
+
+
+def _modules_imported(path: Path, modules: set[str]) -> set[str]:
+    """Modules of the package that a file imports, at the top or inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = _typing_only(tree)
+    kept = ast.Module([n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n not in skipped], [])
+    names = {name for name, _ in imports(ast.Module([n for n in kept.body if not hasattr(n, "body")], []))}
+    found = {name if name in modules else name.rpartition(".")[0] for name in names}
+    return (found & modules) - {"brain_diffusion_jax"}  # of which only __version__ is imported
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """One walk around each circle that a search from the start of every module meets."""
+    found: list[list[str]] = []
+    state: dict[str, int] = {}
+
+    def visit(name: str, trail: list[str]) -> None:
+        state[name] = 1
+        for other in sorted(edges[name]):
+            if state.get(other) == 1:
+                found.append([*trail[trail.index(other) :], other])
+            elif other not in state:
+                visit(other, [*trail, other])
+        state[name] = 2
+
+    for name in sorted(edges):
+        if name not in state:
+            visit(name, [name])
+    return found
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
+    assert circles({"a": {"a"}, "b": {"a"}}) == [["a", "a"]]
+    assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions count: they hide a circle and do not remove it."""
+    names = {_module_name(path): path for path in FILES}
+    assert not circles({name: _modules_imported(path, set(names)) for name, path in names.items()})
+
+
+def test_only_the_command_line_knows_argparse() -> None:
+    assert not [
+        path
+        for path in FILES
+        if path.relative_to(PACKAGE).parts[0] != "cli"
+        and any(name.split(".")[0] == "argparse" for name, _ in imports(ast.parse(path.read_text(encoding="utf-8"))))
+    ]
+
+
 def test_importing_the_package_is_light() -> None:
     import subprocess
     import sys
@@ -102,3 +164,21 @@ def test_no_text_file_is_opened_as_the_locale_says() -> None:
         if isinstance(node, ast.Call) and path.name != "files.py" and _opens_by_locale(node)
     }
     assert not found
+
+
+# Rooms without import circles; function-level imports count too.
+STRAIGHT = ("evaluation",)
+
+
+@pytest.mark.parametrize("room", STRAIGHT)
+def test_no_import_goes_round_in_a_circle(room: str) -> None:
+    """Files without an import that is left are taken away until nothing changes; what stays lies on a circle."""
+    names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in (PACKAGE / room).rglob("*.py")}
+    left = {}
+    for name, path in names.items():
+        wanted = {module for module, _ in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        left[name] = {other for other in names if other in wanted or other in {w.rpartition(".")[0] for w in wanted}}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left

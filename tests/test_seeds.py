@@ -9,7 +9,7 @@ import tiny_runs
 from brain_diffusion_jax import api, config
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.data.phantoms.phantom import write_cohort
-from brain_diffusion_jax.diffusion.plan import Cell
+from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 from brain_diffusion_jax.seeds import COUNT, check_seed
@@ -21,7 +21,7 @@ BAD = [-1, COUNT, COUNT + 3, 2**70]
 def test_no_seed(seed, tmp_path):
     for call in (
         lambda: check_seed(seed, "here"),
-        lambda: Cell(seed=seed),
+        lambda: SamplingConfig(seed=seed),
         lambda: StudySettings(seed=seed),
         lambda: write_cohort(tmp_path / "new", 1, seed),
     ):

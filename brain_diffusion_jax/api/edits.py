@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.array_types import DenoiseFn
+from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.checks import scan_checks
 from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
@@ -90,7 +92,7 @@ def edit(
     bare = model.denoise.inner if isinstance(model.denoise, Clipped) else model.denoise
 
     @jax.jit
-    def program(bare, x0, source, target):
+    def program(bare: DenoiseFn, x0: Any, source: Condition, target: Condition) -> Any:
         denoise = guidance.classifier_free(bare, float(settings.guidance_scale))
         return editing.edit_condition(
             denoise, path, x0, source, target, strength=settings.strength, method=settings.method

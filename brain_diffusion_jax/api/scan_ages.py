@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +96,7 @@ def _groups(people: Sequence[Person], *how: Any) -> Iterator[list[Prepared]]:
     """Groups of GROUP people; the next group is read while the device works on this one."""
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
 
-        def start(first: int) -> list:
+        def start(first: int) -> list[Future[Prepared]]:
             members = people[first : first + GROUP]
             return [pool.submit(prepare_person, person, *how) for person in members]
 

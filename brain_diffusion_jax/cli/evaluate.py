@@ -17,8 +17,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax import seeds
-from brain_diffusion_jax.cli.study import check_inputs, inception_extractors, regressors
+from brain_diffusion_jax.cli.options import PredictorOptions, seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,16 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="shards with real pictures to compare with")
     parser.add_argument("--split", default="test", help="split of --data (default test)")
     parser.add_argument("--against", help="another folder of pictures to compare with")
-    parser.add_argument("--age-model", help="run folder of a regressor: its features, and ages against the manifest")
+    PredictorOptions.add(parser)
     parser.add_argument("--classifier", help="run folder of train-class: a table by class")
     parser.add_argument(
         "--gate", type=float, nargs="?", const=0.05, metavar="RATE", help="with --classifier, also what passes the gate"
     )
     parser.add_argument("--out", help="with --classifier, a folder for the table and contact sheets")
-    parser.add_argument("--inception", help="pytorch-fid's weights file")
-    parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals (0: none)")
-    parser.add_argument("--seed", type=seeds.seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -43,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     import sys
 
+    from brain_diffusion_jax.api.predictors import Predictors
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.study import picture_sets
@@ -74,8 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         other = Path(arguments.against) / FILE_NAME
         if mine is not None and other.exists():
             require_same(mine, Contract.load(other.parent), f"{arguments.what} against {arguments.against}")
-    remarks = check_inputs(arguments, contract, arguments.data, arguments.split) if arguments.data else []
-    numbers, count = measure(arguments, pictures, real, contract)
+    options = PredictorOptions.of(arguments)
+    predictors = Predictors.load(contract, age=options.age_model, more=options.inception_extractors())
+    remarks = predictors.remarks(arguments.data, arguments.split) if arguments.data else []
+    numbers, count = measure(arguments, pictures, real, predictors)
     for remark in remarks:
         print(remark, file=sys.stderr)
     if arguments.json:
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(arguments: argparse.Namespace, pictures: Any, real: Any, contract: Any) -> tuple[dict[str, Any], int]:
+def measure(arguments: argparse.Namespace, pictures: Any, real: Any, predictors: Any) -> tuple[dict[str, Any], int]:
     """Metric -> {value, low, high}, and how many pictures were used of each set."""
     import numpy as np
 
@@ -101,9 +101,9 @@ def measure(arguments: argparse.Namespace, pictures: Any, real: Any, contract: A
     generator = np.random.default_rng(arguments.seed)
     pictures, real = (s[np.sort(generator.permutation(len(s))[:count])] for s in (pictures, real))
     options = {"replicates": arguments.bootstrap, "seed": arguments.seed}
-    extractors, age_fn, _ = regressors(arguments, contract)
+    age_fn = predictors.age.predict if predictors.age else None
     numbers: dict[str, Any] = {}
-    for index, extractor in enumerate([*extractors, *inception_extractors(arguments)]):
+    for index, extractor in enumerate(predictors.extractors):
         mine, theirs = extract(extractor, pictures.images), extract(extractor, real.images)
         numbers |= measures.distances(mine, theirs, pictures.people, real.people, **options)
         if index == 0:

@@ -21,7 +21,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax import seeds
+from brain_diffusion_jax.cli.options import seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, help="guidance scale of a run (default: its config)")
     parser.add_argument("--self-test", action="store_true", help="spoil real pictures and count what is rejected")
     parser.add_argument("--partitions", type=int, default=10, help="partitions of the self-test (default 10)")
-    parser.add_argument("--seed", type=seeds.seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 

@@ -10,13 +10,21 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax import seeds
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.seeds import COUNT, EXPECTED
 
 if TYPE_CHECKING:
     from brain_diffusion_jax.api import Generator
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.diffusion.sampling import Sampling
+    from brain_diffusion_jax.evaluation.probes.features import Extractor
+
+
+def seed(text: str) -> int:
+    """The seed that `text` means, for argparse (`type=seed`); raises ArgumentTypeError for others."""
+    if not (text.isdecimal() and text.isascii() and len(text) < 20 and int(text) < COUNT):
+        raise argparse.ArgumentTypeError(f"found {text:.40}; expected {EXPECTED}")
+    return int(text)
 
 
 class Options:
@@ -99,7 +107,7 @@ class SamplingOptions(Options):
         parser.add_argument("--steps", type=int, help="sampling steps (default: the config's)")
         parser.add_argument("--eta", type=float, help="0 deterministic, 1 ancestral, for samplers that have it")
         parser.add_argument("--spacing", help="how steps are spread over the schedule (default: the config's)")
-        parser.add_argument("--seed", type=seeds.seed, default=0, help="same seed, same pictures (default 0)")
+        parser.add_argument("--seed", type=seed, default=0, help="same seed, same pictures (default 0)")
         parser.add_argument(
             "--guidance", type=float, help="guidance scale; 1 is off, 0 unconditional (default: config)"
         )
@@ -179,3 +187,33 @@ def parse_set(words: Sequence[str]) -> list[dict[str, str]]:
             raise InputError("--set", name, "given twice", "each covariate once (age=20,40 for two values)")
         choices[name] = values
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+@dataclass(frozen=True)
+class PredictorOptions(Options):
+    """What reads pictures: a regressor of age, and Inception by the user's pytorch-fid weights."""
+
+    age_model: str | None
+    inception: str | None
+    inception_dims: str
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--age-model", help="run folder of a regressor: reads ages, and its features are compared")
+        parser.add_argument("--inception", help="pytorch-fid's weights file, for FD[inception-...]")
+        parser.add_argument("--inception-dims", default="768", help="64, 192, 768 or 2048, several with commas")
+
+    def inception_extractors(self) -> list[Extractor]:
+        """Extractors of the weights file, which is verified first; none without one."""
+        if not self.inception:
+            return []
+        from brain_diffusion_jax.conversion.inception import read_weights
+        from brain_diffusion_jax.evaluation.probes.features import inception_extractor
+
+        variables, version = read_weights(self.inception)
+        try:
+            dimensions = [int(word) for word in self.inception_dims.split(",")]
+        except ValueError:
+            expected = "64, 192, 768 or 2048"
+            raise InputError("command line", "--inception-dims", self.inception_dims, expected) from None
+        return [inception_extractor(variables, version, d) for d in dimensions]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from brain_diffusion_jax import seeds
+from brain_diffusion_jax.cli.options import seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="folder to write (new or empty)")
     parser.add_argument("--people", type=int, default=40, help="how many (default 40; about a second each)")
-    parser.add_argument("--seed", type=seeds.seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
 
 
 def run(arguments: argparse.Namespace) -> int:

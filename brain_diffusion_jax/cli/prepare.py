@@ -65,73 +65,23 @@ def _leave(*_: object) -> None:
 
 def _prepare(args: argparse.Namespace) -> int:
     import json
-    import os
     import sys
-    from pathlib import Path
 
-    from tqdm import tqdm
+    from brain_diffusion_jax.api import preparation
+    from brain_diffusion_jax.cli.options import bar_of
+    from brain_diffusion_jax.data.shards import picture_shards
 
-    from brain_diffusion_jax import config as configs
-    from brain_diffusion_jax.config.defaults import PREPARE, reads_of
-    from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.data.prepare.pipeline import Preparation
-    from brain_diffusion_jax.data.shards.splits import SplitSpec
-    from brain_diffusion_jax.data.shards.writer import write_shards
-    from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
-    from brain_diffusion_jax.errors import InputError
-
-    if args.workers < 0:
-        raise InputError("command line", "--workers", args.workers, "0 or more")
-    config = configs.load_config(args.config, args.overrides, reads=reads_of(PREPARE))
-    out = Path(args.out or config.data.shards or Path("shards") / config.name)
-    if config.pictures.root:
-        from brain_diffusion_jax.cli.prepare_pictures import prepare as prepare_pictures
-
-        return prepare_pictures(config, out, as_json=args.json)
-    schema = Schema.from_json(config.covariates)
-    sections = config.to_dict()
-    preparation, split = Preparation(**sections["prepare"]), SplitSpec(**sections["split"])
-    cohort = read_cohort(CohortSpec(**sections["cohort"]), schema)
-    workers = args.workers or (1 if len(cohort.scans) < 50 else os.cpu_count() or 1)
     beam = None if args.beam is None else [f"--{option.lstrip('-')}" for option in args.beam]
-
     silent = True if args.json or beam is not None else None  # None: silent unless a terminal looks on
-    with tqdm(total=len(cohort.scans), unit="scan", disable=silent, file=sys.stderr) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        contract = write_shards(
-            out,
-            cohort,
-            preparation,
-            split,
-            schema,
-            source=f"{config.cohort.layout}: {cohort.table}",
-            workers=workers,
-            progress=progress,
-            engine="local" if beam is None else "beam",
-            beam_options=beam,
+    with bar_of("scan", disable=silent, file=sys.stderr) as progress:
+        written = preparation.prepare(
+            args.config, args.overrides, out=args.out, workers=args.workers, beam=beam, progress=progress
         )
     if args.json:
-        print(json.dumps({"out": str(out), "fingerprint": contract.fingerprint, **contract.counts}))
+        contract = written.contract
+        summary = {"out": str(written.folder), "fingerprint": contract.fingerprint, **contract.counts}
+        print(json.dumps(summary | ({"remarks": written.remarks} if contract.kind == "pictures" else {})))
     else:
-        print(summary(contract.to_json(), out))
+        picture_shards.warn(written.remarks)
+        print(preparation.describe(written))
     return 0
-
-
-def summary(contract: dict, out: object) -> str:
-    """What was written and what was left out, as a table."""
-    lines = [f"{'split':<12}{'people':>8}{'scans':>8}{'pictures':>10}"]
-    counts = contract["counts"]
-    for name in ("train", "validation", "test"):
-        if name in counts:
-            row = counts[name]
-            lines.append(f"{name:<12}{row['people']:>8}{row['scans']:>8}{row['pictures']:>10}")
-    if counts["dropped"]:
-        lines += ["", f"{'left out':>8}  reason (each row in dropped.csv)"]
-        lines += [f"{count:>8}  {reason}" for reason, count in counts["dropped"].items()]
-    size = "x".join(map(str, contract["image_size"]))
-    lines += ["", f"{out}: {size} {contract['stored_dtype']}, {contract['fingerprint'][:19]}..."]
-    return "\n".join(lines)

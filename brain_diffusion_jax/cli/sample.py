@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _conditions(arguments: argparse.Namespace, model: Any) -> list[dict[str, Any]]:
     """Those of the command line, or of the real pictures of --people (none for a model that takes none)."""
-    from brain_diffusion_jax.cli.real_people import people_of
     from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation.study.real_people import people_of
 
     if not arguments.people:
         if arguments.data:
@@ -48,7 +48,7 @@ def _conditions(arguments: argparse.Namespace, model: Any) -> list[dict[str, Any
     if arguments.set or arguments.conditions:
         raise InputError("command line", "--people", "beside --set or --conditions", "one of them")
     found = people_of(model, arguments.data, arguments.people).conditions
-    return [c if model.conditional else {} for c in found for _ in range(arguments.each)]
+    return [dict(c) if model.conditional else {} for c in found for _ in range(arguments.each)]
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ BACKBONES = (
 
 @dataclass
 class Recipe:
-    """What the file's config says. age_model: config section; layers: Keras layer -> path here."""
+    """What the file's config declares. age_model: config section; layers: Keras layer -> path here."""
 
     age_model: dict[str, Any]
     layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -71,16 +71,16 @@ class TracedLayer:
 
 def trace(network: AgeNetwork, size: int = 96) -> list[TracedLayer]:
     """Every convolution, normalisation and dense layer in call order; nothing is computed."""
-    found: list[TracedLayer] = []
+    traced: list[TracedLayer] = []
 
     def note(call, args, kwargs, context):
         if context.method_name == "__call__" and isinstance(context.module, nn.Conv | nn.BatchNorm | nn.Dense):
-            found.append(TracedLayer(context.module.path, context.module, args[0].shape))
+            traced.append(TracedLayer(context.module.path, context.module, args[0].shape))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
         jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
-    return found
+    return traced
 
 
 def recognise(layers: Sequence[KerasLayer], output: int) -> Recipe:
@@ -137,13 +137,13 @@ def _number(layer: KerasLayer) -> int:
     return int(match.group(1)) if match else 0
 
 
-def _residual_scales(found: Sequence[KerasLayer], problems: list[str]) -> tuple[float, ...]:
+def _residual_scales(layers: Sequence[KerasLayer], problems: list[str]) -> tuple[float, ...]:
     """Scales of blocks 35, 17, 8 and the last block 8 of InceptionResNetV2."""
-    named = {layer.name: layer for layer in found}
+    named = {layer.name: layer for layer in layers}
     names = [
         f"{kind}_{i}" for kind, count in (("block35", 10), ("block17", 20), ("block8", 10)) for i in range(1, count + 1)
     ]
-    ordered = [named[n] for n in names] if set(names) <= set(named) else sorted(found, key=_number)
+    ordered = [named[n] for n in names] if set(names) <= set(named) else sorted(layers, key=_number)
     scales = [keras_wiring.scale_of(layer) for layer in ordered]
     unread = [layer.name for layer, scale in zip(ordered, scales) if scale is None]
     if unread:
@@ -185,7 +185,7 @@ def _match(recipe: Recipe, published: Published, layers: Sequence[KerasLayer]) -
     """Fill recipe.layers: named layers by name, layers Keras numbered by their number, each checked."""
     traced = trace(make_age_network(**recipe.age_model))
     free = {layer.path[-1]: layer for layer in traced if layer.path[0] == "trunk"}
-    unnamed: list[KerasLayer] = []
+    unmatched: list[KerasLayer] = []
     pairs: list[tuple[KerasLayer, TracedLayer]] = []
     for layer in layers:
         if not layer.weight_kinds or layer.kind == "Dense":
@@ -194,15 +194,15 @@ def _match(recipe: Recipe, published: Published, layers: Sequence[KerasLayer]) -
         if ours is not None:
             pairs.append((layer, ours))
         else:
-            unnamed.append(layer)
+            unmatched.append(layer)
     for kind, ours_kind in (("conv2d", nn.Conv), ("batch_normalization", nn.BatchNorm)):
-        theirs = sorted((x for x in unnamed if re.fullmatch(rf"{kind}(_v1)?(_\d+)?", x.name)), key=_number)
+        theirs = sorted((x for x in unmatched if re.fullmatch(rf"{kind}(_v1)?(_\d+)?", x.name)), key=_number)
         left = [x for x in free.values() if isinstance(x.module, ours_kind)]
         if len(theirs) == len(left):
             pairs += list(zip(theirs, left))
-            unnamed = [x for x in unnamed if x not in theirs]
+            unmatched = [x for x in unmatched if x not in theirs]
             free = {k: v for k, v in free.items() if v not in left}
-    recipe.problems += [f"{x.name} ({x.kind}): no such layer in {published.backbone}" for x in unnamed]
+    recipe.problems += [f"{x.name} ({x.kind}): no such layer in {published.backbone}" for x in unmatched]
     recipe.problems += [f"{name}: in {published.backbone}, not in the file" for name in free]
     heads = [x for x in traced if isinstance(x.module, nn.Dense)]
     pairs += list(zip((x for x in layers if x.kind == "Dense"), heads))

@@ -25,7 +25,7 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.conversion.keras_config import KerasLayer, flatten
 from brain_diffusion_jax.errors import InputError
 
-# REFERENCE R2: the five files that the authors of DeepBrainNet published.
+# The five files that the authors of DeepBrainNet published (Bashyam et al. 2020), by SHA-256.
 PUBLISHED = {
     "9257e98e9aff88bfcd83acdb1e74ffde762967503ef6df16c9270aa39d9941ea": "DBN_model.h5",
     "91fcda20a47bf1c481adac87cce26798b4827146c17ff18e4b56d464f7940820": "DeepBrainNet_VGG16.h5",
@@ -54,6 +54,7 @@ class KerasFile:
 
     @property
     def published_name(self) -> str | None:
+        """Which of the published files this is, by its checksum; None for another."""
         return PUBLISHED.get(self.sha256)
 
     def read(self, layer: str, kind: str) -> np.ndarray:
@@ -110,11 +111,11 @@ def _h5(path: Path, where: Path, stack: contextlib.ExitStack) -> Any:
 
     try:
         file = stack.enter_context(h5py.File(path, "r"))
-        found = file.visititems_links(elsewhere)
+        outside = file.visititems_links(elsewhere)
     except (OSError, RuntimeError, KeyError, SystemError) as error:
         raise InputError(where, "HDF5", f"unreadable ({error})", "a whole file; copy or download it again") from error
-    if found is not None:
-        raise InputError(where, found[0], found[1], "the weights themselves")
+    if outside is not None:
+        raise InputError(where, outside[0], outside[1], "the weights themselves")
     return file
 
 
@@ -128,12 +129,12 @@ def _attribute_list(group: Any, name: str) -> list[str] | None:
         return [_text(v) for v in group.attrs[name]]
     if f"{name}0" not in group.attrs:
         return None
-    found: list[str] = []
+    items: list[str] = []
     index = 0
     while f"{name}{index}" in group.attrs:
-        found += [_text(v) for v in group.attrs[f"{name}{index}"]]
+        items += [_text(v) for v in group.attrs[f"{name}{index}"]]
         index += 1
-    return found
+    return items
 
 
 def _parse_json(text: Any, where: Path) -> Any:
@@ -196,17 +197,17 @@ def _assign(members: list[KerasLayer], stored: list[tuple[str, Any]], problems: 
 
 def _by_name(owners: list[KerasLayer], stored: list[tuple[str, Any]]) -> dict[str, dict[str, Any]] | None:
     known = {layer.name for layer in owners}
-    found: dict[str, dict[str, Any]] = {layer.name: {} for layer in owners}
+    assigned: dict[str, dict[str, Any]] = {layer.name: {} for layer in owners}
     for name, dataset in stored:
         prefix, leaf = _split_weight_name(name)
         parts = prefix.split("/")
         # The longest tail that is a layer's name: DenseNet has layers "bn" and "conv1/bn".
         owner = next((tail for i in range(len(parts)) if (tail := "/".join(parts[i:])) in known), None)
-        if owner is None or leaf in found[owner]:
+        if owner is None or leaf in assigned[owner]:
             return None
-        found[owner][leaf] = dataset
-    complete = all(set(found[layer.name]) == set(layer.weight_kinds) for layer in owners)
-    return found if complete else None
+        assigned[owner][leaf] = dataset
+    complete = all(set(assigned[layer.name]) == set(layer.weight_kinds) for layer in owners)
+    return assigned if complete else None
 
 
 def _by_order(
@@ -224,10 +225,10 @@ def _by_order(
     if leaves != [kind for _, kind in expected]:
         group = owners[0].group if owners else stored[0][0]
         return _partly(owners, stored, problems, f"{group}: {len(stored)} weights, expected {len(expected)}")
-    found: dict[str, dict[str, Any]] = {}
+    assigned: dict[str, dict[str, Any]] = {}
     for (layer_name, kind), (_, dataset) in zip(expected, stored, strict=True):
-        found.setdefault(layer_name, {})[kind] = dataset
-    return found
+        assigned.setdefault(layer_name, {})[kind] = dataset
+    return assigned
 
 
 def _partly(owners, stored, problems: list[str], summary: str) -> dict[str, dict[str, Any]]:

@@ -117,13 +117,13 @@ def differences(
         return [value(i) for i in layers[position].inputs] or [_stand_in("", (1, *_SIZE, 3))]
 
     def value(position: int) -> np.ndarray | None:
-        """What a layer gives, None where that cannot be known."""
+        """The output of a layer, None where it cannot be computed."""
         if position not in known:
             layer, place = layers[position], names.get(layers[position].name)
             given = [ours.gives[place]] if place else inputs(position)
             try:
-                found = [x for x in given if x is not None]
-                known[position] = _apply(layer, found, place is not None) if len(found) == len(given) else None
+                arrays = [x for x in given if x is not None]
+                known[position] = _apply(layer, arrays, place is not None) if len(arrays) == len(given) else None
             except _NotUnderstood as error:
                 known[position] = None
                 problems.append(f"{layer.name} ({layer.kind}): {error}")
@@ -133,30 +133,32 @@ def differences(
         value(position)
         place = names.get(layer.name)
         if place and not _same(inputs(position), ours.reads[place]):
-            problems.append(f"{layer.name} ({layer.kind}): reads {_told(layers, layer)}, {place} here does not")
+            problems.append(f"{layer.name} ({layer.kind}): reads {_input_names(layers, layer)}, {place} here does not")
     if not _same([value(output)], ours.result):
-        problems.append(f"output: {_named(layers, output)}; expected the last Dense layer without activation")
+        problems.append(f"output: {_layer_name(layers, output)}; expected the last Dense layer without activation")
     return problems
 
 
-def _same(found: Sequence[np.ndarray | None], expected: np.ndarray) -> bool:
-    """Whether the one array found is the expected one. What is unknown has been named already."""
-    if any(x is None for x in found):
+def _same(given: Sequence[np.ndarray | None], expected: np.ndarray) -> bool:
+    """Whether the only array given is the expected one; True where one is unknown, which is reported elsewhere."""
+    if any(x is None for x in given):
         return True
-    x = found[0]
-    return len(found) == 1 and x is not None and x.shape == expected.shape and np.allclose(x, expected, atol=1e-5)
+    x = given[0]
+    return len(given) == 1 and x is not None and x.shape == expected.shape and np.allclose(x, expected, atol=1e-5)
 
 
-def _told(layers: Sequence[KerasLayer], layer: KerasLayer, depth: int = 5) -> str:
+def _input_names(layers: Sequence[KerasLayer], layer: KerasLayer, depth: int = 5) -> str:
     """The layers whose output a layer reads, back to those with weights."""
-    return " and ".join(_named(layers, i, depth) for i in layer.inputs) or "the picture"
+    return " and ".join(_layer_name(layers, i, depth) for i in layer.inputs) or "the image"
 
 
-def _named(layers: Sequence[KerasLayer], position: int, depth: int = 5) -> str:
+def _layer_name(layers: Sequence[KerasLayer], position: int, depth: int = 5) -> str:
     layer = layers[position]
     name = layer.name if layer.kind == "Activation" else f"{layer.name} {layer.config.get('activation') or ''}".strip()
     return (
-        name if layer.weight_kinds or not layer.inputs or not depth else f"{name} of {_told(layers, layer, depth - 1)}"
+        name
+        if layer.weight_kinds or not layer.inputs or not depth
+        else f"{name} of {_input_names(layers, layer, depth - 1)}"
     )
 
 

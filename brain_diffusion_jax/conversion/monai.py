@@ -20,7 +20,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.unet import UNet
 
-# Keys of config.model that MONAI knows under another name, or not at all.
+# Keys of config.model that MONAI names otherwise, or does not have.
 _OURS_ALONE = {"patch_size": 1, "coordinates": 0, "scan_blocks": False}  # with the value that MONAI's network has
 _NOT_MONAI = (*_OURS_ALONE, "dtype", "remat", "fast_conv_gradient", "context_dim")
 _SHOWN = 400
@@ -30,7 +30,7 @@ _SHOWN = 400
 class Converted:
     """params: the UNet's, nested dicts of float32 numpy arrays. model: a whole config section `model`.
 
-    assumed: what neither the file nor the caller said, a line each.
+    assumed: settings that neither the file nor the caller gave, a line each.
     """
 
     params: dict[str, Any]
@@ -40,8 +40,8 @@ class Converted:
 
 def _count(state: State, pattern: str) -> int:
     """1 + the largest number that `pattern` captures among the keys, 0 if none."""
-    found = [int(m.group(1)) for m in map(re.compile(pattern).match, state) if m]
-    return 1 + max(found) if found else 0
+    numbers = [int(m.group(1)) for m in map(re.compile(pattern).match, state) if m]
+    return 1 + max(numbers) if numbers else 0
 
 
 def architecture(state: State, where: object = "state dict") -> dict[str, Any]:
@@ -83,21 +83,21 @@ def _divisors(number: int) -> str:
     return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
 
 
-def _questions(found: Mapping[str, Any], heads: Any, groups: Any) -> list[str]:
-    """What only the person who trained the network knows, each with its possible answers."""
-    asked, channels = [], found["channels"]
+def _unanswered(sizes: Mapping[str, Any], heads: Any, groups: Any) -> list[str]:
+    """The settings that shapes do not determine and the caller did not give, each with its possible values."""
+    questions, channels = [], sizes["channels"]
     if heads is None:
-        attends = [a or i == len(channels) - 1 for i, a in enumerate(found["attention_levels"])]
+        attends = [a or i == len(channels) - 1 for i, a in enumerate(sizes["attention_levels"])]
         choices = [f"level {i}: {_divisors(c)}" for i, (c, a) in enumerate(zip(channels, attends)) if a]
         example = ",".join(str(c if a else 0) for c, a in zip(channels, attends))
-        asked.append(
+        questions.append(
             f"num_head_channels (--head-channels), one number a level, 0 where there is no attention, such as "
             f"{example} for one head ({'; '.join(choices)})"
         )
     if groups is None:
         possible = _divisors(math.gcd(*channels))
-        asked.append(f"norm_num_groups (--norm-groups), 32 in MONAI unless it was told otherwise (one of {possible})")
-    return asked
+        questions.append(f"norm_num_groups (--norm-groups), 32 in MONAI unless changed (one of {possible})")
+    return questions
 
 
 def from_monai(
@@ -112,18 +112,18 @@ def from_monai(
 ) -> Converted:
     """Our parameters and `model` section from a state dict of either generation of names.
 
-    Shapes do not tell head channels, norm groups and eps. The first two are asked for; eps is taken as
+    Shapes do not determine head channels, norm groups and eps. The first two must be given; eps is taken as
     MONAI's 1e-6 and reported so. Raises InputError with the full list of keys that are missing, left
     over or misshapen; nothing is converted then.
     """
     state = _modern(state, where)
-    found = architecture(state, where)
-    asked = _questions(found, num_head_channels, norm_num_groups)
-    if asked:
-        raise InputError(where, "architecture", "shapes that do not tell " + " nor ".join(asked), "these options")
+    sizes = architecture(state, where)
+    questions = _unanswered(sizes, num_head_channels, norm_num_groups)
+    if questions:
+        raise InputError(where, "architecture", "shapes that do not tell " + " nor ".join(questions), "these options")
     assumed = () if norm_eps is not None else ("norm_eps = 1e-6, MONAI's default (--norm-eps says otherwise)",)
     model = {
-        **found,
+        **sizes,
         "num_head_channels": num_head_channels,
         "norm_num_groups": norm_num_groups,
         "norm_eps": 1e-6 if norm_eps is None else norm_eps,

@@ -51,14 +51,14 @@ def _flat(part: str, tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def _digest(metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
     """sha256 of the metadata and of every array's name, type, shape and bytes."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for key in sorted(metadata.keys() - {"sha256"}):
-        found.update(f"{key}={metadata[key]}\0".encode())
+        digest.update(f"{key}={metadata[key]}\0".encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {array.dtype.name} {arrays[name].shape}\0".encode())
-        found.update(array.reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
+        digest.update(f"{name} {array.dtype.name} {arrays[name].shape}\0".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def write(path: str | Path, run: PublishedRun) -> Path:
@@ -113,10 +113,10 @@ def _require_undamaged(path: Path, metadata: Mapping[str, str], arrays: Mapping[
     if unknown or absent:
         found = f"unknown {', '.join(unknown) or 'nothing'}, without {', '.join(absent) or 'nothing'}"
         raise InputError(path, "metadata", found[:400], ", ".join(_METADATA))
-    found = _digest(metadata, arrays)
-    written = metadata.get("sha256", found)  # none in files of release 0.1
-    if written != found:
-        raise InputError(path, "sha256", f"{found[:16]}...", f"{written[:16]}..., as it was written: copy it again")
+    actual = _digest(metadata, arrays)
+    written = metadata.get("sha256", actual)  # none in files of release 0.1
+    if written != actual:
+        raise InputError(path, "sha256", f"{actual[:16]}...", f"{written[:16]}..., as it was written: copy it again")
     for name, array in arrays.items():
         require_finite(path, name, array)
 

@@ -34,7 +34,7 @@ def _unpickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # The first lines advise to trust the file, with colour codes; what was found stands behind them.
+        # The first lines advise to trust the file, with colour codes; the reason follows them.
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
         reason = text.split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
         named = re.search(r"GLOBAL ([\w.]+)", text)
@@ -100,17 +100,17 @@ def read_weights(path: str | Path, prefix: str | None = None, inside: str | None
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "file", "no such file", "weights as .pt, .pth or .safetensors")
-    told = None
+    note = None
     if path.suffix == ".safetensors":
         if inside is not None:
             raise InputError(path, "--inside", inside, "nothing: a safetensors file holds bare tensors")
         state = _read_safetensors(path)
     elif path.suffix in _PICKLES:
-        content, told = _state_dict(path, _unpickle(path), inside)
+        content, note = _state_dict(path, _unpickle(path), inside)
         state = {str(name): _as_numpy(path, str(name), value) for name, value in content.items()}
     else:
         raise InputError(path, "suffix", path.suffix or "none", f"{', '.join(_PICKLES)} or .safetensors")
-    return _chosen(path, state, prefix), told
+    return _chosen(path, state, prefix), note
 
 
 def _chosen(path: Path, state: State, prefix: str | None) -> State:

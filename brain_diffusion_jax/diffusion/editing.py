@@ -1,4 +1,4 @@
-"""Editing given pictures: from an intermediate level, inside a mask, or through an inversion.
+"""Editing given images: from an intermediate level, inside a mask, or through an inversion.
 
 Everything works in the network's range; levels are as of `levels.select`, noisiest first.
 """
@@ -21,7 +21,7 @@ _EDIT_STREAM = 2**31 - 2  # a noise stream of its own, next to those of `run` an
 
 
 def start_at(levels: Level, strength: float) -> Level:
-    """The last round(strength n) steps of levels [n + 1]; strength: 0 (no step left) to 1 (all)."""
+    """The last round(strength n) steps of levels [n + 1]; strength: 0 (no step left) to 1 (all), else InputError."""
     if not 0 <= strength <= 1:
         raise InputError("edit", "strength", strength, "0 to 1")
     steps = len(levels.t) - 1
@@ -67,16 +67,18 @@ class Inpaint:
     mask: Float[Array, ...]
 
     def visits(self, num_steps: int) -> Any:
-        """The order of the inner sampler."""
+        """Positions in the levels, in the order of the inner sampler."""
         order = getattr(self.inner, "visits", None)
         return jnp.arange(num_steps + 1) if order is None else order(num_steps)
 
     def init(self, x: Image) -> PyTree:
+        """The carry of the inner sampler."""
         return self.inner.init(x)
 
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: PyTree, keys: Key
     ) -> tuple[Image, PyTree]:
+        """A step of the inner sampler; then, where mask is 0, `known` with fresh noise of next_level."""
         x, carry = self.inner.step(denoise, x, level, next_level, carry, keys)
         stream = jax.vmap(lambda k: jax.random.fold_in(k, _EDIT_STREAM))(keys)
         known = add_noise(self.known, gaussian(stream, x), next_level)
@@ -98,7 +100,7 @@ def inpaint(
 
 
 def ddim_step(denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level) -> Image:
-    """One deterministic DDIM step between any two levels, up or down."""
+    """One DDIM step with eta 0 between any two levels, up or down: alpha_s x0 + sigma_s eps."""
     x0, eps = denoise(x, level)[:2]
     return next_level.alpha * x0 + next_level.sigma * eps
 
@@ -190,28 +192,29 @@ def edit_condition(
     levels: Level,
     x0: Image,
     condition: Condition,
-    wanted: Condition,
+    target: Condition,
     *,
     strength: float = 1.0,
     method: str = "edict",
     iterations: int = 5,
 ) -> Image:
-    """x0 as it would look under another condition: inverted under `condition`, generated under `wanted`.
+    """x0 as it would look under another condition: inverted under `condition`, generated under `target`.
 
-    method: "edict" (exact: nothing changes when wanted equals condition) or "ddim" (fixed-point inversion).
-    strength: how far to invert, 0 (x0 itself) to 1. denoise: unclipped inverts best.
+    method: "edict" (exact: nothing changes when target equals condition) or "ddim" (fixed-point inversion).
+    strength: how far to invert, 0 (x0 itself) to 1. denoise: best without clipping. Raises InputError for another
+    method and a strength outside its range.
     """
     path = start_at(levels, strength)
     if len(path.t) == 1:
         return x0
     if method == "edict":
-        return edict_generate(denoise, path, edict_invert(denoise, path, x0, condition), wanted)[0]
+        return edict_generate(denoise, path, edict_invert(denoise, path, x0, condition), target)[0]
     if method != "ddim":
         raise InputError("edit", "method", method, "edict or ddim")
     x = ddim_invert(denoise, path, x0, condition, iterations)
     steps = Level(*(jnp.asarray(v[:-1], x.dtype) for v in path)), Level(*(jnp.asarray(v[1:], x.dtype) for v in path))
 
     def body(x: Image, at: tuple[Level, Level]) -> tuple[Image, None]:
-        return ddim_step(lambda x, level: denoise(x, level, wanted), x, *at), None
+        return ddim_step(lambda x, level: denoise(x, level, target), x, *at), None
 
     return jax.lax.scan(body, x, steps)[0]

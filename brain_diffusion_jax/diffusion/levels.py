@@ -104,7 +104,7 @@ _REGISTERED: dict[str, Spacing] = {}
 
 
 def names() -> tuple[str, ...]:
-    """The spacings that `select` knows."""
+    """The names of spacings that `select` accepts."""
     return tuple(sorted({*_BY_INDEX, *_BY_LEVEL, *_REGISTERED}))
 
 
@@ -125,11 +125,11 @@ def check_num_steps(schedule: DiscreteSchedule, num_steps: int) -> int:
     return int(num_steps)
 
 
-def _indices(spacing: str, train_steps: int, num_steps: int, offset: int, **knobs: Any) -> Int[np.ndarray, " n"]:
+def _indices(spacing: str, train_steps: int, num_steps: int, offset: int, **options: Any) -> Int[np.ndarray, " n"]:
     """Table positions, falling; InputError where an offset makes them leave the table or repeat one."""
     if not 0 <= offset < train_steps:
         raise InputError("sample", "steps_offset", offset, f"0 to {train_steps - 1}")
-    found = _BY_INDEX[spacing](train_steps, num_steps, offset, **knobs)
+    found = _BY_INDEX[spacing](train_steps, num_steps, offset, **options)
     if found[0] >= train_steps or np.any(np.diff(found) >= 0):
         clash = f"{offset}, which with {num_steps} steps of {train_steps} repeats a level or leaves the table"
         raise InputError("sample", "steps_offset", clash, "a smaller offset or fewer steps")
@@ -143,12 +143,12 @@ def select(
     *,
     steps_offset: int = 0,
     final: str = "clean",
-    **knobs: Any,
+    **options: Any,
 ) -> Level:
     """Levels float64 [num_steps + 1], noisiest first.
 
     final: the last is "clean" (alpha 1, sigma 0), or the "first" of the table (set_alpha_to_one=False of
-    other libraries). steps_offset: for linear and leading. knobs: of the spacing, e.g. rho of karras.
+    other libraries). steps_offset: for linear and leading. options: of the spacing, e.g. rho of karras.
     Raises InputError where the spacing would visit a level twice or leave the table.
     """
     num_steps = check_num_steps(schedule, num_steps)
@@ -156,11 +156,11 @@ def select(
         raise InputError("sample", "final", final, "clean or first")
     last = schedule.level(-1 if final == "clean" else 0)
     if spacing in _BY_INDEX:
-        levels = schedule.level(_indices(spacing, schedule.num_steps, num_steps, steps_offset, **knobs))
+        levels = schedule.level(_indices(spacing, schedule.num_steps, num_steps, steps_offset, **options))
     elif spacing in names():
         if steps_offset:
             raise InputError("sample", "steps_offset", steps_offset, f"0 with {spacing} spacing")
-        levels = {**_BY_LEVEL, **_REGISTERED}[spacing](schedule, num_steps, **knobs)
+        levels = {**_BY_LEVEL, **_REGISTERED}[spacing](schedule, num_steps, **options)
     else:
         raise InputError("sample", "spacing", spacing, f"one of {', '.join(names())} ({nearest(spacing, names())})")
     return Level(*(np.append(v, end) for v, end in zip(levels, last, strict=True)))

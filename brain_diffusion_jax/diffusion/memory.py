@@ -1,7 +1,7 @@
-"""Denoisers that remember: a guidance rule whose prediction depends on earlier steps, e.g. momentum.
+"""Denoisers with a memory: a guidance rule whose prediction depends on earlier steps, e.g. momentum.
 
-A DenoiseFn has no state. One that needs some is a `Remembering`; `samplers.base.run` threads its memory through
-the scan beside the sampler's carry. Every network call of a step sees the memory that the step began with; what
+A DenoiseFn has no state. One that needs some is a `Remembering`; `samplers.base.run` carries its memory through
+the scan together with the sampler's carry. Every network call of a step sees the memory that the step began with; what
 the first call leaves is the next step's.
 """
 

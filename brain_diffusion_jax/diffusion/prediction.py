@@ -1,4 +1,4 @@
-"""What a network's output says about x_t = alpha x0 + sigma eps, and the door from networks to DenoiseFn.
+"""Prediction targets: from a network's output about x_t = alpha x0 + sigma eps to x0 and eps, and DenoiseFn.
 
 kind    output                 x0                                     eps
 eps     eps                    (x - sigma eps) / alpha                output
@@ -60,7 +60,7 @@ def _eps_of(x0: Image, x: Image, level: Level) -> Image:
 
 
 def from_x0(x0: Image, x: Image, level: Level) -> Prediction:
-    """The consistent prediction whose clean picture is x0."""
+    """The consistent prediction whose clean image is x0."""
     return Prediction(x0, _eps_of(x0, x, level))
 
 
@@ -83,7 +83,7 @@ def to_prediction(output: Image, x: Image, level: Level, kind: str) -> Predictio
 
 
 def target(x0: Image, eps: Image, level: Level, kind: str) -> Image:
-    """What a network of this kind should output; the inverse of `to_prediction`."""
+    """The prediction target of a network of this kind (the table above); the inverse of `to_prediction`."""
     if check_kind(kind) == "eps":
         return eps
     if kind == "x0":
@@ -127,16 +127,16 @@ def under_clipping(rule: Callable[..., DenoiseFn]) -> Callable[..., DenoiseFn]:
     return transform
 
 
-def _named(level: Level, schedule: DiscreteSchedule) -> tuple[Level, Array]:
-    """(level as the schedule has it, the factor that takes x there); levels with a name pass as they are.
+def _on_grid(level: Level, schedule: DiscreteSchedule) -> tuple[Level, Array]:
+    """(level of the schedule with the same alpha/sigma, factor on x); levels that have a t pass as they are.
 
     x0 and eps do not change when x, alpha and sigma are multiplied by the same factor.
     """
-    place = schedule.locate(level)
-    named = ~jnp.isnan(jnp.asarray(level.t))
-    factor = jnp.sqrt((place.alpha**2 + place.sigma**2) / (level.alpha**2 + level.sigma**2))
-    factor = jnp.where(named, 1, factor)
-    return Level(jnp.where(named, level.t, place.t), level.alpha * factor, level.sigma * factor), factor
+    located = schedule.locate(level)
+    known = ~jnp.isnan(jnp.asarray(level.t))
+    factor = jnp.sqrt((located.alpha**2 + located.sigma**2) / (level.alpha**2 + level.sigma**2))
+    factor = jnp.where(known, 1, factor)
+    return Level(jnp.where(known, level.t, located.t), level.alpha * factor, level.sigma * factor), factor
 
 
 @jax.tree_util.register_dataclass
@@ -145,7 +145,9 @@ class NetworkDenoiser:
     """A DenoiseFn from a network. A pytree: give the network as jax.tree_util.Partial(apply, params), and a
     jitted sampler takes the parameters as an argument instead of baking them in.
 
-    schedule: names levels that a sampler made up between two others (t is NaN), and brings x to its scale.
+    kind: the prediction target, one of KINDS. schedule: gives off-grid levels (t is NaN, made by a sampler between
+    two others) their t, and scales x to the schedule; None: every level has its own t. A network with twice the
+    channels of x gives a VariancePrediction.
     """
 
     network: NetworkFn
@@ -154,7 +156,7 @@ class NetworkDenoiser:
 
     def __call__(self, x: Image, level: Level, condition: Condition | None) -> Prediction:
         if self.schedule is not None:
-            level, factor = _named(level, self.schedule)
+            level, factor = _on_grid(level, self.schedule)
             x = expand(factor, x) * x
         t = jnp.broadcast_to(jnp.asarray(level.t, jnp.float32), x.shape[:1])
         output = self.network(x, t, condition).astype(x.dtype)

@@ -15,11 +15,13 @@ from brain_diffusion_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Process:
-    """`Process(**config.diffusion)`.
+    """The noise schedule and prediction target of one model: `Process(**config.diffusion)`.
 
-    data_range: what the network calls black and white. clip_x0: keep predicted pictures inside it while
-    sampling, after guidance; clip_range: inside other bounds. clip_keeps_eps: MONAI's DDIM, which does
-    not let eps follow the clipped x0.
+    schedule: a name of `schedules.names()`; beta_start, beta_end matter to linear, scaled_linear and sigmoid only.
+    zero_terminal_snr: no signal at the last level (Lin et al. 2024). prediction: the target, one of
+    `prediction.KINDS`. data_range: black and white in the network's range. clip_x0: clip predicted images to it
+    while sampling, after guidance; clip_range: other bounds. clip_keeps_eps: eps does not follow the clipped x0,
+    as in MONAI's DDIM. Raises InputError for names that do not exist and settings that contradict each other.
     """
 
     schedule: str = "cosine"
@@ -43,22 +45,22 @@ class Process:
 
     @cached_property
     def table(self) -> schedules.DiscreteSchedule:
-        """The schedule itself."""
+        """The table of noise levels."""
         return schedules.make(
             self.schedule, self.num_train_steps, self.beta_start, self.beta_end, self.zero_terminal_snr
         )
 
     def level(self, index: Int[Array, " batch"]) -> Level:
-        """The levels of a batch of times, 0 (least noisy) to num_train_steps - 1; -1 is clean."""
+        """The levels of a batch of table positions, 0 (least noisy) to num_train_steps - 1; -1 is clean."""
         return self.table.level(index)
 
     def to_network(self, unit: Image) -> Image:
-        """Pictures in [0, 1] in the network's range."""
+        """Images in [0, 1], scaled to the network's range."""
         low, high = self.data_range
         return jnp.asarray(unit, jnp.float32) * (high - low) + low
 
     def to_unit(self, x: Image) -> Image:
-        """The network's range as [0, 1], clipped."""
+        """Images in the network's range, scaled and clipped to [0, 1]."""
         low, high = self.data_range
         return jnp.clip((x - low) / (high - low), 0.0, 1.0)
 
@@ -67,7 +69,7 @@ class Process:
         return prediction.add_noise(x0, eps, level)
 
     def target(self, x0: Image, eps: Image, level: Level) -> Image:
-        """What the network should output at this level."""
+        """The prediction target at this level; see `prediction.target`."""
         return prediction.target(x0, eps, level, self.prediction)
 
     def log_snr(self, level: Level) -> Float[Array, " batch"]:
@@ -76,7 +78,7 @@ class Process:
         return jnp.clip(2 * (jnp.log(jnp.maximum(alpha, 1e-20)) - jnp.log(jnp.maximum(sigma, 1e-20))), -40, 40)
 
     def denoise_fn(self, network: NetworkFn) -> DenoiseFn:
-        """The DenoiseFn of a network; clips x0 if clip_x0, and guidance goes under the clipping by itself.
+        """The DenoiseFn of a network; clips x0 if clip_x0, and guidance acts inside the clipping.
 
         Give the network as jax.tree_util.Partial(apply, params) for fast repeated calls of `sweep`:
         it is then compiled once, with the parameters as an argument.

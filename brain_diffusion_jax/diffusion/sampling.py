@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from brain_diffusion_jax.diffusion import samplers
-from brain_diffusion_jax.diffusion.plan import Cell
+from brain_diffusion_jax.diffusion.plan import SamplingConfig
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class Sampling(SamplingSettings):
         known |= {name: value for name, value in given.items() if value is not None}
         if given.get("eta") is None:
             known["eta"] = (
-                (known.get("eta") or None) if "eta" in samplers.knobs_of(known.get("sampler", cls.sampler)) else None
+                (known.get("eta") or None) if "eta" in samplers.options_of(known.get("sampler", cls.sampler)) else None
             )
         return cls(**known)
 
-    def cell(self, seed: int = 0) -> Cell:
-        """These settings as the one cell of a sweep. Raises InputError for settings that cannot be."""
+    def config(self, seed: int = 0) -> SamplingConfig:
+        """These settings as one configuration of a sweep. Raises InputError for settings that cannot be."""
         options = () if self.eta is None else (("eta", float(self.eta)),)
-        return Cell(
+        return SamplingConfig(
             self.sampler,
             self.num_steps,
             self.spacing,
             guidance_scale=float(self.guidance_scale),
             seed=seed,
-            sampler_knobs=options,
+            sampler_options=options,
         )
 
     def with_scale(self, guidance_scale: float) -> Sampling:
@@ -70,7 +70,7 @@ class Sampling(SamplingSettings):
 
     def record(self) -> dict[str, Any]:
         """What decides the images, as sample folders remember it; the sampler's own eta is written out."""
-        own = samplers.get(self.sampler).eta if "eta" in samplers.knobs_of(self.sampler) else None  # type: ignore[attr-defined]
+        own = samplers.get(self.sampler).eta if "eta" in samplers.options_of(self.sampler) else None  # type: ignore[attr-defined]
         return {
             "sampler": self.sampler,
             "num_steps": self.num_steps,

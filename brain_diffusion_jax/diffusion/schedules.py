@@ -26,7 +26,8 @@ class DiscreteSchedule:
     """T noise levels, clean to noise. alpha_bar: float64 [T], the squared signal fraction alpha^2.
 
     sigma: float64 [T]; sqrt(1 - alpha_bar) (variance preserving) unless given.
-    time: float64 [T], what the network is told; the index unless given.
+    time: float64 [T], the t that the network receives; the index unless given. Raises InputError unless every
+    number is finite and alpha / sigma falls strictly.
     """
 
     alpha_bar: Float[np.ndarray, " T"]
@@ -75,14 +76,14 @@ class DiscreteSchedule:
         """
         table = self.log_snr
         finite = np.isfinite(table)
-        wanted = np.clip(np.asarray(log_snr, np.float64), table[finite].min(), table[finite].max())
+        target = np.clip(np.asarray(log_snr, np.float64), table[finite].min(), table[finite].max())
         # np.interp wants increasing abscissae
         order = slice(None, None, -1)
-        t = np.interp(wanted, table[finite][order], self._tables.t[:-1][finite][order])
+        t = np.interp(target, table[finite][order], self._tables.t[:-1][finite][order])
         if self.is_variance_preserving:
-            return Level(t, np.sqrt(1 / (1 + np.exp(-wanted))), np.sqrt(1 / (1 + np.exp(wanted))))
-        alpha = np.exp(np.interp(wanted, table[finite][order], np.log(self._tables.alpha[:-1][finite][order])))
-        return Level(t, alpha, alpha * np.exp(-wanted / 2))
+            return Level(t, np.sqrt(1 / (1 + np.exp(-target))), np.sqrt(1 / (1 + np.exp(target))))
+        alpha = np.exp(np.interp(target, table[finite][order], np.log(self._tables.alpha[:-1][finite][order])))
+        return Level(t, alpha, alpha * np.exp(-target / 2))
 
     def locate(self, level: Level) -> Level:
         """The table's own level with the noise-to-signal ratio of `level`; traced; clipped to the table's ends."""
@@ -91,13 +92,13 @@ class DiscreteSchedule:
         order = slice(None, None, -1)
         grid = jnp.asarray(table[finite][order])
         alpha, sigma = jnp.asarray(level.alpha), jnp.asarray(level.sigma)
-        wanted = 2 * (jnp.log(jnp.maximum(alpha, 1e-12)) - jnp.log(jnp.maximum(sigma, 1e-12)))
-        wanted = jnp.clip(wanted, grid[0], grid[-1])
-        t = jnp.interp(wanted, grid, jnp.asarray(self._tables.t[:-1][finite][order]))
+        target = 2 * (jnp.log(jnp.maximum(alpha, 1e-12)) - jnp.log(jnp.maximum(sigma, 1e-12)))
+        target = jnp.clip(target, grid[0], grid[-1])
+        t = jnp.interp(target, grid, jnp.asarray(self._tables.t[:-1][finite][order]))
         if self.is_variance_preserving:
-            return Level(t, jnp.sqrt(jax.nn.sigmoid(wanted)), jnp.sqrt(jax.nn.sigmoid(-wanted)))
-        located = jnp.exp(jnp.interp(wanted, grid, jnp.asarray(np.log(self._tables.alpha[:-1][finite][order]))))
-        return Level(t, located, located * jnp.exp(-wanted / 2))
+            return Level(t, jnp.sqrt(jax.nn.sigmoid(target)), jnp.sqrt(jax.nn.sigmoid(-target)))
+        located = jnp.exp(jnp.interp(target, grid, jnp.asarray(np.log(self._tables.alpha[:-1][finite][order]))))
+        return Level(t, located, located * jnp.exp(-target / 2))
 
     @property
     def is_variance_preserving(self) -> bool:
@@ -123,7 +124,7 @@ def scaled_linear(num_train_steps: int = 1000, beta_start: float = 1e-4, beta_en
 def sigmoid(
     num_train_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 2e-2, reach: float = 6.0
 ) -> DiscreteSchedule:
-    """beta = beta_start + (beta_end - beta_start) sigmoid(u), u from -reach to reach (GeoDiff, MONAI)."""
+    """beta = beta_start + (beta_end - beta_start) sigmoid(u), u from -reach to reach (Xu et al. 2022, MONAI)."""
     u = np.linspace(-reach, reach, num_train_steps, dtype=np.float64)
     return _from_betas(beta_start + (beta_end - beta_start) / (1 + np.exp(-u)))
 
@@ -142,7 +143,7 @@ def cosine(num_train_steps: int = 1000, offset: float = 0.008, max_beta: float =
 
 
 def cosine_monai(num_train_steps: int = 1000, offset: float = 0.008) -> DiscreteSchedule:
-    """The cosine table of MONAI 1.4 to 1.5, for importing models trained on it; new models want `cosine`.
+    """The cosine table of MONAI 1.4 to 1.5, for importing models trained on it; use `cosine` for new models.
 
     It drops the last entry of f((0..T)/T) instead of the first: index 0 has no noise at all, and the
     noisiest level is missing. MONAI 1.6 has the published formula.
@@ -154,7 +155,7 @@ def cosine_monai(num_train_steps: int = 1000, offset: float = 0.008) -> Discrete
 def edm(
     num_train_steps: int = 1000, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
 ) -> DiscreteSchedule:
-    """Variance exploding: alpha = 1, sigma on Karras' curve; the network is told log(sigma)/4.
+    """Variance exploding: alpha = 1, sigma on Karras' curve; the network receives log(sigma)/4.
 
     Karras et al. 2022, eq. 5 and tab. 1.
     """
@@ -164,7 +165,7 @@ def edm(
 
 
 def flow(num_train_steps: int = 1000) -> DiscreteSchedule:
-    """Rectified flow: sigma = (t+1)/T, alpha = 1 - sigma (Liu et al. 2022); the last level is pure noise."""
+    """Rectified flow: sigma = (t+1)/T, alpha = 1 - sigma (Liu et al. 2022b); the last level is pure noise."""
     sigma = np.arange(1, num_train_steps + 1, dtype=np.float64) / num_train_steps
     return DiscreteSchedule((1 - sigma) ** 2, sigma, np.arange(num_train_steps, dtype=np.float64))
 
@@ -190,7 +191,7 @@ _WITHOUT_BETAS: dict[str, Callable[..., DiscreteSchedule]] = {
 
 
 def names() -> tuple[str, ...]:
-    """The schedules that `make` knows."""
+    """The names of schedules that `make` accepts."""
     return tuple(sorted({**_WITH_BETAS, **_WITHOUT_BETAS}))
 
 
@@ -204,7 +205,8 @@ def make(
 ) -> DiscreteSchedule:
     """The schedule called `name`, the same object for the same arguments.
 
-    beta_start and beta_end matter to linear, scaled_linear and sigmoid only.
+    beta_start and beta_end matter to linear, scaled_linear and sigmoid only. Raises InputError for an unknown name
+    and values outside their range.
     """
     if num_train_steps < 1:
         raise InputError("diffusion", "num_train_steps", num_train_steps, "at least 1")

@@ -57,7 +57,7 @@ class Optimised:
     """A spacing for one model, found greedily on the trajectories that start at x_init; for `levels.register`.
 
     denoise: guided as it will be used. x_init: [batch, ...] at the noisiest level. The model is called
-    grid_steps times in all, however many lengths of spacing are asked for.
+    grid_steps times in all, for any number of spacing lengths.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Volumes from a slice model: all slices of a stack sampled together, so that neighbours agree.
 
 Two couplings, both with an off value: the slices start from noise that shares its low frequencies across
-the stack, and at every step the low frequencies of the predicted pictures lean towards their neighbours'.
+the stack, and at every step the low frequencies of the predicted images move towards their neighbours'.
 The batch axis is the slice axis, in order.
 """
 
@@ -44,28 +44,29 @@ def _across(width: float, count: int) -> Float[np.ndarray, "count wide"]:
 
 
 def shared_noise(
-    key: Key, shape: tuple[int, ...], correlation_slices: float = 4.0, cutoff: float = 0.3, share: float = 1.0
+    key: Key, shape: tuple[int, ...], correlation_slices: float = 4.0, cutoff: float = 0.3, shared_fraction: float = 1.0
 ) -> Image:
     """Noise for a stack [slices, *spatial, channels]: white in each slice, low frequencies shared by neighbours.
 
     correlation_slices: neighbours d apart correlate with exp(-d^2 / (4 width^2)) below `cutoff` of the Nyquist
-    frequency, not at all above. share: 0 (off, independent slices) to 1.
+    frequency, not at all above. shared_fraction: of the variance below
+    `cutoff`, 0 (off, independent slices) to 1. Raises InputError outside these ranges.
     """
-    if correlation_slices <= 0 or not 0 <= share <= 1 or not 0 <= cutoff <= 1.5:
-        found = (correlation_slices, cutoff, share)
-        raise InputError("stack", "correlation_slices, cutoff, share", found, "above 0; 0 to 1.5; 0 to 1")
+    if correlation_slices <= 0 or not 0 <= shared_fraction <= 1 or not 0 <= cutoff <= 1.5:
+        found = (correlation_slices, cutoff, shared_fraction)
+        raise InputError("stack", "correlation_slices, cutoff, shared_fraction", found, "above 0; 0 to 1.5; 0 to 1")
     first, second = jax.random.split(key)
     weights = _across(correlation_slices, shape[0])
     fields = jax.random.normal(first, (weights.shape[1], *shape[1:]))
     smooth = jnp.tensordot(jnp.asarray(weights), fields, axes=1)
     own = jax.vmap(lambda k: jax.random.normal(k, shape[1:]))(sample_keys(second, shape[0]))
-    mixed = jnp.sqrt(share) * smooth + jnp.sqrt(1 - share) * own
+    mixed = jnp.sqrt(shared_fraction) * smooth + jnp.sqrt(1 - shared_fraction) * own
     return own - low_frequencies(own, cutoff) + low_frequencies(mixed, cutoff)
 
 
 @under_clipping
 def overlap(denoise: DenoiseFn, scale: Float[Array, ""] | float, cutoff: float = 0.5) -> DenoiseFn:
-    """x0 of each slice, its low frequencies moved towards the mean of its neighbours'; eps follows.
+    """x0 of each slice with its low frequencies moved towards the mean of its neighbours'; eps follows.
 
     scale: 0 is off, 1 replaces them; the first and the last slice have one neighbour.
     """
@@ -99,7 +100,7 @@ def sample_stack(
 ) -> Float[Array, "slices *spatial channels"]:
     """One volume from a slice model: slice i has condition i. shape: [*spatial, channels] of one slice.
 
-    denoise: guided as wanted. A deterministic sampler (ddim with eta 0) keeps what the noise shares. The
+    denoise: already guided. A deterministic sampler (ddim with eta 0) keeps what the noise has in common. The
     couplings are off with correlation_slices tiny and overlap_scale 0.
     """
     slices = len(condition.values)
@@ -109,6 +110,6 @@ def sample_stack(
 
 
 def adjacent_differences(volume: Float[Any, " slices *rest"], axis: int = 0) -> Float[np.ndarray, " pairs"]:
-    """Mean |difference| of each pair of neighbouring planes along an axis: roughness, to hold against real volumes."""
+    """Mean |difference| of each pair of neighbouring planes along an axis: roughness, to compare with real volumes."""
     steps = np.abs(np.diff(np.moveaxis(np.asarray(volume, np.float32), axis, 0), axis=0))
     return steps.reshape(len(steps), -1).mean(axis=1)

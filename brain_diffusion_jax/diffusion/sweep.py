@@ -1,4 +1,4 @@
-"""Sampling over guidance scales, knobs and seeds in one compiled call with common noise."""
+"""Sampling over guidance scales, options and seeds in one compiled call with common noise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from brain_diffusion_jax.errors import InputError
 
 
 class Rest(NamedTuple):
-    """What is left of a pytree without its arrays. kinds: JAX takes structures of two dataclasses for equal (0.12)."""
+    """The static part of a pytree: its structure and its leaves that are no arrays; hashable.
+
+    kinds: the node types. JAX (0.12) holds the structures of two different dataclasses for equal.
+    """
 
     structure: Any
     kinds: tuple[Any, ...]
@@ -51,7 +54,10 @@ def join_arrays(traced: list[Any], rest: Rest) -> PyTree:
 
 
 def check_scales(scales: Any) -> Float[np.ndarray, " s *n"]:
-    """Guidance scales as float32 [s] ([s, n] for one a covariate); NaN is refused, negative ones warned about."""
+    """Guidance scales as float32 [s], or [s, n] for one scale a covariate.
+
+    Raises InputError for NaN, infinities and what is no number; warns about scales below 0.
+    """
     try:
         values = np.atleast_1d(np.asarray(scales, np.float32))
     except (TypeError, ValueError):
@@ -69,13 +75,13 @@ def check_scales(scales: Any) -> Float[np.ndarray, " s *n"]:
 def _sweep(traced, rest, rule, share_first, mesh, levels, x_init, condition, keys, swept):
     own_noise = keys.ndim == 2
 
-    def cells(traced, levels, x_init, condition, keys, swept):
+    def configurations(traced, levels, x_init, condition, keys, swept):
         denoise, sampler, fixed = join_arrays(traced, rest)
 
-        def one(cell, x_init, keys):
-            scale, rule_knobs, sampler_knobs = cell
-            guided = denoise if scale is None else rule(denoise, scale, **fixed, **rule_knobs)
-            method = dataclasses.replace(sampler, **sampler_knobs) if sampler_knobs else sampler
+        def one(configuration, x_init, keys):
+            scale, guidance_options, sampler_options = configuration
+            guided = denoise if scale is None else rule(denoise, scale, **fixed, **guidance_options)
+            method = dataclasses.replace(sampler, **sampler_options) if sampler_options else sampler
             return run(method, guided, x_init, levels, condition, keys, unroll_first=share_first)
 
         if not jax.tree.leaves(swept) and not own_noise:
@@ -84,11 +90,11 @@ def _sweep(traced, rest, rule, share_first, mesh, levels, x_init, condition, key
         return jax.vmap(one, (0, noise_axis, noise_axis))(swept, x_init, keys)
 
     if mesh is not None:
-        # By hand: left to the partitioner, the vmap over cells merges with the sharded axis and gathers every layer.
+        # shard_map by hand: the partitioner merges the vmap with the sharded axis and gathers every layer.
         noise, rows, whole = _along(1 if own_noise else 0), _along(0), PartitionSpec()
         specs = (whole, whole, noise, rows, noise, whole)
-        cells = jax.shard_map(cells, mesh=mesh, in_specs=specs, out_specs=_along(1), check_vma=False)
-    return cells(traced, levels, x_init, condition, keys, swept)
+        configurations = jax.shard_map(configurations, mesh=mesh, in_specs=specs, out_specs=_along(1), check_vma=False)
+    return configurations(traced, levels, x_init, condition, keys, swept)
 
 
 def _along(axis: int) -> PartitionSpec:
@@ -96,7 +102,7 @@ def _along(axis: int) -> PartitionSpec:
 
 
 def memory_needed(*args: Any, **settings: Any) -> int:
-    """Bytes that `sweep` with these arguments would need at once, as the compiler plans it."""
+    """Bytes of device memory that `sweep` with these arguments needs, from the compiler's memory analysis."""
     traced, static = _arguments(*args, **settings)
     plan = _sweep.lower(*traced, **static).compile().memory_analysis()
     assert plan is not None
@@ -113,15 +119,15 @@ def _arguments(
     scales,
     *,
     rule,
-    knobs,
-    sampler_knobs,
+    guidance_options,
+    sampler_options,
     fixed,
     share_first=False,
     mesh=None,
 ):
     traced, rest = split_arrays((denoise, sampler, dict(fixed)))
     levels = jax.tree.map(lambda v: jnp.asarray(v, x_init.dtype), levels)
-    swept = (scales, dict(knobs), dict(sampler_knobs))
+    swept = (scales, dict(guidance_options), dict(sampler_options))
     if condition is not None:
         condition = Condition(jnp.asarray(condition.values), jnp.asarray(condition.present))
     arrays = dict(levels=levels, x_init=x_init, condition=condition, keys=keys, swept=swept)
@@ -142,37 +148,41 @@ def sweep(
     scales: Float[Any, " s *n"] | None = None,
     *,
     rule: Callable[..., DenoiseFn] = guidance.classifier_free,
-    knobs: Mapping[str, Float[Any, " s"]] | None = None,
-    sampler_knobs: Mapping[str, Float[Any, " s"]] | None = None,
+    guidance_options: Mapping[str, Float[Any, " s"]] | None = None,
+    sampler_options: Mapping[str, Float[Any, " s"]] | None = None,
     fixed: Mapping[str, Any] | None = None,
     chunk: int | None = None,
     memory_limit: int | None = None,
     devices: Sequence[Any] | None = None,
     share_first: bool = False,
 ) -> Float[Array, "s batch *spatial channels"]:
-    """Samples for every cell of a sweep from the same noise, in one compiled program.
+    """Samples of every configuration of a sweep from the same noise, in one compiled program.
 
     denoise: as of Process.denoise_fn; parameters inside a jax.tree_util.Partial are traced, not baked in.
     Compiled once for a denoiser's structure, a sampler, and the shapes: new scales, conditions, keys and
     parameters do not recompile. Samples of a condition do not depend on the others in the batch.
 
+    levels: [n + 1], or pairs of [n] each. x_init: [batch, *spatial, channels] at the first level.
     scales: [s] guidance scales; None samples the plain model, with one network call of n instead of 2n.
-    rule: guidance transform (denoise, scale, **knobs). knobs, sampler_knobs: further axes of the same s cells,
-    e.g. {"rescale": [s]}, {"eta": [s]}. fixed: knobs of the rule that all cells share.
-    key: one key; [batch] keys; or [s, batch] keys with x_init [s, batch, ...], for cells with different seeds.
-    chunk: conditions a call (all cells of them); memory_limit: bytes, refused with a chunk that would fit.
-    devices: shard conditions over them, at most one for each condition. share_first: one network call for all
-    cells in the first step, where their x is the same; costs a second compilation of the network.
+    rule: guidance transform (denoise, scale, **guidance_options). guidance_options, sampler_options: further axes
+    of the same s configurations, e.g. {"rescale": [s]}, {"eta": [s]}. fixed: options of the rule that all share.
+    key: one key; [batch] keys; or [s, batch] keys with x_init [s, batch, ...], for configurations with their own seeds.
+    chunk: conditions a call (all configurations of them). memory_limit: bytes; InputError beyond it, with a chunk
+    that would fit. devices: shard conditions over them, at most one for each condition. share_first: one network
+    call for all configurations in the first step, where their x is the same; costs a second compilation of the
+    network. Raises InputError for axes of unequal length.
     """
     x_init = jnp.asarray(x_init)
     values = None if scales is None else jnp.asarray(check_scales(scales))
-    axes = {name: jnp.asarray(v, jnp.float32) for name, v in {**(knobs or {}), **(sampler_knobs or {})}.items()}
+    axes = {
+        name: jnp.asarray(v, jnp.float32) for name, v in {**(guidance_options or {}), **(sampler_options or {})}.items()
+    }
     counts = {name: v.shape[0] for name, v in axes.items()} | ({} if values is None else {"scales": len(values)})
     key = typed_key(key)
     if key.ndim == 2:
         counts["key"] = key.shape[0]
     if len(set(counts.values())) > 1:
-        raise InputError("sweep", "axes", counts, "the same number of cells in each")
+        raise InputError("sweep", "axes", counts, "the same number of configurations in each")
     noise_axis = 1 if key.ndim == 2 else 0
     n = x_init.shape[noise_axis]
     keys = key if key.ndim == 2 else sample_keys(key, n)
@@ -184,8 +194,8 @@ def sweep(
         size = -(-size // len(devices)) * len(devices)
     settings = dict(
         rule=rule,
-        knobs={name: axes[name] for name in knobs or {}},
-        sampler_knobs={name: axes[name] for name in sampler_knobs or {}},
+        guidance_options={name: axes[name] for name in guidance_options or {}},
+        sampler_options={name: axes[name] for name in sampler_options or {}},
         fixed=fixed or {},
         share_first=share_first and key.ndim < 2,
         mesh=Mesh(np.asarray(devices), ("data",)) if devices else None,
@@ -209,6 +219,8 @@ def sweep(
 def _check_memory(needed: int, limit: int, chunk: int) -> None:
     if needed > limit:
         fits = int(chunk * limit / needed)
-        advice = f"chunk={fits}" if fits else "fewer cells or a smaller network, even one condition does not fit"
+        advice = (
+            f"chunk={fits}" if fits else "fewer configurations or a smaller network, even one condition does not fit"
+        )
         found = f"{needed / 2**20:.0f} MiB for chunk={chunk}"
         raise InputError("sweep", "memory", found, f"{limit / 2**20:.0f} MiB: {advice}")

@@ -1,4 +1,4 @@
-"""Attention over the positions of a picture or volume, to itself or to the tokens of a context."""
+"""Attention over the positions of an image or volume, to itself or to the tokens of a context."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class ScannedLayer(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """x + a stack of transformer layers over its positions, which look at the context (Rombach et al. 2022).
+    """x + a stack of transformer layers over its positions, which attend to the context (Rombach et al. 2022).
 
     Inside the width is heads * head_channels with heads = channels // head_channels. scan: the layers as
     one scanned layer, with their parameters stacked.

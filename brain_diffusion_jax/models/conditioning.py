@@ -20,8 +20,8 @@ class CovariateTokens(nn.Module):
     """One token a covariate, with a learned null of its own where the covariate is absent.
 
     cardinalities: categories of each covariate, 0 for a continuous one (Schema.cardinalities). A
-    continuous value becomes Fourier features and a small MLP, a category a row of a table. What
-    stands in `values` where `present` is False has no influence, NaN included.
+    continuous value becomes Fourier features and a small MLP, a category a row of a table. `values`
+    has no influence where `present` is False, NaN included.
     """
 
     cardinalities: tuple[int, ...]
@@ -43,9 +43,9 @@ class CovariateTokens(nn.Module):
 
 
 class RawToken(nn.Module):
-    """One token of the numbers themselves, as the reference system has it: [age in years, sex 1|2, slice index].
+    """One token of the numbers themselves. In the reference system: [age in years, sex 1|2, slice index].
 
-    number i is offsets[i] + scales[i] * values[i] (offsets and scales undo the schema's encoding), or
+    Number i is offsets[i] + scales[i] * values[i] (offsets and scales undo the schema's encoding), or
     `null` where absent. No parameters.
     """
 
@@ -60,7 +60,7 @@ class RawToken(nn.Module):
 
 
 class ConditionalUNet(nn.Module):
-    """A UNet told its condition as (values, present); parameters are {"unet": ..., "conditioner": ...}.
+    """A UNet with a condition (values, present); parameters are {"unet": ..., "conditioner": ...}.
 
     conditioner: CovariateTokens, RawToken, or None for an unconditional network. The tokens reach the
     UNet as the context of its cross-attention if it has one. summary: also all tokens together,

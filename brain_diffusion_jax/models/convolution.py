@@ -1,7 +1,7 @@
 """A convolution whose weight gradient is fast on the CPU too; elsewhere, and forward, it is XLA's.
 
 XLA writes the gradient of a kernel as a convolution with one input feature and a window as large as the
-picture, for which its CPU code gathers single numbers. Here the window is the picture without its last axis;
+image, for which its CPU code gathers single numbers. Here the window is the image without its last axis;
 the last axis (u) and the batch (n) are features, which are summed over like channels:
 
   dW[k, j, c, d] = sum over n, p, u of x[n, p + k - r, u, c] g[n, p, u - (j - r), d],   r = (size - 1) / 2,

@@ -1,6 +1,6 @@
 """The age regressor: backbone, global pooling, dense layers, age in years.
 
-The published DeepBrainNet (Bashyam et al. 2020, doi 10.1093/brain/awaa160) is an ImageNet backbone,
+The published DeepBrainNet (Bashyam et al. 2020) is an ImageNet backbone,
 global pooling, Dense(1024, relu), Dropout(0.8), Dense(1).
 """
 
@@ -73,10 +73,11 @@ class AgeNetwork(nn.Module):
         return self.output(x).astype(jnp.float32)
 
     def bin_centres(self) -> Float[Array, " k"]:
+        """Ages in years of the bins, evenly from bin_low to bin_high."""
         return jnp.linspace(self.bin_low, self.bin_high, self.bins)
 
     def years(self, raw: Float[Array, "b k"]) -> Float[Array, " b"]:
-        """Ages from `raw`."""
+        """Ages in years from `raw`: the mean of the bins' distribution, or target_mean + target_scale * output."""
         if self.bins:
             return jax.nn.softmax(raw) @ self.bin_centres()
         return self.target_mean + self.target_scale * raw[:, 0]

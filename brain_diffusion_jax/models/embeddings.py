@@ -38,8 +38,8 @@ class TimeMLP(nn.Module):
 def fourier_features(value: Float[Array, " batch"], octaves: int = 6) -> Float[Array, "batch f"]:
     """A number on [0, 1] as itself (on [-1, 1]) and sin, cos of pi 2^k value, k < octaves.
 
-    The lowest octave is monotone over the domain, so that slightly outside it the features go on
-    smoothly; the highest (6: a period of 1/16) tells neighbouring slices apart.
+    The lowest octave is monotone over the domain, so that the features are smooth slightly outside it;
+    the highest (of 6: a period of 1/16) separates neighbouring slices.
     """
     angles = value[:, None] * (math.pi * 2.0 ** jnp.arange(octaves))
     return jnp.concatenate([2.0 * value[:, None] - 1.0, jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -1,4 +1,4 @@
-"""Config sections to modules: the one place that knows the names in a config."""
+"""Config sections to modules: the one place that reads the sections `model`, `conditioning`, `age_model`, ..."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def diffusion_network(
 
     With conditioning.planes model.in_channels counts the planes too. Without a conditioner the UNet
     gets no context, so that model.context_dim must be None. conditioning.mode="scalar" is the small UNet
-    of REFERENCE R4, of which `model` gives only channels and out_channels.
+    of Nguyen et al. 2023, for which `model` gives only channels and out_channels. Raises InputError where the
+    sections contradict each other or the schema.
     """
     how, settings = ConditioningConfig(**conditioning), dict(model)
     if how.mode == "scalar":

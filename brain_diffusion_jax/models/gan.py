@@ -1,9 +1,9 @@
 """WGAN-GP networks, conditional and not: the baseline that diffusion is measured against.
 
 Generator and critic are those of Gulrajani et al. 2017 (residual-free DCGAN form) with normalisation by
-groups in the generator and none in the critic, as the gradient penalty asks. The condition is the same
+groups in the generator and none in the critic, which the gradient penalty needs. The condition is the same
 (values, present) as everywhere; it enters the generator beside z and the critic by projection
-(Miyato and Koyama 2018, doi 10.48550/arXiv.1802.05637).
+(Miyato & Koyama 2018).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Generator(nn.Module):
         x = x.reshape(-1, rows, cols, self.channels[0])
         for level, width in enumerate(self.channels):
             x = nn.relu(GroupNorm(8, name=f"norm{level}")(x))
-            # Nearest-neighbour upsampling and a convolution: no checkerboard of transposed kernels.
+            # Nearest-neighbour upsampling and a convolution: no checkerboard artefacts of transposed convolutions.
             x = conv(width, 2, f"conv{level}")(upsample_nearest(x))
         x = nn.relu(GroupNorm(8, name="norm_out")(x))
         x = jnp.tanh(conv(1, 2, "conv_out")(x))
@@ -83,8 +83,8 @@ class Critic(nn.Module):
         score = nn.Dense(1, name="score")(features)[:, 0]
         if self.cardinalities:
             width = self.channels[-1]
-            asked = _Summary(self.cardinalities, width, name="condition")(values, present)
-            score = score + jnp.sum(nn.Dense(width, name="projection")(features) * asked, axis=-1) / width**0.5
+            summary = _Summary(self.cardinalities, width, name="condition")(values, present)
+            score = score + jnp.sum(nn.Dense(width, name="projection")(features) * summary, axis=-1) / width**0.5
         return score
 
 
@@ -95,13 +95,15 @@ class Gan(nn.Module):
     critic: Critic
 
     def __call__(self, z: Array, values: Values, present: Present) -> Array:
-        """Scores of generated pictures: touches every parameter, for init."""
+        """Scores of generated images: touches every parameter, for init."""
         return self.criticise(self.generate(z, values, present), values, present)
 
     def generate(self, z: Float[Array, "b latent"], values: Values, present: Present) -> Float[Array, "b rows cols 1"]:
+        """Images in (-1, 1) from z; see `Generator`."""
         return self.generator(z, values, present)
 
     def criticise(self, x: Float[Array, "b rows cols 1"], values: Values, present: Present) -> Float[Array, " b"]:
+        """Scores, higher for real; see `Critic`."""
         return self.critic(x, values, present)
 
 

@@ -1,4 +1,4 @@
-"""The small layers every network here is built from; channels-last, parameters and norms in float32."""
+"""The layers that every network here is built from; channels-last, parameters and norms in float32."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def conv(
 ) -> nn.Module:
     """A convolution over `dims` axes with (kernel - 1) / 2 zeros on both sides, as torch pads (not SAME).
 
-    zero: start with a kernel of zeros, so that the branch it ends is silent at first. fast_gradient: see
+    zero: start with a kernel of zeros, so that the branch it ends adds nothing at first. fast_gradient: see
     `convolution.convolve`.
     """
     kernel_init = nn.initializers.zeros if zero else nn.initializers.lecun_normal()
@@ -94,7 +94,7 @@ class GroupNorm(nn.Module):
         # Space first, then the channels of a group: sums along the last axis but one vectorise, others crawl.
         mean = over_groups(wide.mean(axis=1, keepdims=True))
         variance = over_groups(jnp.square(wide - mean).mean(axis=1, keepdims=True))
-        # One multiply-add over the picture: fold mean, variance, scale and bias per channel first.
+        # One multiply-add over the image: fold mean, variance, scale and bias per channel first.
         gain = jax.lax.rsqrt(variance + self.eps) * scale
         y = wide * gain + (bias - mean * gain)
         return y.reshape(x.shape).astype(self.dtype or x.dtype)
@@ -123,7 +123,10 @@ def pad_to_multiple(x: Features, multiple: int) -> tuple[Features, tuple[slice, 
 
 
 def coordinate_features(sizes: tuple[int, ...], octaves: int) -> Float[Array, "1 *spatial d"]:
-    """Where a pixel lies in the picture: sin and cos of pi 2^k u, k < octaves, u from -1 to 1 along each axis."""
+    """Position of each pixel: sin and cos of pi 2^k u / 2, k < octaves, u from -1 to 1 along each axis.
+
+    d = 2 octaves a spatial axis.
+    """
     angles = [jnp.pi * 2.0**k * jnp.linspace(-1.0, 1.0, size) for size in sizes for k in range(octaves)]
     planes = []
     for number, angle in enumerate(angles):

@@ -1,4 +1,4 @@
-"""A small residual backbone: more exact than `small_cnn` on varied pictures, for three times the time."""
+"""A small residual backbone: more accurate than `small_cnn` on varied images, for three times the time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ResidualCnn(Trunk):
     """[b, rows, cols, 1] -> [b, rows/8, cols/8, 128 width]; 0.3 M parameters with one block per stage.
 
     Residual blocks of two 3x3 convolutions with batch normalisation (He et al. 2016) in three stages,
-    on 2x2 patches of the picture; a mean over 2x2 pixels stands between the stages, which a CPU
-    differentiates faster than strided convolutions. blocks: of each stage.
+    on 2x2 patches of the image, with a 2x2 mean between the stages, which a CPU differentiates faster
+    than strided convolutions. blocks: of each stage.
     """
 
     blocks: int = 1

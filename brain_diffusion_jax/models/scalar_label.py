@@ -1,9 +1,9 @@
-"""The small UNet of REFERENCE R4 (Nguyen et al. 2023): the label as a number through a Linear, added in each block.
+"""The small UNet of Nguyen et al. 2023: the label as a number through a Linear, added in each block.
 
 One plain convolution block a level; downwards 4x4 strided convolutions, upwards 4x4 transposed ones, skip
 connections by concatenation; sinusoidal time and the raw label enter every block through a Linear of their
-own. The original normalises by batch; groups stand in here (of 8), because batch statistics of noised
-pictures at all times at once are of no use to a sampler that visits one time after another.
+own. The original normalises by batch; groups stand in here (of 8), because batch statistics over
+images at all noise levels do not fit a sampler, whose batch is at one level.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ScalarLabelUNet(nn.Module):
     """[b, rows, cols, c] and t [b] -> [b, rows, cols, c]; any size (padded and cropped inside).
 
     Each covariate is the number the schema encodes it as (the index of a category); an absent one is
-    `null`. The original knows no null: with null=0 an absent class is the first class.
+    `null`. The original has no null: with null=0 an absent class is the first class.
     """
 
     channels: tuple[int, ...] = (64, 128, 256, 512, 1024)

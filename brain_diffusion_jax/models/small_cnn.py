@@ -10,21 +10,21 @@ from brain_diffusion_jax.models.backbones.trunk import Trunk
 
 _CHANNELS = (24, 48, 96, 128)
 _POOL = 4
-# Where a share of tissue is rare, its square root tells more than the share itself.
+# Added under the square root, which spreads small fractions of tissue and has an infinite slope at 0.
 _ROOT_OFFSET = 1e-3
 
 
-def tissue_shares(
+def tissue_fractions(
     x: Float[Array, "b rows cols 1"], bins: int, low: float, high: float
 ) -> Float[Array, "b rows2 cols2 bins"]:
-    """Square roots of the shares of `bins` grey levels in 4x4 pixel blocks: a local soft histogram.
+    """Square roots of the fractions of `bins` grey levels in 4x4 pixel blocks: a local soft histogram.
 
     Levels are spread evenly over [low, high] of the unit range, each pixel divided linearly between
-    the two nearest. Darker pixels count as `low`: faint noise in the background is nobody's tissue.
+    the two nearest. Darker pixels count as `low`, so that noise of the background is not tissue.
     """
     level = jnp.clip((x - low) / (high - low), 0.0, 1.0) * (bins - 1)
-    shares = jnp.maximum(1.0 - jnp.abs(level - jnp.arange(bins)), 0.0)
-    return jnp.sqrt(nn.avg_pool(shares, (_POOL, _POOL), (_POOL, _POOL), "SAME") + _ROOT_OFFSET)
+    fractions = jnp.maximum(1.0 - jnp.abs(level - jnp.arange(bins)), 0.0)
+    return jnp.sqrt(nn.avg_pool(fractions, (_POOL, _POOL), (_POOL, _POOL), "SAME") + _ROOT_OFFSET)
 
 
 def halve(x: Float[Array, "b rows cols c"]) -> Float[Array, "b rows2 cols2 c"]:
@@ -40,11 +40,11 @@ def halve(x: Float[Array, "b rows cols c"]) -> Float[Array, "b rows2 cols2 c"]:
 class SmallCnn(Trunk):
     """[b, rows, cols, 1] -> [b, rows/16, cols/16, 128 width]; 0.16 M parameters at width 1.
 
-    Blocks of 3x3 convolution, batch normalisation, ReLU, 2x2 max pooling, after SFCN (Peng et al.
-    2021, doi 10.1016/j.media.2020.101871), cut to two dimensions. tissue_bins: 0 begins with a 5x5
-    convolution of stride 2; more with `tissue_shares` of so many grey levels in [tissue_low, tissue_high],
-    which needs a third of the time and far fewer people to learn how much fluid lies where.
-    Statistics move quickly (momentum 0.9), so that they fit the weights of the moment.
+    Blocks of 3x3 convolution, batch normalisation, ReLU, 2x2 max pooling, after SFCN (Peng et al. 2021),
+    cut to two dimensions. tissue_bins: 0 begins with a 5x5
+    convolution of stride 2; more with `tissue_fractions` of so many grey levels in [tissue_low, tissue_high],
+    which needs a third of the time and far fewer people to learn where fluid is.
+    Batch statistics have momentum 0.9, so that they follow the weights closely.
     """
 
     tissue_bins: int = 0
@@ -58,7 +58,7 @@ class SmallCnn(Trunk):
     @nn.compact
     def __call__(self, x: Float[Array, "b rows cols 1"], train: bool = False) -> Float[Array, "b rows2 cols2 d"]:
         if self.tissue_bins:
-            x = tissue_shares(x, self.tissue_bins, self.tissue_low, self.tissue_high).astype(self.dtype)
+            x = tissue_fractions(x, self.tissue_bins, self.tissue_low, self.tissue_high).astype(self.dtype)
         for index, published in enumerate(_CHANNELS):
             last = index == len(_CHANNELS) - 1
             if index == 0 and self.tissue_bins:

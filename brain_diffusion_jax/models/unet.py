@@ -1,4 +1,4 @@
-"""One UNet for pictures and volumes: the network of Rombach et al. 2022 as MONAI's DiffusionModelUNet has it."""
+"""One UNet for images and volumes: the network of Rombach et al. 2022 as MONAI's DiffusionModelUNet has it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from brain_diffusion_jax.models.unet_config import UNetConfig
 
 
 class UNet(nn.Module):
-    """Noise (or another prediction target) from a noisy image, its time and a condition; settings: `UNetConfig`."""
+    """The prediction target (such as the noise) from a noisy image, its time and a condition; see `UNetConfig`."""
 
     config: UNetConfig = UNetConfig()
 
@@ -45,7 +45,8 @@ class UNet(nn.Module):
 
         context: [b, tokens, context_dim]. embedding: added to the time embedding. train: dropout, with an
         rng "dropout". down_residuals, mid_residual: added to the states of the way down (the first
-        convolution's output first) and to the middle's output, as a ControlNet does.
+        convolution's output first) and to the middle's output, as a ControlNet does. Raises ValueError where
+        the arguments do not fit the config.
         """
         c = self.config
         if context is not None and not c.cross_attention:
@@ -58,8 +59,8 @@ class UNet(nn.Module):
         x, inside = pad_to_multiple(x, c.size_multiple)
         x = space_to_depth(x, c.patch_size).astype(dtype)
         if c.coordinates:
-            places = coordinate_features(x.shape[1:-1], c.coordinates).astype(dtype)
-            x = jnp.concatenate([x, jnp.broadcast_to(places, (x.shape[0], *places.shape[1:]))], axis=-1)
+            positions = coordinate_features(x.shape[1:-1], c.coordinates).astype(dtype)
+            x = jnp.concatenate([x, jnp.broadcast_to(positions, (x.shape[0], *positions.shape[1:]))], axis=-1)
         if context is not None:
             context = context.astype(dtype)
 

@@ -26,7 +26,7 @@ class UNetConfig:
     """What a UNet is built from; raises InputError where settings contradict each other.
 
     channels, num_res_blocks, attention_levels, num_head_channels: one entry a level, finest first (one number
-    stands for every level); a level without attention ignores its head channels (0 will do); the middle always has
+    stands for every level); a level without attention ignores its head channels (give 0); the middle always has
     attention with the last entry. context_dim: width of the context tokens; None makes attention plain
     self-attention. num_class_embeds: size of a table of labels added to the time. patch_size p works on blocks of
     p x p (x p) pixels as channels: 1 is MONAI's network, more is cheaper. coordinates: octaves of position
@@ -76,7 +76,7 @@ class UNetConfig:
         _refuse_unless(0.0 <= self.dropout_cattn < 1.0, "dropout_cattn", self.dropout_cattn, "0 up to below 1")
         divides = all(c % self.norm_num_groups == 0 for c in self.channels)
         _refuse_unless(divides, "norm_num_groups", self.norm_num_groups, f"a divisor of every one of {self.channels}")
-        # The middle attends with the last level's head channels whatever attention_levels says.
+        # The middle always has attention, with the last level's head channels.
         attends = zip(
             (*self.channels, self.channels[-1]),
             (*self.num_head_channels, self.num_head_channels[-1]),
@@ -105,7 +105,7 @@ class UNetConfig:
 
     @property
     def compute_dtype(self) -> Dtype:
-        """`dtype` as JAX knows it."""
+        """The JAX dtype that `dtype` names."""
         return DTYPES[self.dtype]
 
     def conv(self, features: int, name: str, **how: Any) -> nn.Module:

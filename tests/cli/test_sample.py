@@ -273,6 +273,9 @@ def test_sweep_has_a_cell_for_each_setting_and_resumes(run_folder, tmp_path, cap
     difference = read_pictures(out / one["cell"])[0] - read_pictures(tmp_path / "one")[0]
     assert np.abs(difference).max() <= 1.01 / 255
 
+    assert one["cell"] == "ddim-3_cfg-4_seed-0_eta-0"
+    (out / one["cell"]).rename(out / one["key"])  # as release 0.1 named it
+    one["cell"] = one["key"]
     before = (out / one["cell"] / "pictures" / "000000.png").stat().st_mtime_ns
     assert main(words) == 2
     assert main([*words, "--resume"]) == 0

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import tiny_runs
 
-from brain_diffusion_jax.cli.study import load_regressor
+from brain_diffusion_jax.api.predictors import load_regressor
 from brain_diffusion_jax.contract import ContractMismatch
 from brain_diffusion_jax.errors import InputError
 

@@ -48,8 +48,8 @@ def gathers(devices) -> int:
         base.sample_keys(jax.random.key(0), 16),
         jnp.asarray([1.0, 3.0]),
         rule=guidance.classifier_free,
-        knobs={},
-        sampler_knobs={},
+        guidance_options={},
+        sampler_options={},
         fixed={},
         mesh=Mesh(np.asarray(devices), ("data",)),
     )

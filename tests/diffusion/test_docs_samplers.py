@@ -32,7 +32,7 @@ def namespace():
 def test_the_worked_example_runs_and_is_right(namespace):
     table = namespace["table"]
     assert len(table) == 2 * 2 * (2 + 1 + 1)  # rules x scales x (leaning twice, the other two once)
-    by = {(c.sampler, c.guidance, c.guidance_scale, dict(c.sampler_knobs).get("lean")): v for c, v in table.items()}
+    by = {(c.sampler, c.guidance, c.guidance_scale, dict(c.sampler_options).get("lean")): v for c, v in table.items()}
     # Off is off for the new rule; lean 0 is DDIM for the new sampler.
     for sampler, lean in (("leaning", 0.5), ("ddim", None)):
         np.testing.assert_allclose(by[sampler, "bell", 1.0, lean], by[sampler, "cfg", 1.0, lean], atol=1e-5)

@@ -88,7 +88,7 @@ def test_stack_noise_is_white_in_a_slice_and_shared_between_neighbours():
     assert neighbours == pytest.approx(np.exp(-1 / 36), abs=0.05)
     assert abs(far) < 0.35
     assert abs(rough) < 0.05
-    off = np.asarray(stack.shared_noise(KEY, (24, 16, 16, 1), share=0.0))
+    off = np.asarray(stack.shared_noise(KEY, (24, 16, 16, 1), shared_fraction=0.0))
     assert abs(np.corrcoef(off[:-1].ravel(), off[1:].ravel())[0, 1]) < 0.05
 
 

@@ -29,19 +29,19 @@ def weaker(x, level, condition):
     return from_x0(model(x, level, condition).x0 * 0.5, x, level)
 
 
-def judge(x0, condition):
+def log_likelihood(x0, condition):
     return -0.5 * jnp.sum((x0 - 2.0) ** 2, axis=(1, 2, 3))
 
 
-FIXED = {"autoguidance": {"weak": weaker}, "classifier_gradient": {"judge": judge}}
+FIXED = {"autoguidance": {"weak": weaker}, "classifier_gradient": {"log_likelihood": log_likelihood}}
 OFF = {"classifier_gradient": 0.0, "dynamic_threshold": 0.0}
 PLAIN = model(X, LEVEL, CONDITION)
 NULL = model(X, LEVEL, guidance.null_of(CONDITION))
 
 
-def apply(name, scale, denoise=model, x=X, level=LEVEL, **knobs):
+def apply(name, scale, denoise=model, x=X, level=LEVEL, **options):
     rule = guidance.get(name)
-    return rule(denoise, scale, **FIXED.get(name, {}), **knobs)(x, level, CONDITION)
+    return rule(denoise, scale, **FIXED.get(name, {}), **options)(x, level, CONDITION)
 
 
 def close(got, want, **tolerance):
@@ -52,9 +52,9 @@ def close(got, want, **tolerance):
 def test_every_rule_has_an_off_value_traced_and_static():
     for name in guidance.names():
         off = OFF.get(name, 1.0)
-        knobs = {"renoise": 0.0} if name == "cfg_plus_plus" else {}
+        options = {"renoise": 0.0} if name == "cfg_plus_plus" else {}
         traced = jnp.full(2, off) if name == "per_covariate" else jnp.float32(off)
-        close(apply(name, traced, **knobs), PLAIN)
+        close(apply(name, traced, **options), PLAIN)
         static = (off, off) if name == "per_covariate" else off
         assert guidance.get(name)(model, static, **FIXED.get(name, {})) is model
 
@@ -120,7 +120,7 @@ def test_classifier_gradient_is_bayes_on_a_gaussian():
     """Adding the true grad log p(y | x) gives the posterior's x0."""
     alpha, sigma, s2, noise = 0.6, 0.8, exact_models.STD**2, 0.5
 
-    def exact_judge(x0, condition):
+    def exact_log_likelihood(x0, condition):
         # y = 1 seen through the denoiser: x0 | x has variance v, so p(y | x) = N(y; x0(x), v + noise^2)
         v = s2 * sigma**2 / (alpha**2 * s2 + sigma**2)
         return -0.5 * jnp.sum((1.0 - x0) ** 2, axis=(1, 2, 3)) / (v + noise**2)
@@ -128,14 +128,14 @@ def test_classifier_gradient_is_bayes_on_a_gaussian():
     def denoise(x, level, condition):
         return exact_models.gaussian(x, level)
 
-    rule = guidance.classifier_gradient(denoise, jnp.float32(1.0), exact_judge, through_network=True)
+    rule = guidance.classifier_gradient(denoise, jnp.float32(1.0), exact_log_likelihood, through_network=True)
     got = rule(X, LEVEL, CONDITION).x0
     precision = 1 / s2 + alpha**2 / sigma**2 + 1 / noise**2
     want = (exact_models.MEAN / s2 + alpha * X / sigma**2 + 1.0 / noise**2) / precision
     np.testing.assert_allclose(got, want, atol=1e-5)
     closer = apply("classifier_gradient", jnp.float32(0.1)).x0
     assert float(jnp.mean((closer - 2) ** 2)) < float(jnp.mean((PLAIN.x0 - 2) ** 2))
-    age = guidance.gaussian_judge(lambda p: 90 * p.mean((1, 2, 3)), lambda c: c.values[:, 0] * 90, 5.0)
+    age = guidance.gaussian_log_likelihood(lambda p: 90 * p.mean((1, 2, 3)), lambda c: c.values[:, 0] * 90, 5.0)
     np.testing.assert_allclose(age(jnp.full((3, 2, 2, 1), 0.5), CONDITION)[0], 0.0, atol=1e-5)
 
 
@@ -161,10 +161,10 @@ def test_rules_go_under_clipping():
         (lambda: guidance.interval(model, 2.0, 3.0, 1.0), "low <= high"),
         (lambda: guidance.interval(model, 2.0, float("nan"), 1.0), "low <= high"),
         (lambda: guidance.autoguidance(model, 2.0), "weak"),
-        (lambda: guidance.classifier_gradient(model, 2.0), "judge"),
+        (lambda: guidance.classifier_gradient(model, 2.0), "log_likelihood"),
         (lambda: guidance.classifier_free(model, 2.0)(X, LEVEL, None), "cannot be guided"),
         (lambda: apply("per_covariate", jnp.ones(3)), "one a covariate"),
-        (lambda: guidance.check_knobs("rescaled", {"phi": 1}), "rescale"),
+        (lambda: guidance.check_options("rescaled", {"phi": 1}), "rescale"),
         (lambda: guidance.register("cfg", lambda denoise, scale: denoise), "not taken"),
     ],
 )

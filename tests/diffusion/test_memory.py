@@ -28,8 +28,8 @@ def model(x, level, condition):
     return from_x0(0.4 * x + expand(wanted, x) * pattern, x, level)
 
 
-def simulate(name="ddim", denoise=model, path=PATH, scale=3.0, **knobs):
-    rule = guidance.projected(denoise, jnp.asarray(scale, X.dtype), **knobs)
+def simulate(name="ddim", denoise=model, path=PATH, scale=3.0, **options):
+    rule = guidance.projected(denoise, jnp.asarray(scale, X.dtype), **options)
     return base.run(samplers.get(name), rule, X, path, CONDITION, KEY)
 
 
@@ -66,7 +66,7 @@ def test_no_momentum_is_exactly_none_static_and_traced():
 def test_momentum_is_swept_beside_the_scale_and_in_chunks():
     betas, scales = np.float32([0.0, -0.5, -0.5]), [3.0, 3.0, 5.0]
     want = jnp.stack([simulate(momentum=float(b), scale=w) for b, w in zip(betas, scales)])
-    settings = dict(rule=guidance.projected, knobs={"momentum": betas})
+    settings = dict(rule=guidance.projected, guidance_options={"momentum": betas})
     for extra in ({}, {"chunk": 2}, {"share_first": True}):
         got = sweep(model, samplers.get("ddim"), PATH, X, CONDITION, KEY, scales, **settings, **extra)
         np.testing.assert_allclose(got, want, atol=2e-5, err_msg=str(extra))

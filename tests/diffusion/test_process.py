@@ -75,11 +75,11 @@ def test_a_level_without_a_name_is_found_and_x_brought_to_its_scale():
     denoise = process.denoise_fn(network)
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 1))
     named = denoise(x, level, None)
-    unnamed = denoise(2.5 * x, Level(jnp.nan, 2.5 * level.alpha, 2.5 * level.sigma), None)
+    off_grid = denoise(2.5 * x, Level(jnp.nan, 2.5 * level.alpha, 2.5 * level.sigma), None)
     assert seen[0][0] == 400
     assert seen[1][0] == pytest.approx(400, abs=0.02)
-    np.testing.assert_allclose(unnamed.x0, named.x0, atol=1e-4)
-    np.testing.assert_allclose(unnamed.eps, named.eps, atol=1e-4)
+    np.testing.assert_allclose(off_grid.x0, named.x0, atol=1e-4)
+    np.testing.assert_allclose(off_grid.eps, named.eps, atol=1e-4)
 
 
 def test_parameters_in_a_partial_are_leaves():

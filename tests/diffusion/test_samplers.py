@@ -20,7 +20,7 @@ from brain_diffusion_jax.diffusion.samplers.exponential import phi
 from brain_diffusion_jax.errors import InputError
 
 KEY = jax.random.key(0)
-# sampler, knobs, order, spacing of the levels in which the order is claimed
+# sampler, options, order, spacing of the levels in which the order is claimed
 ORDERS = [
     ("ddim", {}, 1, "lambda"),
     ("euler", {}, 1, "ratio"),
@@ -39,23 +39,23 @@ ORDERS = [
     ("flow_euler", {}, 1, "lambda"),
     ("flow_midpoint", {}, 2, "lambda"),
 ]
-ODE = [(name, knobs) for name, knobs, _, _ in ORDERS if name not in ("euler", "flow_euler", "restart")]
+ODE = [(name, options) for name, options, _, _ in ORDERS if name not in ("euler", "flow_euler", "restart")]
 
 
-def simulate(name, knobs, denoise, x, chosen, key=KEY, **settings):
-    sampler = samplers.get(name, **knobs)
+def simulate(name, options, denoise, x, chosen, key=KEY, **settings):
+    sampler = samplers.get(name, **options)
     return jax.jit(lambda x, chosen: base.run(sampler, denoise, x, chosen, None, key, **settings))(x, chosen)
 
 
-@pytest.mark.parametrize(("name", "knobs", "order", "kind"), ORDERS)
-def test_the_order_of_convergence_is_the_one_stated(name, knobs, order, kind):
+@pytest.mark.parametrize(("name", "options", "order", "kind"), ORDERS)
+def test_the_order_of_convergence_is_the_one_stated(name, options, order, kind):
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).normal(size=(64, 1, 1, 1)))
         errors = []
         for steps in (32, 64):
             # sigma/alpha from 3 to 1 where the method assumes it evenly spaced, a longer way otherwise
             chosen = path(steps, kind, *((-np.log(3.0), 0.0) if kind == "ratio" else (-2.0, 2.0)))
-            got = simulate(name, knobs, exact_models.gaussian, x, chosen)
+            got = simulate(name, options, exact_models.gaussian, x, chosen)
             want = exact_models.gaussian_flow(x, end(chosen, 0), end(chosen, -1))
             errors.append(float(jnp.sqrt(jnp.mean((got - want) ** 2))))
     measured = np.log2(errors[0] / errors[1])
@@ -64,12 +64,12 @@ def test_the_order_of_convergence_is_the_one_stated(name, knobs, order, kind):
         assert measured < order + 0.7, errors
 
 
-@pytest.mark.parametrize(("name", "knobs"), ODE)
-def test_a_mixture_is_reached_along_its_exact_flow(name, knobs):
+@pytest.mark.parametrize(("name", "options"), ODE)
+def test_a_mixture_is_reached_along_its_exact_flow(name, options):
     schedule = schedules.make("cosine")
     chosen = levels.select(schedule, 60, "log_snr")
     x = samplers.base.initial_noise(KEY, (200, 1, 1, 1))
-    got = np.asarray(simulate(name, knobs, exact_models.mixture, x, chosen))
+    got = np.asarray(simulate(name, options, exact_models.mixture, x, chosen))
     want = exact_models.mixture_flow(x, end(chosen, 0), end(chosen, -1))
     limit = 0.06 if name == "ddim" else 0.02
     # Between the two bumps the flow is steep; a few points there may go either way.
@@ -90,15 +90,15 @@ STOCHASTIC = [
 ]
 
 
-@pytest.mark.parametrize(("name", "knobs"), STOCHASTIC)
-def test_stochastic_samplers_give_the_right_distribution(name, knobs):
+@pytest.mark.parametrize(("name", "options"), STOCHASTIC)
+def test_stochastic_samplers_give_the_right_distribution(name, options):
     x = samplers.base.initial_noise(KEY, (5000, 1, 1, 1))
     chosen = levels.select(schedules.make("cosine"), 150, "trailing")
-    got = np.asarray(simulate(name, knobs, exact_models.gaussian, x, chosen, jax.random.key(1)))
+    got = np.asarray(simulate(name, options, exact_models.gaussian, x, chosen, jax.random.key(1)))
     assert abs(got.mean() - exact_models.MEAN) < 0.02
     assert abs(got.std() / exact_models.STD - 1) < 0.05
     # It is noise, not the flow: another key gives other samples.
-    other = np.asarray(simulate(name, knobs, exact_models.gaussian, x, chosen, jax.random.key(2)))
+    other = np.asarray(simulate(name, options, exact_models.gaussian, x, chosen, jax.random.key(2)))
     assert np.mean(np.abs(got - other)) > 0.02
 
 
@@ -122,11 +122,11 @@ def all_steps_of_every_schedule():
     return list(found.values())
 
 
-@pytest.mark.parametrize(("name", "knobs"), ALL_SAMPLERS)
-def test_all_steps_of_every_schedule_and_spacing_give_the_distribution(name, knobs):
+@pytest.mark.parametrize(("name", "options"), ALL_SAMPLERS)
+def test_all_steps_of_every_schedule_and_spacing_give_the_distribution(name, options):
     """Exact score of N(0.3, 0.2^2), schedules whose first level has no noise at all (cosine_monai) among them."""
     exact = partial(exact_models.gaussian, mean=0.3, std=0.2)
-    sampler, chosen = samplers.get(name, **knobs), all_steps_of_every_schedule()
+    sampler, chosen = samplers.get(name, **options), all_steps_of_every_schedule()
 
     def one(levels):
         x = base.initial_noise(jax.random.key(1), (1000, 1, 1, 1), levels)
@@ -148,8 +148,8 @@ def test_reductions():
     x = samplers.base.initial_noise(KEY, (32, 2, 2, 1))
     chosen = levels.select(schedules.make("linear"), 12, "trailing")
 
-    def get(name, **knobs):
-        return np.asarray(simulate(name, knobs, exact_models.mixture, x, chosen))
+    def get(name, **options):
+        return np.asarray(simulate(name, options, exact_models.mixture, x, chosen))
 
     ancestral, deterministic = get("ddim", eta=1.0), get("ddim")
     for same in (get("ddpm"), get("euler_ancestral")):
@@ -346,7 +346,7 @@ def test_agreement_with_the_formulas_of_k_diffusion(name, formula):
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs", "words"),
+    ("name", "options", "words"),
     [
         ("dim", {}, "ddim"),
         ("ddim", {"eta": 1.5}, "0 to 1"),
@@ -358,9 +358,9 @@ def test_agreement_with_the_formulas_of_k_diffusion(name, formula):
         ("unipc", {"order": 7}, "2, 3"),
     ],
 )
-def test_bad_samplers_and_knobs_are_named(name, knobs, words):
+def test_bad_samplers_and_knobs_are_named(name, options, words):
     with pytest.raises(InputError, match=words):
-        samplers.get(name, **knobs)
+        samplers.get(name, **options)
 
 
 def test_an_unknown_sampler_is_answered_with_all_of_them():

@@ -40,8 +40,8 @@ def noise(n=5, key=KEY):
     return base.initial_noise(key, (n, *SHAPE))
 
 
-def loop(sampler, scale, path, x, condition=CONDITION, key=KEY, rule=guidance.classifier_free, **knobs):
-    return base.run(sampler, rule(denoiser(), jnp.float32(scale), **knobs), x, path, condition, key)
+def loop(sampler, scale, path, x, condition=CONDITION, key=KEY, rule=guidance.classifier_free, **options):
+    return base.run(sampler, rule(denoiser(), jnp.float32(scale), **options), x, path, condition, key)
 
 
 def test_a_sweep_equals_a_loop_in_chunks_and_with_a_shared_first_step():
@@ -104,14 +104,22 @@ def test_the_first_step_asks_the_network_once_for_all_scales():
 def test_axes_over_eta_interval_and_rescale():
     path, x = levels.select(PROCESS.table, 4), noise()
     etas, scales = np.float32([0.0, 0.5, 1.0]), [2.0, 3.0, 3.0]
-    got = sweep(denoiser(), samplers.get("ddim"), path, x, CONDITION, KEY, scales, sampler_knobs={"eta": etas})
+    got = sweep(denoiser(), samplers.get("ddim"), path, x, CONDITION, KEY, scales, sampler_options={"eta": etas})
     for i in range(3):
         np.testing.assert_allclose(
             got[i], loop(samplers.get("ddim", eta=float(etas[i])), scales[i], path, x), atol=2e-5
         )
-    knobs = {"low": np.float32([0.0, 0.3]), "high": np.float32([np.inf, 2.0])}
+    options = {"low": np.float32([0.0, 0.3]), "high": np.float32([np.inf, 2.0])}
     got = sweep(
-        denoiser(), samplers.get("ddim"), path, x, CONDITION, KEY, [4.0, 4.0], rule=guidance.interval, knobs=knobs
+        denoiser(),
+        samplers.get("ddim"),
+        path,
+        x,
+        CONDITION,
+        KEY,
+        [4.0, 4.0],
+        rule=guidance.interval,
+        guidance_options=options,
     )
     np.testing.assert_allclose(got[0], loop(samplers.get("ddim"), 4.0, path, x), atol=2e-5)
     want = loop(samplers.get("ddim"), 4.0, path, x, rule=guidance.interval, low=0.3, high=2.0)
@@ -123,7 +131,7 @@ def test_a_sweep_that_does_not_fit_says_the_chunk_that_would():
     path, sampler = levels.select(PROCESS.table, 2), samplers.get("ddim")
     arguments = (denoiser(), sampler, path, noise(), CONDITION, KEY, [1.0, 2.0])
     sweep(*arguments, memory_limit=10**9)
-    settings = dict(rule=guidance.classifier_free, knobs={}, sampler_knobs={}, fixed={}, share_first=False)
+    settings = dict(rule=guidance.classifier_free, guidance_options={}, sampler_options={}, fixed={}, share_first=False)
     needed = memory_needed(*arguments[:5], base.sample_keys(KEY, 5), jnp.asarray([1.0, 2.0]), **settings)
     with pytest.raises(InputError, match=r"MiB for chunk=5.*chunk=[1-4]"):
         sweep(*arguments, memory_limit=int(0.6 * needed))
@@ -142,7 +150,7 @@ def test_scales_are_checked():
     path = levels.select(PROCESS.table, 2)
     with pytest.raises(InputError, match="same number"):
         sweep(
-            denoiser(), samplers.get("ddim"), path, noise(), CONDITION, KEY, [1.0], sampler_knobs={"eta": np.zeros(2)}
+            denoiser(), samplers.get("ddim"), path, noise(), CONDITION, KEY, [1.0], sampler_options={"eta": np.zeros(2)}
         )
 
 
@@ -158,12 +166,12 @@ AXES = {
 
 
 def test_cells_are_the_product_of_what_applies():
-    found = plan.cells(AXES)
+    found = plan.sampling_configs(AXES)
     # eta multiplies ddim alone, the interval applies to one rule alone
     assert len(found) == 2 * 2 * 2 * (2 + 1)
     assert len({cell.key("model") for cell in found}) == len(found)
     assert found[0].key("model") != found[0].key("other model")
-    assert found[0].key() == plan.cells(AXES)[0].key()
+    assert found[0].key() == plan.sampling_configs(AXES)[0].key()
     groups = plan.programs(found)
     assert len(groups) == 4
     assert sum(map(len, groups)) == len(found)
@@ -171,26 +179,27 @@ def test_cells_are_the_product_of_what_applies():
     rest = plan.programs(found, finished)
     assert [len(group) for group in rest] == [len(groups[1]) - 1, *(len(group) for group in groups[2:])]
     assert (
-        plan.cells({"sampler": ["unipc"], "order": [2, 3]})[1].program != plan.cells({"sampler": ["unipc"]})[0].program
+        plan.sampling_configs({"sampler": ["unipc"], "order": [2, 3]})[1].program
+        != plan.sampling_configs({"sampler": ["unipc"]})[0].program
     )
     for cell in found[:3]:
         assert cell.sampler in cell.label()
 
 
 def test_cells_run_together_as_they_run_alone_with_common_noise():
-    found = plan.cells(
+    found = plan.sampling_configs(
         {"sampler": ["ddim"], "num_steps": [3], "guidance_scale": [1.0, 3.0], "eta": [0.5], "seed": [0, 4]}
     )
     (group,) = plan.programs(found)
-    together = plan.run_cells(group, denoiser(), PROCESS.table, CONDITION, SHAPE)
+    together = plan.run_configs(group, denoiser(), PROCESS.table, CONDITION, SHAPE)
     assert together.shape == (4, 5, *SHAPE)
-    apart = plan.run_cells(group, denoiser(), PROCESS.table, CONDITION, SHAPE, plain_apart=True)
+    apart = plan.run_configs(group, denoiser(), PROCESS.table, CONDITION, SHAPE, plain_apart=True)
     np.testing.assert_allclose(apart, together, atol=3e-5)
     for cell, got in zip(group, together):
-        alone = plan.run_cells((cell,), denoiser(), PROCESS.table, CONDITION, SHAPE)[0]
+        alone = plan.run_configs((cell,), denoiser(), PROCESS.table, CONDITION, SHAPE)[0]
         np.testing.assert_allclose(alone, got, atol=3e-5)
     late = Condition(CONDITION.values[3:], CONDITION.present[3:])
-    tail = plan.run_cells(group, denoiser(), PROCESS.table, late, SHAPE, start=3)
+    tail = plan.run_configs(group, denoiser(), PROCESS.table, late, SHAPE, start=3)
     np.testing.assert_allclose(tail, together[:, 3:], atol=3e-5)
     seeds = [cell.seed for cell in group]
     assert np.abs(together[seeds.index(0)] - together[seeds.index(4)]).max() > 0.05
@@ -203,11 +212,11 @@ def test_cells_without_guidance_do_not_ask_for_the_null():
         jax.debug.callback(lambda x: rows.append(len(x)), x)
         return exact_models.gaussian(x, PROCESS.level(jnp.asarray(t, jnp.int32)), condition).x0
 
-    group = plan.cells({"num_steps": [3], "guidance_scale": [3.0, 1.0, 2.0]})
+    group = plan.sampling_configs({"num_steps": [3], "guidance_scale": [3.0, 1.0, 2.0]})
     for apart, calls in ((True, 2 + 1 + 2), (False, 2 + 2 + 2)):
         rows.clear()
         arguments = (PROCESS.denoise_fn(watched), PROCESS.table, CONDITION, SHAPE)
-        plan.run_cells(group, *arguments, plain_apart=apart).block_until_ready()
+        plan.run_configs(group, *arguments, plain_apart=apart).block_until_ready()
         jax.effects_barrier()
         assert sum(rows) == 3 * 5 * calls
 
@@ -227,4 +236,4 @@ def test_cells_without_guidance_do_not_ask_for_the_null():
 )
 def test_bad_axes_are_named(axes, words):
     with pytest.raises(InputError, match=words):
-        plan.cells(axes)
+        plan.sampling_configs(axes)

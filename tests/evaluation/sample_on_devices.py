@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from brain_diffusion_jax import api
-from brain_diffusion_jax.cli.study import sampler
+from brain_diffusion_jax.api.studies import sampler
 from brain_diffusion_jax.diffusion import sweep
 
 

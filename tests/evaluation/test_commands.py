@@ -13,9 +13,9 @@ import pytest
 import tiny_runs
 from PIL import Image
 
-from brain_diffusion_jax.cli import real_people
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.evaluation.study import real_people
 from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
 

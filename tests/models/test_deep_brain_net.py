@@ -9,7 +9,7 @@ import pytest
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import BACKBONES, make_age_network
-from brain_diffusion_jax.models.small_cnn import tissue_shares
+from brain_diffusion_jax.models.small_cnn import tissue_fractions
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -29,7 +29,7 @@ def test_any_size_grey_or_colour_gives_one_age_a_picture(backbone):
 
 
 def test_full_width_has_the_published_number_of_weights():
-    # Trainable numbers x 3 floats (Adam) + the rest is the size of the published files (REFERENCE R2).
+    # Trainable numbers x 3 floats (Adam) + the rest is the size of the published files (see `PUBLISHED`).
     for backbone, published in (
         ("vgg16", 182983888),
         ("resnet50", 308405496),
@@ -93,13 +93,13 @@ def test_training_moves_statistics_but_not_the_frozen_ones():
 
 def test_tissue_shares_are_shares():
     images = jax.random.uniform(jax.random.key(1), (2, 16, 12, 1))
-    shares = tissue_shares(images, 6, 0.1, 0.6) ** 2 - 1e-3
+    shares = tissue_fractions(images, 6, 0.1, 0.6) ** 2 - 1e-3
     assert shares.shape == (2, 4, 3, 6)
     np.testing.assert_allclose(shares.sum(-1), 1.0, atol=1e-5)
     half_and_half = jnp.full((1, 4, 4, 1), 0.15)  # between levels 0.1 and 0.2
-    np.testing.assert_allclose(tissue_shares(half_and_half, 6, 0.1, 0.6)[0, 0, 0, :2] ** 2, 0.501, atol=1e-4)
-    faint = tissue_shares(jnp.zeros((1, 4, 4, 1)) + 0.09, 6, 0.1, 0.6)
-    np.testing.assert_array_equal(faint, tissue_shares(jnp.zeros((1, 4, 4, 1)), 6, 0.1, 0.6))
+    np.testing.assert_allclose(tissue_fractions(half_and_half, 6, 0.1, 0.6)[0, 0, 0, :2] ** 2, 0.501, atol=1e-4)
+    faint = tissue_fractions(jnp.zeros((1, 4, 4, 1)) + 0.09, 6, 0.1, 0.6)
+    np.testing.assert_array_equal(faint, tissue_fractions(jnp.zeros((1, 4, 4, 1)), 6, 0.1, 0.6))
 
 
 def test_an_unknown_backbone_lists_the_known():

@@ -1,4 +1,4 @@
-"""The input preparation that DeepBrainNet was published with (REFERENCE R2), step by step.
+"""The input preparation that DeepBrainNet (Bashyam et al. 2020) was published with, step by step.
 
 The published script takes scans as its pipeline wrote them, in LPS order, and never looks at the
 affine. A picture there has rows along x and columns along y: it is the transpose of a displayed

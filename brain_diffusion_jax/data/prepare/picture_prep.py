@@ -1,6 +1,6 @@
 """Optional preparation of pictures: crop to the head's contour, set a tilted head upright, square, resize.
 
-The steps are those of REFERENCE R4 (blur, threshold 45, erode and dilate twice, largest contour; tilt by
+The steps are those of Nguyen et al. 2023 (blur, threshold 45, erode and dilate twice, largest contour; tilt by
 the fitted ellipse where the head fills 0.4 to 0.82 of the picture). What cannot be done to a picture is
 said in its result; nothing fails silently.
 """

@@ -44,8 +44,8 @@ class Slicing:
 
     range_index: start, start + step ... < stop, in voxels. range_mm: start to stop, both included,
     every `step` mm of world position. list_index, list_mm: `values`. reference_r1: the 40 slices
-    n//2 - 20 .. n//2 + 19 (REFERENCE R1). deepbrainnet: the 80 slices 45..124 of the MNI 1 mm grid,
-    on any grid of 1 mm found by position, -27..52 mm (REFERENCE R2).
+    n//2 - 20 .. n//2 + 19 of the reference system. deepbrainnet: the 80 slices 45..124 of the MNI 1 mm grid,
+    on any grid of 1 mm found by position, -27..52 mm (Bashyam et al. 2020).
     """
 
     axis: str = field(default="axial", metadata={"config": False})  # prepare.axis

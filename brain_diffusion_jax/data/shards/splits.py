@@ -14,7 +14,7 @@ from brain_diffusion_jax.errors import InputError
 NAMES = ("train", "validation", "test")
 SLICE_WARNING = (
     "split.unit='slice': neighbouring slices of one person will stand in train, validation and test. "
-    "This reproduces the published split (REFERENCE R1), but numbers on these splits measure memory of "
+    "This reproduces the split of the reference system (REFERENCES.md), but numbers on these splits measure memory of "
     "known heads: age errors and Frechet distances come out far too good and say nothing about new people."
 )
 

@@ -1,6 +1,6 @@
 """Guidance: transforms of a DenoiseFn, by name. w = 1 is off and w = 0 unconditional, everywhere.
 
-A rule is a function (denoise, scale, **knobs) -> DenoiseFn; `register` adds one from outside the package.
+A rule is a function (denoise, scale, **options) -> DenoiseFn; `register` adds one from outside the package.
 Two rules are no mixtures of predictions, and their scale is a strength with 0 for off:
 classifier_gradient and dynamic_threshold.
 """
@@ -22,7 +22,11 @@ from brain_diffusion_jax.diffusion.guidance.classifier_free import (
     towards,
 )
 from brain_diffusion_jax.diffusion.guidance.composed import autoguidance, per_covariate
-from brain_diffusion_jax.diffusion.guidance.pictures import classifier_gradient, dynamic_threshold, gaussian_judge
+from brain_diffusion_jax.diffusion.guidance.predicted_image import (
+    classifier_gradient,
+    dynamic_threshold,
+    gaussian_log_likelihood,
+)
 from brain_diffusion_jax.diffusion.guidance.projected import projected
 from brain_diffusion_jax.diffusion.prediction import under_clipping
 from brain_diffusion_jax.errors import InputError, nearest
@@ -44,7 +48,7 @@ _REGISTERED: dict[str, Rule] = {}
 
 
 def names() -> tuple[str, ...]:
-    """Every rule that `get` knows."""
+    """The names of rules that `get` accepts."""
     return tuple(sorted({*_BUILT_IN, *_REGISTERED}))
 
 
@@ -58,23 +62,23 @@ def register(name: str, rule: Rule) -> None:
 
 
 def get(name: str) -> Rule:
-    """The rule `name`, a function (denoise, scale, **knobs) -> DenoiseFn."""
+    """The rule `name`, a function (denoise, scale, **options) -> DenoiseFn; InputError for an unknown name."""
     if name not in names():
         raise InputError("sample", "guidance", name, f"one of {', '.join(names())} ({nearest(name, names())})")
     return {**_BUILT_IN, **_REGISTERED}[name]
 
 
-def knobs_of(name: str) -> tuple[str, ...]:
-    """The names of a rule's knobs besides denoise and scale."""
+def options_of(name: str) -> tuple[str, ...]:
+    """The names of a rule's options besides denoise and scale."""
     return tuple(inspect.signature(get(name)).parameters)[2:]
 
 
-def check_knobs(name: str, knobs: dict[str, object]) -> None:
-    """InputError for a knob that the rule does not have."""
-    known = knobs_of(name)
-    for knob in knobs:
-        if knob not in known:
-            raise InputError(f"guidance {name}", "knob", knob, f"one of {', '.join(known) or '(it has none)'}")
+def check_options(name: str, options: dict[str, object]) -> None:
+    """InputError for an option that the rule does not have."""
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise InputError(f"guidance {name}", "option", option, f"one of {', '.join(known) or '(it has none)'}")
 
 
 __all__ = [
@@ -82,16 +86,16 @@ __all__ = [
     "autoguidance",
     "both",
     "cfg_plus_plus",
-    "check_knobs",
+    "check_options",
     "classifier_free",
     "classifier_gradient",
     "dynamic_threshold",
-    "gaussian_judge",
+    "gaussian_log_likelihood",
     "get",
     "interval",
-    "knobs_of",
     "names",
     "null_of",
+    "options_of",
     "per_covariate",
     "projected",
     "register",

@@ -13,7 +13,7 @@ from brain_diffusion_jax.errors import InputError
 
 @under_clipping
 def autoguidance(denoise: DenoiseFn, scale: Scale, weak: DenoiseFn | None = None) -> DenoiseFn:
-    """Away from a worse version of the model (Karras et al. 2024): x_weak + w (x_model - x_weak), same condition.
+    """Away from a worse version of the model (Karras et al. 2024b): x_weak + w (x_model - x_weak), same condition.
 
     weak: the DenoiseFn of an earlier checkpoint, a shorter EMA or a smaller network. Two network calls of n.
     Off: scale 1; 0 is the weak model.
@@ -34,11 +34,11 @@ def autoguidance(denoise: DenoiseFn, scale: Scale, weak: DenoiseFn | None = None
 def per_covariate(
     denoise: DenoiseFn, scale: Float[Array, " n"] | tuple[float, ...], order: tuple[int, ...] | None = None
 ) -> DenoiseFn:
-    """One scale for each covariate, e.g. age stronger than sex; in the manner of InstructPix2Pix's two scales.
+    """One scale for each covariate, e.g. age stronger than sex; in the manner of the two scales of Brooks et al. 2023.
 
-    x = x_null + sum_k w_k (x_{1..k} - x_{1..k-1}), where x_{1..k} knows the first k covariates in `order`
+    x = x_null + sum_k w_k (x_{1..k} - x_{1..k-1}), where x_{1..k} is conditioned on the first k covariates in `order`
     (that of the schema by default). scale: [n covariates]; all w equal is classifier-free guidance, all 1 is
-    off, a 0 leaves that covariate out of the push. One network call of (n + 1) batch.
+    off, a 0 leaves that covariate out. One network call of (n + 1) batch.
     """
     if isinstance(scale, tuple | list) and all(is_off(w) for w in scale):
         return denoise

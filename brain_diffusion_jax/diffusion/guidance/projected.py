@@ -23,9 +23,11 @@ class Projected:
     momentum: Scale
 
     def start(self, x: Image) -> Image:
+        """No difference yet: zeros like x."""
         return jnp.zeros_like(x)
 
     def recall(self, x: Image, level: Level, condition: Condition | None, memory: Image) -> tuple[Prediction, Image]:
+        """(guided prediction, x0_cond - x0_null + momentum memory); see `projected` for the formula."""
         null, conditional = both(self.denoise, x, level, condition)
         running = conditional.x0 - null.x0 + expand(self.momentum, x) * memory
         axes = tuple(range(1, x.ndim))

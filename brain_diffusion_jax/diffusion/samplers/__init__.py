@@ -33,19 +33,19 @@ _REGISTERED: dict[str, Callable[..., Sampler]] = {}
 
 
 def names() -> tuple[str, ...]:
-    """Every sampler that `get` knows."""
+    """The names of samplers that `get` accepts."""
     return tuple(sorted({*_BUILT_IN, *_REGISTERED}))
 
 
 def register(name: str, factory: Callable[..., Sampler]) -> None:
-    """Make `get(name, **knobs)` return factory(**knobs); a taken name is refused."""
+    """Make `get(name, **options)` return factory(**options); a taken name is refused."""
     if name in names() and _REGISTERED.get(name) is not factory:
         raise InputError("samplers.register", "name", name, "a name not taken yet")
     _REGISTERED[name] = factory
 
 
 def factory(name: str) -> Callable[..., Sampler]:
-    """The class of a sampler."""
+    """The class, or the registered factory, of a sampler; InputError for an unknown name."""
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name not in _BUILT_IN:
@@ -54,40 +54,40 @@ def factory(name: str) -> Callable[..., Sampler]:
     return getattr(importlib.import_module(f"{__name__}.{module}"), cls)
 
 
-def knobs_of(name: str) -> tuple[str, ...]:
-    """The names of a sampler's knobs; empty for one that is no dataclass."""
+def options_of(name: str) -> tuple[str, ...]:
+    """The names of a sampler's options; empty for one that is no dataclass."""
     cls = factory(name)
     return tuple(f.name for f in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
 
 
-def static_knobs(name: str) -> tuple[str, ...]:
-    """The knobs that are compiled in, such as an order; the others may be traced and swept."""
+def static_options(name: str) -> tuple[str, ...]:
+    """The options that are compiled in, such as an order; the others may be traced and swept."""
     cls = factory(name)
     known: tuple[dataclasses.Field, ...] = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
     return tuple(f.name for f in known if f.metadata.get("static"))
 
 
-def get(name: str, **knobs: Any) -> Sampler:
-    """The sampler `name` with its knobs, e.g. get("ddim", eta=0.5).
+def get(name: str, **options: Any) -> Sampler:
+    """The sampler `name` with its options, e.g. get("ddim", eta=0.5).
 
-    Raises InputError for an unknown sampler or knob, or a knob outside its limits.
+    Raises InputError for an unknown sampler or option, or an option outside its limits.
     """
     make = factory(name)
     if dataclasses.is_dataclass(make):
-        for knob in knobs:
-            if knob not in knobs_of(name):
+        for option in options:
+            if option not in options_of(name):
                 raise InputError(
-                    f"sampler {name}", "knob", knob, f"one of {', '.join(knobs_of(name)) or '(it has none)'}"
+                    f"sampler {name}", "option", option, f"one of {', '.join(options_of(name)) or '(it has none)'}"
                 )
-    for knob, (low, high) in getattr(make, "LIMITS", {}).items():
-        value = knobs.get(knob)
+    for option, (low, high) in getattr(make, "LIMITS", {}).items():
+        value = options.get(option)
         if isinstance(value, int | float) and not low <= value <= high:  # NaN fails too
-            raise InputError(f"sampler {name}", knob, value, f"{low:g} to {high:g}")
-    low_knob, high_knob = getattr(make, "INTERVAL", ("", ""))
-    low_value, high_value = knobs.get(low_knob), knobs.get(high_knob)
+            raise InputError(f"sampler {name}", option, value, f"{low:g} to {high:g}")
+    low_name, high_name = getattr(make, "INTERVAL", ("", ""))
+    low_value, high_value = options.get(low_name), options.get(high_name)
     if isinstance(low_value, int | float) and isinstance(high_value, int | float) and not low_value < high_value:
-        raise InputError(f"sampler {name}", f"{low_knob}, {high_knob}", (low_value, high_value), "the lower one first")
-    for knob, allowed in getattr(make, "CHOICES", {}).items():
-        if knob in knobs and knobs[knob] not in allowed:
-            raise InputError(f"sampler {name}", knob, knobs[knob], f"one of {', '.join(map(str, allowed))}")
-    return make(**knobs)
+        raise InputError(f"sampler {name}", f"{low_name}, {high_name}", (low_value, high_value), "the lower one first")
+    for option, allowed in getattr(make, "CHOICES", {}).items():
+        if option in options and options[option] not in allowed:
+            raise InputError(f"sampler {name}", option, options[option], f"one of {', '.join(map(str, allowed))}")
+    return make(**options)

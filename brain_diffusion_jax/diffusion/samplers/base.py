@@ -1,7 +1,7 @@
-"""The one loop that drives every sampler, and the noise it hands out.
+"""The loop that drives every sampler, and the noise that it draws.
 
-A sampler is a frozen dataclass registered as a pytree, so that a knob such as eta may be traced and swept.
-Its step moves x from `level` to `next_level`; what it must remember travels in `carry`.
+A sampler is a frozen dataclass registered as a pytree, so that an option such as eta may be traced and swept.
+Its step moves x from `level` to `next_level`; `carry` holds what it keeps from step to step.
 """
 
 from __future__ import annotations
@@ -26,18 +26,28 @@ class BoundDenoiseFn(Protocol):
 class Sampler(Protocol):
     """What `run` needs of a sampler.
 
-    Optional: visits(num_steps) -> positions in the levels, for a sampler that does not go straight down.
+    Optional members: visits(num_steps) -> positions in the levels, for a sampler that does not go straight down.
+    LIMITS {option: (low, high)}, CHOICES {option: allowed values} and INTERVAL (lower option, upper option) are
+    checked by `samplers.get`.
     """
 
     def init(self, x: Image) -> PyTree:
-        """The carry before the first step; () if nothing is remembered."""
+        """The carry before the first step; () for none."""
         ...
 
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: PyTree, keys: Key
     ) -> tuple[Image, PyTree]:
-        """(x at next_level, carry). keys: [batch], new at every step, for `gaussian`."""
+        """(x at next_level, new carry). level, next_level: scalars. keys: [batch], new each step, for `gaussian`."""
         ...
+
+
+class Memoryless:
+    """Base of the samplers that carry nothing from step to step."""
+
+    def init(self, x: Image) -> tuple[()]:
+        """(): an empty carry."""
+        return ()
 
 
 def typed_key(key: Key) -> Key:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from brain_diffusion_jax.array_types import Image, Key, Level, Scalar
-from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, gaussian
+from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, Memoryless, gaussian
 
 
 def transition_variance(level: Level, next_level: Level) -> Float[Array, ""]:
@@ -28,7 +28,7 @@ def posterior_std(level: Level, next_level: Level) -> Float[Array, ""]:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class DDIM:
+class DDIM(Memoryless):
     """x_s = alpha_s x0 + sqrt(sigma_s^2 - d^2) eps + d z, d = eta x posterior std (Song et al. 2021, eq. 12, 16).
 
     Order 1; one network call a step. eta: 0 is deterministic, 1 is ancestral DDPM.
@@ -37,12 +37,10 @@ class DDIM:
     eta: Scalar | float = 0.0
     LIMITS: ClassVar = {"eta": (0.0, 1.0)}
 
-    def init(self, x: Image) -> tuple[()]:
-        return ()
-
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
+        """x_s = alpha_s x0 + sqrt(sigma_s^2 - d^2) eps + d z; draws no z where eta is the Python number 0.0."""
         x0, eps = denoise(x, level)[:2]
         std = self.eta * posterior_std(level, next_level)
         along = jnp.sqrt(jnp.maximum(next_level.sigma**2 - std**2, 0))

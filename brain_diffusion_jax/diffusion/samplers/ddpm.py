@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from brain_diffusion_jax.array_types import Image, Key, Level
-from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, gaussian
+from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, Memoryless, gaussian
 from brain_diffusion_jax.diffusion.samplers.ddim import posterior_std, transition_variance
 from brain_diffusion_jax.errors import InputError
 
@@ -26,9 +26,9 @@ def posterior_mean(x: Image, x0: Image, level: Level, next_level: Level) -> Imag
 
 
 def posterior_variance(kind: str, level: Level, next_level: Level, learned: Image | None = None) -> Array:
-    """Variance of the step: that of q(x_s | x_t, x0), beta, or what the network says.
+    """Variance of the step: that of q(x_s | x_t, x0), beta, or learned.
 
-    learned: the variance itself. learned_range: -1 to 1 between the two fixed ones, linearly as MONAI does
+    learned: the network's output. learned_range: -1 to 1 between the two fixed ones, linearly as MONAI does
     (Nichol & Dhariwal 2021, eq. 15, interpolate the logarithms).
     """
     small, large = posterior_std(level, next_level) ** 2, transition_variance(level, next_level)
@@ -41,7 +41,7 @@ def posterior_variance(kind: str, level: Level, next_level: Level, learned: Imag
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class DDPM:
+class DDPM(Memoryless):
     """x_s from the posterior q(x_s | x_t, x0) of Ho et al. 2020, eq. 6 and 7, for any s < t.
 
     Order 1; one network call a step. variance: one of VARIANCES; fixed_small equals DDIM with eta 1. No noise
@@ -51,12 +51,10 @@ class DDPM:
     variance: str = field(default="fixed_small", metadata=dict(static=True))
     CHOICES: ClassVar = {"variance": VARIANCES}
 
-    def init(self, x: Image) -> tuple[()]:
-        return ()
-
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
+        """Posterior mean + standard deviation z; the mean alone on the step to clean."""
         prediction = denoise(x, level)
         variance = posterior_variance(self.variance, level, next_level, getattr(prediction, "variance", None))
         std = jnp.sqrt(jnp.where(next_level.sigma > 0, variance, 0))

@@ -30,11 +30,13 @@ class DEIS:
     CHOICES: ClassVar = {"order": (1, 2, 3)}
 
     def init(self, x: Image) -> _Carry:
+        """The last two eps and their log(sigma/alpha), NaN before there are any."""
         return jnp.zeros_like(x), jnp.zeros_like(x), jnp.asarray(jnp.nan, x.dtype), jnp.asarray(jnp.nan, x.dtype)
 
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: _Carry, keys: Key
     ) -> tuple[Image, _Carry]:
+        """First order plus the integral of the eps polynomial through up to `order` levels."""
         eps_1, eps_2, log_1, log_2 = carry
         prediction = denoise(x, level)
         here = -half_log_snr(level)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from brain_diffusion_jax.array_types import Image, Key, Level
-from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn
+from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, Memoryless
 from brain_diffusion_jax.diffusion.samplers.exponential import first_order, half_log_snr, halfway, has_signal
 
 
@@ -23,6 +23,7 @@ class DPMSolver2M:
     """
 
     def init(self, x: Image) -> tuple[Image, Array]:
+        """The last x0 and its lambda, NaN before there is one."""
         return jnp.zeros_like(x), jnp.asarray(jnp.nan, x.dtype)
 
     def step(
@@ -34,6 +35,7 @@ class DPMSolver2M:
         carry: tuple[Image, Array],
         keys: Key,
     ) -> tuple[Image, tuple[Image, Array]]:
+        """First order, plus the slope of x0 between the last two levels."""
         last_x0, last_lambda = carry
         prediction = denoise(x, level)
         here = half_log_snr(level)
@@ -46,19 +48,17 @@ class DPMSolver2M:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class DPMSolver2S:
+class DPMSolver2S(Memoryless):
     """DPM-Solver++(2S) (Lu et al. 2022, alg. 1) with r = 1/2: x0 is taken halfway to the next level in lambda.
 
     x_s = sigma_s/sigma x + alpha_s (1 - e^-h) x0_half. Order 2, single step; two network calls a step, one
     on the last. To a clean level and from pure noise: DDIM.
     """
 
-    def init(self, x: Image) -> tuple[()]:
-        return ()
-
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
+        """First order, corrected by x0 at the level halfway in lambda."""
         first = denoise(x, level)
         h = half_log_snr(next_level) - half_log_snr(level)
         middle = halfway(level, next_level)

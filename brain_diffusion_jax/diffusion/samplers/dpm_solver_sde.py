@@ -17,7 +17,7 @@ _History = tuple[Image, Image, Array, Array]
 
 
 def _base(prediction, next_level: Level, h: Array, eta: Scalar | float, keys: Key) -> Image:
-    """The exact step of the reverse SDE while x0 stands still: alpha_s x0 + sigma_s e^(-eta h) eps + noise."""
+    """The exact step of the reverse SDE for constant x0: alpha_s x0 + sigma_s e^(-eta h) eps + noise."""
     x0, eps = prediction[:2]
     noise = jnp.sqrt(-jnp.expm1(-2 * eta * h)) * gaussian(keys, x0)
     return next_level.alpha * x0 + next_level.sigma * (jnp.exp(-eta * h) * eps + noise)
@@ -36,6 +36,7 @@ class DPMSolverSDE2M:
     LIMITS: ClassVar = {"eta": (0.0, 1.0)}
 
     def init(self, x: Image) -> tuple[Image, Array]:
+        """The last x0 and its lambda, NaN before there is one."""
         return jnp.zeros_like(x), jnp.asarray(jnp.nan, x.dtype)
 
     def step(
@@ -47,6 +48,7 @@ class DPMSolverSDE2M:
         carry: tuple[Image, Array],
         keys: Key,
     ) -> tuple[Image, tuple[Image, Array]]:
+        """The exact Gaussian step plus the slope of x0 between the last two levels."""
         last_x0, last_lambda = carry
         prediction = denoise(x, level)
         here = half_log_snr(level)
@@ -72,11 +74,13 @@ class DPMSolverSDE3M:
     LIMITS: ClassVar = {"eta": (0.0, 1.0)}
 
     def init(self, x: Image) -> _History:
+        """The last two x0 and their lambda, NaN before there are any."""
         return jnp.zeros_like(x), jnp.zeros_like(x), jnp.asarray(jnp.nan, x.dtype), jnp.asarray(jnp.nan, x.dtype)
 
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: _History, keys: Key
     ) -> tuple[Image, _History]:
+        """The exact Gaussian step plus slope and curvature of x0 over the last three levels."""
         x0_1, x0_2, lambda_1, lambda_2 = carry
         prediction = denoise(x, level)
         here = half_log_snr(level)

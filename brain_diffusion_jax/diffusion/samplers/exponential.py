@@ -1,6 +1,6 @@
-"""What the higher-order methods share: log-SNR, the phi functions, and levels between two others.
+"""Tools of the higher-order methods: log-SNR, the phi functions, and levels between two others.
 
-Every method here is x_s = alpha_s x0 + sigma_s eps (DDIM, exact while x0 and eps stand still) plus a
+Every method here is x_s = alpha_s x0 + sigma_s eps (DDIM, exact for constant x0 and eps) plus a
 correction. lambda = log(alpha/sigma); h = lambda_s - lambda_t.
 """
 
@@ -29,12 +29,12 @@ def ratio(level: Level) -> Float[Array, ""]:
 
 
 def has_signal(level: Level) -> Any:
-    """Whether alpha > 0; at pure noise only first-order steps make sense."""
+    """Whether alpha > 0; at pure noise only first-order steps are defined."""
     return level.alpha > 10 * TINY
 
 
 def first_order(prediction: Prediction, level: Level) -> Image:
-    """alpha x0 + sigma eps at the wanted level: one DDIM step."""
+    """alpha x0 + sigma eps at `level`: one DDIM step."""
     return level.alpha * prediction.x0 + level.sigma * prediction.eps
 
 
@@ -49,15 +49,15 @@ def phi(order: int, z: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.where(small, series, value)
 
 
-def unnamed(alpha: Any, sigma: Any) -> Level:
-    """A level the schedule has not named: t is NaN, and the model's denoiser finds it by alpha and sigma."""
+def off_grid(alpha: Any, sigma: Any) -> Level:
+    """A level off the grid of the schedule's table: t is NaN, and `NetworkDenoiser` finds t by alpha and sigma."""
     return Level(jnp.full_like(jnp.asarray(alpha), jnp.nan), alpha, sigma)
 
 
-def at_ratio(wanted: Any, scale: Any) -> Level:
-    """The unnamed level with sigma/alpha = wanted and alpha^2 + sigma^2 = scale^2."""
-    alpha = scale / jnp.sqrt(1 + wanted**2)
-    return unnamed(alpha, wanted * alpha)
+def at_ratio(target: Any, scale: Any) -> Level:
+    """The off-grid level with sigma/alpha = target and alpha^2 + sigma^2 = scale^2."""
+    alpha = scale / jnp.sqrt(1 + target**2)
+    return off_grid(alpha, target * alpha)
 
 
 def norm(level: Level) -> Float[Array, ""]:

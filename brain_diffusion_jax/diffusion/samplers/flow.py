@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import jax
 
 from brain_diffusion_jax.array_types import Image, Key, Level, Prediction
-from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn
-from brain_diffusion_jax.diffusion.samplers.exponential import unnamed
+from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, Memoryless
+from brain_diffusion_jax.diffusion.samplers.exponential import off_grid
 
 
 def _along(x: Image, prediction: Prediction, level: Level, next_level: Level) -> Image:
@@ -18,36 +18,32 @@ def _along(x: Image, prediction: Prediction, level: Level, next_level: Level) ->
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class FlowEuler:
+class FlowEuler(Memoryless):
     """Euler along the straight line between two levels, x_s = x + (sigma_s - sigma)(eps - x0) where alpha + sigma = 1
-    (Liu et al. 2022, rectified flow).
+    (Liu et al. 2022b, rectified flow).
 
     Order 1; one network call a step. The same as DDIM with eta 0 while x = alpha x0 + sigma eps.
     """
 
-    def init(self, x: Image) -> tuple[()]:
-        return ()
-
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
+        """x + (alpha_s - alpha) x0 + (sigma_s - sigma) eps."""
         return _along(x, denoise(x, level), level, next_level), carry
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class FlowMidpoint:
+class FlowMidpoint(Memoryless):
     """The midpoint rule along the straight line between two levels; any schedule, at home on rectified flow.
 
     Order 2; two network calls a step, on the last one too (the middle of it is not clean).
     """
 
-    def init(self, x: Image) -> tuple[()]:
-        return ()
-
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
-        middle = unnamed((level.alpha + next_level.alpha) / 2, (level.sigma + next_level.sigma) / 2)
+        """The same line, with x0 and eps of the level halfway in alpha and sigma."""
+        middle = off_grid((level.alpha + next_level.alpha) / 2, (level.sigma + next_level.sigma) / 2)
         halfway = _along(x, denoise(x, level), level, middle)
         return _along(x, denoise(halfway, middle), level, next_level), carry

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from brain_diffusion_jax.array_types import Image, Key, Level, Scalar
-from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, gaussian
+from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, Memoryless, gaussian
 from brain_diffusion_jax.diffusion.samplers.exponential import at_ratio, first_order, has_signal, norm, ratio
 
 
@@ -27,7 +27,7 @@ def heun_step(denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Heun:
+class Heun(Memoryless):
     """Raise r to (1 + churn) r with fresh noise, then one Heun step (Karras et al. 2022, alg. 2), r = sigma/alpha.
 
     Order 2 (without churn); two network calls a step, one on the last. churn: gamma of the paper, that is
@@ -41,19 +41,17 @@ class Heun:
     LIMITS: ClassVar = {"churn": (0.0, 2**0.5 - 1), "noise_scale": (0.0, 2.0)}
     INTERVAL: ClassVar = ("low", "high")
 
-    def init(self, x: Image) -> tuple[()]:
-        return ()
-
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
+        """Noise up to (1 + churn) r where low <= r <= high, then `heun_step` to next_level."""
         if isinstance(self.churn, float) and self.churn == 0.0:
             return heun_step(denoise, x, level, next_level), carry
         here = ratio(level)
         inside = (here >= self.low) & (here <= self.high) & has_signal(level)
         churn = jnp.where(inside, self.churn, 0.0)
         raised = at_ratio(here * (1 + churn), norm(level))
-        # A level left as it was keeps its name.
+        # A level that churn does not raise keeps its t.
         raised = raised._replace(t=jnp.where(churn > 0, raised.t, level.t))
         noise = self.noise_scale * jnp.sqrt(jnp.maximum((1 + churn) ** 2 - 1, 0)) * here * gaussian(keys, x)
         x = raised.alpha * (x / jnp.maximum(level.alpha, 1e-12) + noise)

@@ -42,11 +42,13 @@ class PNDM:
     warm_up: bool = field(default=True, metadata=dict(static=True))
 
     def init(self, x: Image) -> _Carry:
+        """The last three eps, and how many there are."""
         return jnp.zeros((3, *x.shape), x.dtype), jnp.zeros((), jnp.int32)
 
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: _Carry, keys: Key
     ) -> tuple[Image, _Carry]:
+        """Runge-Kutta or improved Euler while the history is short, then Adams-Bashforth on four eps."""
         past, count = carry
         prediction = denoise(x, level)
         eps = prediction.eps

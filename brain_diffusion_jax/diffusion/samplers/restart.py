@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Int
 
 from brain_diffusion_jax.array_types import Image, Key, Level, Scalar
-from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, gaussian
+from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, Memoryless, gaussian
 from brain_diffusion_jax.diffusion.samplers.exponential import ratio
 from brain_diffusion_jax.diffusion.samplers.heun import heun_step
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Restart:
+class Restart(Memoryless):
     """Heun, going back up between two levels `repeats` times (Xu et al. 2023, alg. 2): noise is added from the
     cleaner to the noisier one, which forgets accumulated errors, and Heun comes down again.
 
@@ -47,12 +47,11 @@ class Restart:
         again = np.tile(np.arange(first, last + 1), self.repeats)
         return np.concatenate([np.arange(last + 1), again, np.arange(last + 1, num_steps + 1)])
 
-    def init(self, x: Image) -> tuple[()]:
-        return ()
-
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
     ) -> tuple[Image, tuple[()]]:
+        """`heun_step` down to a cleaner level, or fresh noise up to a noisier one."""
+
         def up(x: Image) -> Image:
             extra = jnp.sqrt(jnp.maximum(ratio(next_level) ** 2 - ratio(level) ** 2, 0))
             return next_level.alpha * (x / level.alpha + self.noise_scale * extra * gaussian(keys, x))

@@ -21,8 +21,8 @@ _Carry = tuple[Image, Array, Array, Array, Array]
 def _weights(nodes: list[Array], h: Float[Array, ""]) -> Float[Array, " k"]:
     """rho with sum_j rho_j node_j^(i-1) = i! phi_{i+1}(-h) / phi_1(-h), i = 1..k (Zhao et al. 2023, eq. 5)."""
     rows = jnp.stack([jnp.stack([node**i for node in nodes]) for i in range(len(nodes))])
-    wanted = [math.factorial(i) * phi(i + 1, -h) / phi(1, -h) for i in range(1, len(nodes) + 1)]
-    return jnp.linalg.solve(rows, jnp.stack(wanted))
+    moments = [math.factorial(i) * phi(i + 1, -h) / phi(1, -h) for i in range(1, len(nodes) + 1)]
+    return jnp.linalg.solve(rows, jnp.stack(moments))
 
 
 def _change(x0: list[Image], h: Array, nodes: list[Array]) -> Image:
@@ -45,12 +45,14 @@ class UniPC:
     CHOICES: ClassVar = {"order": (2, 3)}
 
     def init(self, x: Image) -> _Carry:
+        """x, sigma and lambda of the last level; the last `order` x0 and their lambda, NaN before there are any."""
         zero, nan = jnp.zeros((), x.dtype), jnp.full((self.order,), jnp.nan, x.dtype)
         return x, zero + 1, zero, jnp.zeros((self.order, *x.shape), x.dtype), nan
 
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: _Carry, keys: Key
     ) -> tuple[Image, _Carry]:
+        """Correct x with the x0 just predicted there, then predict x at next_level."""
         last_x, last_sigma, last_lambda, past_x0, past_lambda = carry
         x0, here = denoise(x, level).x0, half_log_snr(level)
         known = jnp.sum(~jnp.isnan(past_lambda))

@@ -84,7 +84,7 @@ def manifold(
 def real_floor(features: Features, people: Sequence[str], seed: int, repeats: int = 20) -> Numbers:
     """FD and KID between random halves of the real people: mean and range over splits.
 
-    What a perfect model would get at half the number of pictures, as the real row of R1.
+    What a perfect model would get at half the number of pictures, as in the real row of the reference system.
     """
     values = features.values.astype(np.float64)
     found: dict[str, list[float]] = {f"FD[{features.name}]": [], f"KID[{features.name}]": []}

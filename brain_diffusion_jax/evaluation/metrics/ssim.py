@@ -22,18 +22,10 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.metrics.ssim_window import C1, C2, WINDOW, gaussian_line
 from brain_diffusion_jax.pixels import to_unit
 
-WINDOW, SIGMA = 11, 1.5
-C1, C2 = 0.01**2, 0.03**2
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-
-
-def gaussian_line() -> np.ndarray:
-    """[11] weights that sum to 1; the window is their outer product."""
-    offsets = np.arange(WINDOW) - WINDOW // 2
-    line = np.exp(-(offsets**2) / (2 * SIGMA**2))
-    return line / line.sum()
 
 
 def check_pictures(images: np.ndarray, where: object = "pictures") -> np.ndarray:

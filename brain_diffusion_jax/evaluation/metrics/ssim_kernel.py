@@ -14,13 +14,12 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from brain_diffusion_jax.evaluation.metrics import ssim
-from brain_diffusion_jax.evaluation.metrics.ssim import WINDOW, gaussian_line
+from brain_diffusion_jax.evaluation.metrics.ssim_window import C1, C2, WINDOW, gaussian_line
 
 LANES, WIDTH = 64, 8
 _ROW = WIDTH * LANES
 _PIXEL_ROW = (WIDTH + WINDOW - 1) * LANES
-_C1, _C2, _TWO = np.float32(ssim.C1), np.float32(ssim.C2), np.float32(2)
+_C1, _C2, _TWO = np.float32(C1), np.float32(C2), np.float32(2)
 _CHUNK = 256  # pictures whose moments are taken at once
 _G0, _G1, _G2, _G3, _G4, _G5 = (np.float32(g) for g in gaussian_line()[:6])
 _T0, _T1, _T2, _T3, _T4, _T5 = (np.float32(2 * g) for g in gaussian_line()[:6])
@@ -148,7 +147,7 @@ def prepare(pictures: np.ndarray, rows: slice, columns: slice, shift: float) -> 
         exact = pixels[part].astype(np.float64)
         mean = down @ (exact @ across.T)
         means[part] = mean + shift
-        spreads[part] = down @ ((exact * exact) @ across.T) - mean**2 + ssim.C2 / 2
+        spreads[part] = down @ ((exact * exact) @ across.T) - mean**2 + C2 / 2
     return Strip(pixels, means, spreads, np.float32(shift), width)
 
 

@@ -1,4 +1,4 @@
-"""The numbers of the reference paper (REFERENCE R1), shown beside a study of its config. Not comparable otherwise."""
+"""The numbers of the reference system (REFERENCES.md), shown beside a study of its config; not comparable otherwise."""
 
 from __future__ import annotations
 

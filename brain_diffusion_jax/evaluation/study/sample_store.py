@@ -46,7 +46,7 @@ def scale_name(scale: float) -> str:
 
 
 def to_stored(pictures: np.ndarray, count: int, size: tuple[int, int], where: str) -> np.ndarray:
-    """uint8 [count, rows, cols] from unit floats, as R1's 8-bit PNGs; refuses NaN and other shapes."""
+    """uint8 [count, rows, cols] from floats in [0, 1], as 8-bit PNGs; refuses NaN and other shapes."""
     array = np.asarray(pictures)
     if array.ndim == 4 and array.shape[-1] == 1:
         array = array[..., 0]

@@ -16,12 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 INPUT_SIZE = 299
-# Dimensions of the four places where features are read, in order of depth.
-DIMENSIONS = (64, 192, 768, 2048)
 
 
 def prepare_input(images: Float[Array, "n r c k"]) -> Float[Array, "n 299 299 3"]:
-    """Unit pictures of 1 or 3 channels at 299x299 in [-1, 1]: bilinear, half-pixel centres, no antialiasing."""
+    """Images in [0, 1], 1 or 3 channels, at 299x299 in [-1, 1]: bilinear, half-pixel centres, no antialiasing."""
     n = images.shape[0]
     resized = jax.image.resize(
         images, (n, INPUT_SIZE, INPUT_SIZE, images.shape[-1]), method="bilinear", antialias=False
@@ -145,7 +143,7 @@ class BlockE(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """Feature maps at the places named by their channels, up to `last` (64, 192, 768 or 2048).
+    """Feature maps by their number of channels, up to `last` (64, 192, 768 or 2048).
 
     Input: [n, rows, cols, 3] in [-1, 1], made by `prepare_input`. Pool the maps over space for FID.
     """

@@ -1,4 +1,4 @@
-"""What every backbone of the age network shares: its settings, and its two parametrised layers."""
+"""The base of the age network's backbones: their settings and their two parametrised layers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Trunk(nn.Module):
     width: factor on every channel count (1 is the published network).
     norm_eps: epsilon of batch normalisation; Keras files differ, so it is read from the file.
     axis_name: axis of `jax.pmap` to average batch statistics over; None under jit, where the batch is
-    one array however it is sharded. frozen: prefixes of layer names that stay in inference mode in
-    training (their statistics do not move); the optimizer leaves their weights alone by the same names.
+    one array however it is sharded. frozen: prefixes of layer names whose batch statistics stay
+    fixed in training; the optimizer skips their weights by the same names.
     """
 
     width: float = 1.0
@@ -27,9 +27,11 @@ class Trunk(nn.Module):
 
     @property
     def in_channels(self) -> int:
+        """Channels of the input: 3, colour, for the published backbones; 1, grey, for ours."""
         return 3
 
     def channels(self, published: int) -> int:
+        """A published channel count scaled by `width`, at least 1."""
         return max(1, round(published * self.width))
 
     def conv(

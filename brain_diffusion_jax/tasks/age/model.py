@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.covariates import Continuous, Schema
-from brain_diffusion_jax.diffusion.guidance import gaussian_judge
+from brain_diffusion_jax.diffusion.guidance import gaussian_log_likelihood
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
@@ -39,7 +39,7 @@ class _AgeLikelihood:
 
         if condition is None:
             return jnp.zeros(len(x0))
-        log_likelihood = gaussian_judge(predict, wanted, self.std, self.process.to_unit)(x0, condition)
+        log_likelihood = gaussian_log_likelihood(predict, wanted, self.std, self.process.to_unit)(x0, condition)
         return jnp.where(condition.present[:, self.column], log_likelihood, 0.0)
 
 

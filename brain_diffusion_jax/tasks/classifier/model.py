@@ -48,7 +48,7 @@ class ClassModel(PredictorModel):
         """images: [n, rows, cols, 1 or 3] in [0, 1]."""
         logits = self._run(images, batch_size, method="raw").astype(np.float64)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float32)
 
     def predict(self, images: Any, batch_size: int = 256) -> list[str]:
         """The likeliest class of each picture. images: [n, rows, cols, 1 or 3] in [0, 1]."""

@@ -16,7 +16,7 @@ from brain_diffusion_jax.array_types import DenoiseFn, Params
 from brain_diffusion_jax.covariates import Condition, Schema
 from brain_diffusion_jax.diffusion import levels, plan, samplers
 from brain_diffusion_jax.diffusion.guidance import classifier_free
-from brain_diffusion_jax.diffusion.plan import Cell
+from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.diffusion.stack import sample_stack
@@ -100,10 +100,11 @@ class DiffusionModel(Model):
             shape = (len(x), len(self.schema.names))
             values = np.full(shape, np.nan) if class_labels is None else np.asarray(class_labels, float).reshape(shape)
             present = np.isfinite(values)
-            return self._raw_network(self.params, x, t, np.where(present, values, 0.0).astype(np.float32), present)
+            held = np.where(present, values, 0.0).astype(np.float32)
+            return jnp.asarray(self._raw_network(self.params, x, t, held, present))
         context = None if context is None else jnp.asarray(context, jnp.float32)
         labels = None if class_labels is None else jnp.asarray(class_labels, jnp.int32)
-        return self._raw_network(self.params, x, t, context, labels)
+        return jnp.asarray(self._raw_network(self.params, x, t, context, labels))
 
     def _shape(self, image_size: tuple[int, ...] | None) -> tuple[int, ...]:
         size = image_size or (self.contract.image_size if self.contract else None)
@@ -114,7 +115,7 @@ class DiffusionModel(Model):
     def sample_cells(
         self,
         conditions: Conditions,
-        cells: Sequence[Cell],
+        cells: Sequence[SamplingConfig],
         *,
         batch_size: int | None = None,
         start: int = 0,
@@ -124,7 +125,7 @@ class DiffusionModel(Model):
         """Yield (position of the first, float32 [cells, b, rows, cols, 1] in [0, 1]) batch by batch.
 
         cells: settings that share a program (`plan.programs`); they share the noise. settings: fixed,
-        plain_apart of `plan.run_cells` and share_first of `sweep.sweep` (both on where there is more than one
+        plain_apart of `plan.run_configs` and share_first of `sweep.sweep` (both on where there is more than one
         batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch if not told otherwise.
         Picture i depends on its cell, i and its condition alone, not on batch_size; start skips the first
         ones. One compiled program whatever scales, seeds, conditions; with plain_apart one more for scale 1.
@@ -141,7 +142,7 @@ class DiffusionModel(Model):
         for first in range(start, len(conditions), size):
             index = np.minimum(np.arange(first, first + size), len(conditions) - 1)  # the last batch is padded
             batch = Condition(encoded.values[index], encoded.present[index])
-            x = plan.run_cells(cells, self.denoise, self.process.table, batch, shape, start=first, **settings)
+            x = plan.run_configs(cells, self.denoise, self.process.table, batch, shape, start=first, **settings)
             chosen = conditions[first : first + size]
             for cell, finite in zip(cells, np.asarray(_finite(x)), strict=True):
                 require_finite(self.path, finite[: len(chosen)], chosen, cell.label())
@@ -153,7 +154,7 @@ class DiffusionModel(Model):
         Raises InputError for settings that cannot be.
         """
         found = Sampling.resolve(self.config.sample, **given)
-        found.cell()
+        found.config()
         levels.select(self.process.table, found.num_steps, found.spacing)
         return found
 
@@ -166,14 +167,16 @@ class DiffusionModel(Model):
         *,
         image_size: tuple[int, ...] | None = None,
     ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
-        """Yield (position of the first, images in [0, 1]) batch by batch; the one cell of `sample_cells`."""
+        """Yield (position of the first, images in [0, 1]) batch by batch, as `sample_cells`."""
         options: dict[str, Any] = {"batch_size": sampling.batch_size, "start": start, "image_size": image_size}
-        for first, images in self.sample_cells(conditions, [sampling.cell(seed)], **options):
+        for first, images in self.sample_cells(conditions, [sampling.config(seed)], **options):
             yield first, images[0]
 
-    def cells(self, scales: Sequence[float], *, seed: int = 0, guidance: str = "cfg", **given: Any) -> list[Cell]:
+    def cells(
+        self, scales: Sequence[float], *, seed: int = 0, guidance: str = "cfg", **given: Any
+    ) -> list[SamplingConfig]:
         """Checked settings for `sample_cells`, one a guidance scale. given: as of `sampling`."""
-        cell = dataclasses.replace(self.sampling(**given).cell(seed), guidance=guidance)
+        cell = dataclasses.replace(self.sampling(**given).config(seed), guidance=guidance)
         return [dataclasses.replace(cell, guidance_scale=float(w)) for w in check_scales(list(scales))]
 
     def sweep(
@@ -208,7 +211,7 @@ class DiffusionModel(Model):
         """
         scale = self.config.sample.guidance_scale if guidance_scale is None else guidance_scale
         settings |= {"sampler": sampler, "num_steps": num_steps, "seed": seed}
-        return self.sweep(conditions, [scale], **settings)[0]
+        return np.asarray(self.sweep(conditions, [scale], **settings)[0])
 
     def sample_volume(
         self,
@@ -229,7 +232,7 @@ class DiffusionModel(Model):
         """
         conditions = [{**condition, covariate: int(k)} for k in slices]
         given = {"guidance_scale": guidance_scale, "num_steps": num_steps, "spacing": spacing}
-        cell = self.sampling(**given, sampler="ddim", eta=0.0).cell(seed)
+        cell = self.sampling(**given, sampler="ddim", eta=0.0).config(seed)
         path = jax.tree.map(jnp.asarray, levels.select(self.process.table, cell.num_steps, cell.spacing))
         encoded = Condition(*map(jnp.asarray, self.schema.encode(conditions)))
         scale = None if cell.guidance_scale == 1.0 else jnp.float32(cell.guidance_scale)

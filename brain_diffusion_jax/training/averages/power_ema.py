@@ -1,8 +1,8 @@
 """Averages of any length after training, from snapshots of power-function averages (Karras et al. 2024, sec. 3.2).
 
 The average of exponent g at step t weighs step tau by p(tau) = (g + 1) tau^g / t^(g + 1), 0 < tau <= t. The
-wanted profile is the least-squares combination of the stored ones; the same combination of the stored
-weights is the wanted average.
+target profile is the least-squares combination of the stored ones; the same combination of the stored
+weights is the target average.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def inner_products(
 def coefficients(
     steps: Float[np.ndarray, " n"], exponents: Float[np.ndarray, " n"], step: float, exponent: float
 ) -> Float[np.ndarray, " n"]:
-    """Least-squares weights of the stored profiles that make up the wanted one."""
+    """Least-squares weights of the stored profiles that make up the profile of `exponent` at `step`."""
     gram = inner_products(steps, exponents, steps, exponents)
     right = inner_products(steps, exponents, np.array([step]), np.array([exponent]))[:, 0]
     return np.linalg.lstsq(gram, right, rcond=1e-12)[0]

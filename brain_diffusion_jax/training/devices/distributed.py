@@ -28,7 +28,7 @@ class Cluster:
     """How processes find each other.
 
     method: off (one process), explicit (coordinator "host:port", process_count, process_id), slurm, tpu
-    (GKE or Cloud TPU metadata), k8s (JobSet), or auto: whatever the environment tells, else off.
+    (GKE or Cloud TPU metadata), k8s (JobSet), or auto: by the environment's variables, else off.
     """
 
     method: str = "auto"

@@ -1,4 +1,4 @@
-"""What a run would cost, from shapes alone: parameters, memory of a device, operations. Nothing is computed."""
+"""The cost of a run from shapes alone: parameters, memory of a device, operations. Nothing is computed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from brain_diffusion_jax.training.step import LossFn
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes are those of one device. activation_bytes: what the backward pass keeps of the forward pass.
+    """Cost of a train step. Bytes are those of one device.
 
-    step_flops: matrix products and convolutions of one step, all devices together.
+    mesh: "data x fsdp". state_bytes: weights, averages and optimizer. activation_bytes: what the backward pass keeps
+    of the forward pass. step_flops: matrix products and convolutions of one step, all devices together.
     """
 
     mesh: str
@@ -31,9 +32,11 @@ class Estimate:
 
     @property
     def total_bytes(self) -> int:
+        """State, gradients and activations of one device."""
         return self.state_bytes + self.gradient_bytes + self.activation_bytes
 
     def to_json(self) -> dict[str, Any]:
+        """The fields and total_bytes, as plain JSON values."""
         return {**asdict(self), "total_bytes": self.total_bytes}
 
     def __str__(self) -> str:
@@ -54,7 +57,7 @@ class Estimate:
 
 
 def sharded_bytes(tree: Any, fsdp: int) -> int:
-    """Bytes of a tree on one device when its arrays are split as `mesh.partition` says."""
+    """Bytes of a tree on one device when its arrays are split by `mesh.partition`."""
 
     def one(leaf: Any) -> int:
         split = fsdp if partition(tuple(leaf.shape), fsdp) else 1

@@ -52,9 +52,9 @@ def cpu_devices(batch_size: int, cores: int, data_parallel: int = -1, fsdp: int 
 
 
 def use_cores(count: int) -> bool:
-    """Show the CPU as `count` JAX devices; False where that is decided already.
+    """Show the CPU as `count` JAX devices; False where the count is already set.
 
-    It is where the user said so (XLA_FLAGS, JAX_NUM_CPU_DEVICES), where several processes share the work,
+    It is set where the user chose one (XLA_FLAGS, JAX_NUM_CPU_DEVICES), where several processes run together,
     and where JAX has started. Accelerators are untouched: JAX takes them before the CPU.
     """
     if "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:

@@ -1,6 +1,6 @@
 """How a pure train step is spread over devices: jit over Mesh("data", "fsdp"), or pmap.
 
-A layout knows where state and batches live; the step knows nothing of it. Parameters, averages and
+A layout knows where state and batches live; the step does not. Parameters, averages and
 optimizer state are split over "fsdp" by shape, batches over both axes together.
 """
 
@@ -26,19 +26,45 @@ PMAP_AXIS = "batch"
 
 
 class Layout(Protocol):
-    """Where things live. stored/load: to and from the form checkpoints hold, the same for every layout."""
+    """Where state and batches live. devices: of all processes together."""
 
     devices: int
 
-    def create(self, init: Callable[[Key], TrainState], key: Key) -> TrainState: ...
-    def abstract(self, init: Callable[[Key], TrainState], key: Key) -> TrainState: ...
-    def local_params(self, params: Any) -> Any: ...
-    def place(self, batch: dict[str, np.ndarray]) -> Batch: ...
-    def place_global(self, batch: dict[str, np.ndarray]) -> Batch: ...
-    def compile(self, make_step: Callable[[str | None], StepFn]) -> StepProgram | PmapProgram: ...
-    def evaluate(self, fn: Callable[..., Metrics]) -> Callable[..., Metrics]: ...
-    def stored(self, state: TrainState) -> TrainState: ...
-    def load(self, stored: TrainState) -> TrainState: ...
+    def create(self, init: Callable[[Key], TrainState], key: Key) -> TrainState:
+        """init(key), placed on the devices."""
+        ...
+
+    def abstract(self, init: Callable[[Key], TrainState], key: Key) -> TrainState:
+        """Shapes and shardings of the state in the form of `stored`, to restore a checkpoint into."""
+        ...
+
+    def local_params(self, params: Any) -> Any:
+        """Parameters that this process can use alone, such as for a preview."""
+        ...
+
+    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+        """A training batch on the devices, from this process's part [local batch, ...] of it."""
+        ...
+
+    def place_global(self, batch: dict[str, np.ndarray]) -> Batch:
+        """A batch on the devices, from the whole of it in every process; for the fixed validation batches."""
+        ...
+
+    def compile(self, make_step: Callable[[str | None], StepFn]) -> StepProgram | PmapProgram:
+        """The train step over all devices. make_step: receives the axis name of pmap, None under jit."""
+        ...
+
+    def evaluate(self, fn: Callable[..., Metrics]) -> Callable[..., Metrics]:
+        """fn(params, model_state, batch) -> metrics, compiled; batch as of `place_global`."""
+        ...
+
+    def stored(self, state: TrainState) -> TrainState:
+        """The state in the form that checkpoints hold, the same for every layout."""
+        ...
+
+    def load(self, stored: TrainState) -> TrainState:
+        """The inverse of `stored`."""
+        ...
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, devices: list[Any] | None = None) -> Mesh:
@@ -56,7 +82,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, devices: list[Any] | None = None) -
 
 
 def partition(shape: tuple[int, ...], fsdp: int) -> PartitionSpec:
-    """The largest dimension that fsdp divides is split, the last of equals; small arrays are not."""
+    """Split the largest dimension that fsdp divides, the last of equals; small arrays stay whole."""
     if fsdp > 1 and int(np.prod(shape)) >= SHARD_FROM_ELEMENTS:
         sizes = [(size, axis) for axis, size in enumerate(shape) if size % fsdp == 0]
         if sizes:
@@ -79,7 +105,7 @@ def require_divisible(batch_size: int, devices: int, accumulation: int, processe
         raise InputError("config", "data.batch_size", batch_size, expected)
 
 
-class JitLayout:
+class JitLayout(Layout):
     """jax.jit over a mesh; state is donated, metrics are replicated."""
 
     def __init__(self, mesh: Mesh) -> None:
@@ -90,7 +116,6 @@ class JitLayout:
         self.shardings: Any = None
 
     def abstract(self, init, key):
-        """Shapes and shardings of the state as checkpoints hold it."""
         shapes = jax.eval_shape(init, key)
         self.shardings = state_shardings(self.mesh, shapes)
         return jax.tree.map(_with_sharding, shapes, self.shardings)
@@ -100,15 +125,12 @@ class JitLayout:
         return jax.jit(init, out_shardings=self.shardings)(key)
 
     def place(self, batch):
-        """Each process gives its own part [local, ...]; the result is global."""
         return {
             name: jax.make_array_from_process_local_data(self.batch_sharding, np.asarray(array))
             for name, array in batch.items()
         }
 
     def place_global(self, batch):
-        """Each process gives the whole batch; it keeps its part. For the fixed validation batches."""
-
         def put(array: np.ndarray) -> jax.Array:
             return jax.make_array_from_callback(array.shape, self.batch_sharding, lambda part: array[part])
 
@@ -131,11 +153,9 @@ class JitLayout:
         return StepProgram(jitted)
 
     def evaluate(self, fn):
-        """fn(params, model_state, batch) -> metrics, compiled; params as they lie."""
         return StepProgram(jax.jit(fn, out_shardings=self.replicated))
 
     def local_params(self, params):
-        """Parameters that this process can use alone: as they lie, or gathered where other processes hold parts."""
         if jax.process_count() == 1:
             return params
         return jax.tree.map(np.asarray, jax.jit(lambda p: p, out_shardings=self.replicated)(params))
@@ -147,8 +167,8 @@ class JitLayout:
         return stored
 
 
-class PmapLayout:
-    """jax.pmap: the state on every device whole, with a leading device axis."""
+class PmapLayout(Layout):
+    """jax.pmap: the whole state on every device, with a leading device axis."""
 
     def __init__(self) -> None:
         self.devices = jax.device_count()
@@ -209,7 +229,7 @@ class PmapProgram:
         self.flops = 0.0
 
     def ready(self, state: TrainState, batch: Batch, key: Key) -> None:
-        """Compile unless that is done."""
+        """Compile, unless compiled already."""
         if not self.flops:
             self.flops = flops.count(jax.make_jaxpr(self._step)(state, batch, key)) * self._devices
             self._step = self._step.lower(state, batch, key).compile()

@@ -1,4 +1,4 @@
-"""Batches placed on the devices ahead of need, each with the loader's place after it."""
+"""Batches placed on the devices ahead of need, each with the loader's state after it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ import numpy as np
 
 
 class Loader(Protocol):
-    """What the loop asks of data: this process's part of endless batches, and a place to return to."""
+    """What the loop needs of data: this process's part of endless batches, and a state to return to."""
 
     def __next__(self) -> dict[str, np.ndarray]: ...
-    def get_state(self) -> Any: ...
-    def set_state(self, state: Any) -> None: ...
+
+    def get_state(self) -> Any:
+        """The state from which the next batch follows; anything JSON can hold."""
+        ...
+
+    def set_state(self, state: Any) -> None:
+        """Continue with the batch that followed `get_state`."""
+        ...
 
 
 class Placed(NamedTuple):
@@ -78,5 +84,6 @@ class Prefetch:
             yield Placed(batch, place, number, time.perf_counter() - start)
 
     def close(self) -> None:
+        """End the thread; waits up to 10 s for a batch in preparation."""
         self._closed.set()
         self._thread.join(timeout=10)

@@ -1,4 +1,4 @@
-"""A compiled step and what is known of it: operations, memory, text."""
+"""A compiled step, and its operations, memory and text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brain_diffusion_jax.training.devices import distributed, flops
 
 
 class StepProgram:
-    """Compiles a jitted function at its first call (once) and keeps what the compiler says.
+    """Compiles a jitted function at its first call (once) and keeps the compiler's figures.
 
     flops: of matrix products and convolutions in one step, over all devices; 0 until compiled.
     """
@@ -27,7 +27,7 @@ class StepProgram:
         return self._compiled(*arguments)
 
     def ready(self, *arguments: Any) -> None:
-        """Compile unless that is done."""
+        """Compile, unless compiled already."""
         if self._compiled is None:
             self.compile(*arguments)
 
@@ -40,7 +40,7 @@ class StepProgram:
         return self._compiled
 
     def hlo(self) -> str:
-        """The optimised program's text."""
+        """The optimised program's text, to test which collectives it holds."""
         return self._compiled.as_text()
 
 

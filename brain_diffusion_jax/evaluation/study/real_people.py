@@ -1,17 +1,33 @@
-"""The real pictures that a command sets beside those of a model."""
+"""The real pictures that are set beside those of a model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from brain_diffusion_jax.contract import Contract, require_same
+from brain_diffusion_jax.data.shards.loader import read_all
+from brain_diffusion_jax.data.shards.reader import load_manifest
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.study import picture_sets
+from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
 
-def open_real(model: Any, data: str | None) -> tuple[str, Any, dict[str, Any]]:
+class TrainedModel(Protocol):
+    """An opened run. config: of the run, with data.shards; contract: None for foreign weights without one."""
+
+    path: Path
+    config: Any
+
+    @property
+    def contract(self) -> Contract | None:
+        """The data that it was trained on."""
+        ...
+
+
+def open_real(model: TrainedModel, data: str | Path | None) -> tuple[str, Contract, dict[str, PictureSet]]:
     """(shards, their contract, PictureSet of every split) of --data, else of the run; refuses another contract."""
-    from brain_diffusion_jax.contract import Contract, require_same
-    from brain_diffusion_jax.errors import InputError
-
-    shards = data or model.config.data.shards
+    shards = str(data or model.config.data.shards)
     if not shards:
         raise InputError("command line", "--data", "nothing", "the folder of shards with the real people")
     if not data and not Path(shards).is_absolute() and not Path(shards).exists():  # runs of release 0.1
@@ -23,12 +39,8 @@ def open_real(model: Any, data: str | None) -> tuple[str, Any, dict[str, Any]]:
     return shards, contract, read_real(shards, contract)
 
 
-def read_real(shards: str, contract: Any) -> dict[str, Any]:
+def read_real(shards: str, contract: Contract) -> dict[str, PictureSet]:
     """Every split of the shards as a PictureSet; an empty split is left out."""
-    from brain_diffusion_jax.data.shards.loader import read_all
-    from brain_diffusion_jax.data.shards.reader import load_manifest
-    from brain_diffusion_jax.evaluation.study import picture_sets
-
     sets = {}
     for split, files in load_manifest(shards)["splits"].items():
         if sum(int(item["records"]) for item in files):
@@ -36,11 +48,8 @@ def read_real(shards: str, contract: Any) -> dict[str, Any]:
     return sets
 
 
-def people_of(model: Any, data: str | None, split: str) -> Any:
+def people_of(model: TrainedModel, data: str | Path | None, split: str) -> PictureSet:
     """The PictureSet of --people, its conditions as a person would write them (float32 rounded off)."""
-    from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
-
     shards, _, splits = open_real(model, data)
     if split not in splits:
         raise InputError(shards, "--people", split, f"one of {', '.join(splits)}")

@@ -1,0 +1,119 @@
+"""What guidance rules of a sweep need besides numbers: a weaker model, or a predictor that judges the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brain_diffusion_jax.api.loading import load
+from brain_diffusion_jax.api.predictors import load_regressor
+from brain_diffusion_jax.contract import require_same
+from brain_diffusion_jax.diffusion.plan import SamplingConfig
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+from brain_diffusion_jax.training.averages import power_ema
+
+
+def scale_text(scale: float | tuple[float, ...]) -> float | str:
+    """A guidance scale for tables; 3:1:1 is one for each covariate."""
+    return ":".join(f"{w:g}" for w in scale) if isinstance(scale, tuple) else scale
+
+
+@dataclass(frozen=True)
+class Guides:
+    """weak: of autoguidance, a run folder or an average of the run's weights, and its model.
+
+    judge: of classifier_gradient, the run folder of an age regressor, and its model. judge_std: how exactly it is
+    believed, in years.
+    """
+
+    weak: str | None = None
+    judge: str | None = None
+    judge_std: float = 5.0
+    weak_model: DiffusionModel | None = None
+    judge_model: AgeModel | None = None
+
+    @classmethod
+    def open(
+        cls,
+        model: DiffusionModel,
+        weak: str | None = None,
+        judge: str | None = None,
+        judge_std: float = 5.0,
+        checkpoint: int | None = None,
+    ) -> Guides:
+        """The guides of a model, each checked to fit it. checkpoint: of an average of its weights."""
+        return cls(
+            weak,
+            judge,
+            judge_std,
+            _weaker(model, weak, checkpoint) if weak else None,
+            load_regressor(judge, model.contract) if judge else None,
+        )
+
+    def check(self, configs: Sequence[SamplingConfig], model: DiffusionModel) -> None:
+        """InputError where a rule lacks what it needs, or a guide is given that no rule of the sweep takes."""
+        names = model.schema.names
+        for config in configs:
+            each = config.guidance_scale if isinstance(config.guidance_scale, tuple) else ()
+            if config.guidance == "per_covariate" and len(each) != len(names):
+                expected = f"{':'.join('3' * len(names))}, one a covariate: {', '.join(names)}"
+                raise InputError("command line", "--scales of per_covariate", config.guidance_scale, expected)
+            if config.guidance != "per_covariate" and each:
+                raise InputError("command line", f"--scales of {config.guidance}", config.guidance_scale, "one number")
+        rules = {config.guidance for config in configs}
+        for option, rule in (("weak", "autoguidance"), ("judge", "classifier_gradient")):
+            given = getattr(self, option) is not None
+            if given != (rule in rules):
+                found, expected = ("given", f"--guidance-rules {rule}") if given else ("nothing", f"what {rule} needs")
+                raise InputError("command line", f"--{option}", found, expected)
+        if not self.judge_std > 0:
+            raise InputError("command line", "--judge-std", self.judge_std, "years, above 0")
+
+    def record(self) -> dict[str, Any]:
+        """For the record of each folder."""
+        found: dict[str, Any] = {}
+        if self.weak_model is not None:
+            found |= {"weak": self.weak, "weak_weights": self.weak_model.version}
+        if self.judge_model is not None:
+            found |= {"judge": self.judge, "judge_weights": self.judge_model.version, "judge_std": self.judge_std}
+        return found
+
+    def fixed(self, model: DiffusionModel) -> dict[str, dict[str, Any]]:
+        """`fixed` of `plan.run_configs`, by rule."""
+        found: dict[str, dict[str, Any]] = {}
+        if self.weak_model is not None:
+            found["autoguidance"] = {"weak": self.weak_model.denoise}
+        if self.judge_model is not None:
+            likelihood = self.judge_model.likelihood(model.schema, model.process, self.judge_std)
+            found["classifier_gradient"] = {"log_likelihood": likelihood}
+        return found
+
+
+def _weaker(model: DiffusionModel, name: str, checkpoint: int | None) -> DiffusionModel:
+    if not Path(name).is_dir():
+        return averaged(model, name, checkpoint, "--weak")
+    weak = load(name, "diffusion")
+    if model.contract is not None and weak.contract is not None:
+        require_same(model.contract, weak.contract, f"{name} against {model.path}")
+    for field in ("schedule", "num_train_steps", "data_range"):
+        mine, other = getattr(model.process, field), getattr(weak.process, field)
+        if mine != other:
+            raise InputError(name, f"diffusion.{field}", other, f"{mine}, as the model it guides")
+    return weak
+
+
+def averaged(
+    model: DiffusionModel, length: str, checkpoint: int | None, option: str = "--ema-lengths"
+) -> DiffusionModel:
+    """The model with an average of its weights: stored, none, or a relative width (`training.averages.power_ema`)."""
+    if length in ("stored", "none"):
+        return load(model.path, "diffusion", step=checkpoint, ema=length == "stored")
+    try:
+        width = float(length)
+    except ValueError:
+        raise InputError("command line", option, length, "stored, none or a number such as 0.05") from None
+    return model.with_params(power_ema.reconstruct(model.path, width, checkpoint))

@@ -1,0 +1,86 @@
+"""The predictors of a study or a table: what reads ages, classes and features off images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from brain_diffusion_jax.api.loading import load
+from brain_diffusion_jax.contract import Contract, require_same
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.probes.features import Extractor
+from brain_diffusion_jax.evaluation.probes.input_checks import check_shards
+from brain_diffusion_jax.evaluation.study import study
+from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.classifier.model import ClassModel
+
+
+def load_regressor(path: str | Path, contract: Contract | None) -> AgeModel:
+    """The age model of a run at its best checkpoint; refuses one trained on other images than the contract's."""
+    model = load(path, "age")
+    if model.contract is not None and contract is not None:
+        require_same(contract, model.contract, path, ignore=("slices",))
+        # One that learned from more slices of the same heads reads these as well.
+        cut, known = (set(c.slices.get("indices", ())) for c in (contract, model.contract))
+        if not cut <= known:
+            raise InputError(
+                path, "slices", f"trained on {sorted(known)}", f"a regressor that knows {sorted(cut - known)}"
+            )
+    return model
+
+
+def load_classifier(path: str | Path, contract: Contract) -> ClassModel:
+    """The classifier of a run at its best checkpoint; refuses one of images of another size."""
+    model = load(path, "class")
+    if model.image_size != tuple(contract.image_size):
+        raise InputError(path, "image_size", model.image_size, contract.image_size)
+    return model
+
+
+@dataclass(frozen=True)
+class Predictors:
+    """age: reads ages and gives the first features. second_age: another one, not used for any choice.
+
+    classifier: gives features too. more: extractors of other networks, such as Inception.
+    """
+
+    age: AgeModel | None = None
+    second_age: AgeModel | None = None
+    classifier: ClassModel | None = None
+    more: Sequence[Extractor] = ()
+
+    @classmethod
+    def load(
+        cls,
+        contract: Contract | None,
+        *,
+        age: str | Path | None = None,
+        second_age: str | Path | None = None,
+        classifier: str | Path | None = None,
+        more: Sequence[Extractor] = (),
+    ) -> Predictors:
+        """Those of run folders, each checked against the images it is to read. A second_age counts beside an age."""
+        return cls(
+            load_regressor(age, contract) if age else None,
+            load_regressor(second_age, contract) if age and second_age else None,
+            load_classifier(classifier, contract) if classifier and contract is not None else None,
+            more,
+        )
+
+    @property
+    def extractors(self) -> list[Extractor]:
+        """Features of the age model, block means of pixels (always there), then the others'."""
+        found = [study.pixel_extractor(), *self.more]
+        if self.age is not None:
+            name = f"{self.age.config.age_model.backbone}-pool"
+            found.insert(0, Extractor(name, self.age.version, self.age.features))
+        if self.classifier is not None:
+            name = f"{self.classifier.config.class_model.backbone}-class-pool"
+            found.insert(0, Extractor(name, self.classifier.version, self.classifier.features))
+        return found
+
+    def remarks(self, shards: str | Path, split: str) -> list[str]:
+        """Where real scans of a split are unlike what the age models were trained on; see `check_shards`."""
+        found = [check_shards(model, str(shards), split) for model in (self.age, self.second_age) if model is not None]
+        return [remark for remark in found if remark]

@@ -1,0 +1,196 @@
+"""A study of a model: every guidance scale against real held-out people, measured and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from brain_diffusion_jax import files
+from brain_diffusion_jax.api.loading import load
+from brain_diffusion_jax.api.predictors import Predictors
+from brain_diffusion_jax.api.protocols import Generator, draw
+from brain_diffusion_jax.diffusion.sampling import Sampling
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.probes import utility
+from brain_diffusion_jax.evaluation.probes.features import Extractor
+from brain_diffusion_jax.evaluation.report import report
+from brain_diffusion_jax.evaluation.study import real_people, sample_store
+from brain_diffusion_jax.evaluation.study import study as stages
+from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
+from brain_diffusion_jax.evaluation.study.study_result import StudyResult
+from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
+from brain_diffusion_jax.models.deep_brain_net import make_age_network
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a study beside the run's config (sections study and sample); None is the config's.
+
+    data: shards (default: those of the run). age_model, second_age_model, classifier: run folders; extractors: of
+    other networks. num_samples: per scale. utility: seeds of train on synthetic, test on real; 0 is off,
+    utility_steps 0 a linear probe of pixels. out: default RUN/study.
+    """
+
+    data: str | Path | None = None
+    age_model: str | Path | None = None
+    second_age_model: str | Path | None = None
+    classifier: str | Path | None = None
+    extractors: Sequence[Extractor] = ()
+    guidance_scales: Sequence[float] | None = None
+    num_samples: int | None = None
+    split: str | None = None
+    seed: int | None = None
+    sampler: str | None = None
+    num_steps: int | None = None
+    utility: int = 0
+    utility_steps: int = 400
+    out: str | Path | None = None
+
+
+def study(
+    model: Generator | str | Path,
+    asked: Asked = Asked(),
+    *,
+    compare: Mapping[str, StudyResult] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **more: Any,
+) -> StudyResult:
+    """Generate, measure and report; leaves report.html, study.json and CSVs in the study's folder. Resumable.
+
+    more: fields of `Asked`, as in study("runs/a", age_model="runs/age"). compare: finished studies beside this one.
+    progress: (stage, done, total). Several processes share the sampling; the result of all but the first is empty.
+    """
+    asked = replace(asked, **more)
+    model = load(model, "generator") if isinstance(model, str | Path) else model
+    shards, contract, real = real_people.open_real(model, asked.data)
+    predictors = Predictors.load(
+        contract,
+        age=asked.age_model,
+        second_age=asked.second_age_model,
+        classifier=asked.classifier,
+        more=asked.extractors,
+    )
+    settings, sampling = settings_of(model, asked)
+    remarks = predictors.remarks(shards, settings.evaluated)
+    out = folder_of(model, asked)
+    method: dict[str, Any] = {"run": str(model.path), "data": str(shards), "sampling": _words(model, sampling)}
+    runs = {"age_model": asked.age_model, "second_age_model": asked.second_age_model}
+    method |= {name: str(run) for name, run in runs.items() if run}
+    several = jax.process_count() > 1
+    result = stages.run_study(
+        sampler(model, sampling),
+        real,
+        predictors.extractors,
+        predictors.age.predict if predictors.age else None,
+        settings,
+        out,
+        contract=contract,
+        second_age_fn=predictors.second_age.predict if predictors.second_age else None,
+        method=method,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        barrier=_barrier if several else None,
+        progress=progress,
+    )
+    if not result.rows:  # another process measures and writes
+        return result
+    if not model.guided:
+        remarks.append(f"A {model.kind} has no guidance: w=1 stands for its pictures as they come.")
+    result.notes += [remark for remark in remarks if remark not in result.notes]
+    if asked.utility:
+        result.utility = utility_of(real, settings, out, asked.utility, asked.utility_steps)
+    result.save(out)
+    report.write_report(result, out, compare=dict(compare or {}))
+    return result
+
+
+def folder_of(model: Generator, asked: Asked) -> Path:
+    """The folder that a study writes."""
+    return Path(asked.out or model.path / "study")
+
+
+def settings_of(model: Generator, asked: Asked) -> tuple[StudySettings, Sampling]:
+    """Settings of the run's config with the changes asked for. A model without guidance is drawn once, as w=1."""
+    sampling = model.sampling(sampler=asked.sampler, num_steps=asked.num_steps)
+    section = model.config.study.to_dict()
+    scales = section.pop("guidance_scales") if asked.guidance_scales is None else asked.guidance_scales
+    if not model.guided:
+        if asked.guidance_scales is not None:
+            raise InputError(model.path, "guidance_scales", scales, f"none: a {model.kind} has no guidance")
+        scales = (1.0,)
+    given = {"num_samples": asked.num_samples, "evaluated": asked.split, "seed": asked.seed}
+    section |= {name: value for name, value in given.items() if value is not None}
+    section["guidance_scales"] = tuple(float(scale) for scale in scales)
+    return StudySettings(
+        **section,
+        batch_size=sampling.batch_size,
+        title=f"Study of {model.path.name}",
+        model=f"{model.version} {_words(model, sampling)}",
+    ), sampling
+
+
+def _words(model: Generator, sampling: Sampling) -> dict[str, Any]:
+    """What a study's folder remembers of the sampling, apart from the scales."""
+    if not model.guided:
+        return {}
+    found = {"sampler": sampling.sampler, "num_steps": sampling.num_steps, "spacing": sampling.spacing}
+    return found if sampling.eta is None else {**found, "eta": sampling.eta}
+
+
+def sampler(model: Generator, sampling: Sampling) -> sample_store.SampleFn:
+    """The study's sample_fn; short chunks are filled up, so that one compiled program serves all."""
+
+    def sample(conditions: list[dict[str, Any]], scale: float, seed: int) -> np.ndarray:
+        filled = conditions + [conditions[-1]] * (sampling.batch_size - len(conditions))
+        return draw(model, filled, sampling.with_scale(scale), seed)[: len(conditions)]
+
+    return sample
+
+
+def _barrier(name: str) -> None:
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices(f"study {name}")
+
+
+def utility_of(
+    real: Mapping[str, PictureSet], settings: StudySettings, out: Path, seeds: int, num_steps: int
+) -> list[dict[str, Any]]:
+    """Train on synthetic, test on real, by a small network or the pixel probe, from the pictures left in `out`."""
+    if "train" not in real:
+        raise InputError("--utility", "training pictures", "none", "shards with a training split")
+    path = out / f"utility_{seeds}x{num_steps}.json"
+    if path.exists():
+        kept: list[dict[str, Any]] = files.read_json(path, "utility", list)
+        return kept
+    chosen, _ = stages.choose_pictures(real, settings)
+    synthetic = {
+        sample_store.scale_name(scale): PictureSet(
+            sample_store.read(out, scale), chosen.conditions, [f"synthetic {p}" for p in chosen.people]
+        )
+        for scale in settings.guidance_scales
+    }
+    trainer: utility.TrainFn = utility.pixel_trainer
+    if num_steps:
+        trainer = utility.network_trainer(
+            lambda mean, spread: make_age_network(dense=1024, dropout=0.8, target_mean=mean, target_scale=spread),
+            num_steps=num_steps,
+        )
+    with tqdm(total=seeds * (2 + 2 * len(synthetic)), desc="utility", disable=None) as bar:
+        found = utility.utility(
+            trainer,
+            real["train"],
+            synthetic,
+            real[settings.evaluated],
+            covariate=settings.age,
+            seeds=range(seeds),
+            progress=lambda name: bar.update(1),
+        )
+    files.write_json(path, found, indent=1)
+    return found

@@ -1,0 +1,191 @@
+"""The table of a sweep: settings, network calls, and what predictors or real held-out people say of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brain_diffusion_jax.api.guides import scale_text
+from brain_diffusion_jax.api.predictors import Predictors
+from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
+from brain_diffusion_jax.data.table import write_table
+from brain_diffusion_jax.diffusion import plan
+from brain_diffusion_jax.diffusion.plan import SamplingConfig
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.metrics import anatomy
+from brain_diffusion_jax.evaluation.probes import age
+from brain_diffusion_jax.evaluation.study import matched_sets, real_people
+from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet, check
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+
+Row = dict[str, Any]
+Columns = Callable[[np.ndarray, Sequence[Mapping[str, str]]], Row]  # (images, manifest) -> columns
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the rows are compared with. real: images whose conditions were asked for, read with `predictors.age`.
+
+    reference: one of the configurations; the column meets says which are within its intervals. bootstrap:
+    resamples for the intervals, 0 for none.
+    """
+
+    predictors: Predictors = field(default_factory=Predictors)
+    real: PictureSet | None = None
+    reference: SamplingConfig | None = None
+    bootstrap: int = 200
+
+
+def people(
+    model: DiffusionModel, data: str | Path | None, split: str, only: Sequence[Mapping[str, Any]] = ()
+) -> PictureSet:
+    """Held-out people's images of a split whose age is known. only: keeps those that fit one of these conditions."""
+    found = real_people.people_of(model, data, split)
+    if not found.has("age"):
+        raise InputError(f"--people {split}", "age", "not known of every picture", "people whose age is known")
+    words = " ".join(f"{name}={value}" for condition in only for name, value in condition.items())
+    return check(found[_rows(only, found, model)], f"--only {words}")
+
+
+def _rows(only: Sequence[Mapping[str, Any]], found: PictureSet, model: DiffusionModel) -> np.ndarray:
+    """Rows of the images whose conditions fit one of `only`."""
+    wanted = model.schema.decode(model.schema.encode(only))
+
+    def same(a: Any, b: Any) -> bool:
+        return a == b if isinstance(a, str) or isinstance(b, str) else abs(float(a) - float(b)) < 1e-3
+
+    def fits(condition: Mapping[str, Any]) -> bool:
+        return any(all(same(condition.get(k), v) for k, v in w.items()) for w in wanted)
+
+    return np.flatnonzero([fits(c) for c in found.conditions]) if only else np.arange(len(found))
+
+
+def reference_of(text: str | None, configs: Sequence[SamplingConfig]) -> SamplingConfig | None:
+    """The configuration of "SAMPLER:STEPS", otherwise as the first one; None of None."""
+    if not text:
+        return None
+    sampler, _, steps = text.partition(":")
+    if not steps.isdigit():
+        raise InputError("command line", "--reference", text, "SAMPLER:STEPS, e.g. ddpm:1000")
+    return replace(configs[0], sampler=sampler, num_steps=int(steps), spacing="trailing", sampler_options=())
+
+
+def rows(model: DiffusionModel, folders: Mapping[SamplingConfig, SampleFolder], compared: Compared) -> list[Row]:
+    """One row a configuration: its settings, network calls, mean intensity, and what the comparison says of it.
+
+    Real people have a row at the end.
+    """
+    last: list[Row] = []
+    if compared.real is not None:
+        reference = read_pictures(folders[compared.reference].path)[0] if compared.reference else None
+        columns, floor = _beside_people(model, compared.real, compared, reference)
+        last = [{"sampler": "real people", "pictures": len(compared.real), **floor}]
+    else:
+        columns = _ages(compared.predictors)
+    return [_row(config, folder, model, columns) for config, folder in folders.items()] + last
+
+
+def _row(config: SamplingConfig, folder: SampleFolder, model: DiffusionModel, columns: Columns) -> Row:
+    images, manifest = read_pictures(folder.path)
+    return {
+        "cell": folder.path.name,
+        "key": config.key(),
+        "sampler": config.sampler,
+        "num_steps": config.num_steps,
+        "network_calls": plan.network_calls(config, model.process.table),
+        "spacing": config.spacing,
+        "guidance": config.guidance,
+        "guidance_scale": scale_text(config.guidance_scale),
+        "seed": config.seed,
+        **({"model": config.model} if config.model else {}),
+        **dict((*config.sampler_options, *config.guidance_options)),
+        "pictures": len(images),
+        "mean": round(float(images.mean()), 5),
+        "std": round(float(images.std()), 5),
+        **columns(images, manifest),
+    }
+
+
+def _beside_people(
+    model: DiffusionModel, real: PictureSet, compared: Compared, reference: np.ndarray | None
+) -> tuple[Columns, Row]:
+    """Columns of `evaluation.study.matched_sets`, each with its interval; and those of the real people."""
+    reader, extractor = compared.predictors.age, compared.predictors.extractors[0]
+    if reader is None:
+        raise InputError("command line", "--people", "no --age-model", "a regressor that reads the pictures")
+    dark = anatomy.dark_fraction(model.config.study.dark_fraction, model.contract, real.images)
+    judge = matched_sets.Judge(real, extractor, reader.predict, dark, compared.bootstrap)
+    measured = None if reference is None else judge.read(reference)
+    limits = None if measured is None else judge.numbers(measured)
+    decisive = (f"FD[{extractor.name}]", "age mae")
+
+    def columns(images: np.ndarray, manifest: Sequence[Mapping[str, str]]) -> Row:
+        found = judge.read(images)
+        numbers = judge.numbers(found)
+        row: Row = {}
+        if measured is not None and limits is not None:
+            row["meets"] = matched_sets.meets(numbers, limits, decisive)
+            numbers |= judge.differences(found, measured)
+        return row | _flat(numbers)
+
+    return columns, _flat(judge.real_numbers())
+
+
+def _flat(numbers: dict[str, dict[str, Any]]) -> Row:
+    row: Row = {}
+    for name, item in numbers.items():
+        row |= {name: item["value"], f"{name} low": item["low"], f"{name} high": item["high"]}
+    return row
+
+
+def _ages(predictors: Predictors) -> Columns:
+    """Columns of age errors by the age model; none without one."""
+    model = predictors.age
+
+    def columns(images: np.ndarray, manifest: Sequence[Mapping[str, str]]) -> Row:
+        if model is None:
+            return {}
+        asked = np.array([float(row.get(model.config.age_model.target) or "nan") for row in manifest])
+        known = np.isfinite(asked)
+        if known.sum() < 2:
+            return {}
+        found = model.predict(images[known])
+        numbers = {"age_mae": age.mean_absolute_error, "age_rmse": age.root_mean_squared_error, "age_r": age.pearson}
+        return {name: round(float(measure(asked[known], found)), 4) for name, measure in numbers.items()}
+
+    return columns
+
+
+def write(path: Path, found: Sequence[Row]) -> None:
+    """The rows as CSV."""
+    columns = list(dict.fromkeys(k for row in found for k in row))
+    write_table(path, columns, ([row.get(name) for name in columns] for row in found))
+
+
+# Shown of a comparison with people; the CSV has everything.
+_SHOWN = ("FD[", "age mae", "age bias", "dark fraction error", "meets")
+
+
+def text(found: Sequence[Row]) -> str:
+    """The rows for a terminal: settings that differ, and numbers as "value [low, high]"."""
+    names = [c for c in dict.fromkeys(k for row in found for k in row) if c not in ("cell", "key")]
+    compared = any(f"{name} low" in names for name in names)
+    if compared:
+        varied = [n for n in names[: names.index("mean")] if len({row.get(n) for row in found if "cell" in row}) > 1]
+        numbers = [n for n in names[names.index("std") + 1 :] if n.startswith(_SHOWN)]
+        names = varied + [n for n in numbers if not n.endswith((" low", " high"))]
+    lines = [names, *([_word(row, name) for name in names] for row in found)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    return "\n".join("  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _word(row: Row, name: str) -> str:
+    value = row.get(name)
+    if value is None or f"{name} low" not in row:
+        return "" if value is None else str(value)
+    low, high = row[f"{name} low"], row[f"{name} high"]
+    return f"{value:.3g}" if low is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"

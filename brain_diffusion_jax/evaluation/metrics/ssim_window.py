@@ -1,0 +1,15 @@
+"""The window and the constants of SSIM (Wang et al. 2004), as `ssim` and its compiled inner loops share them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+WINDOW, SIGMA = 11, 1.5
+C1, C2 = 0.01**2, 0.03**2
+
+
+def gaussian_line() -> np.ndarray:
+    """[11] weights that sum to 1; the window is their outer product."""
+    offsets = np.arange(WINDOW) - WINDOW // 2
+    line = np.exp(-(offsets**2) / (2 * SIGMA**2))
+    return line / line.sum()
