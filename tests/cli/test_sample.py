@@ -14,12 +14,13 @@ import pytest
 import tiny_runs
 from PIL import Image
 
-from brain_diffusion_jax.api import diffusion_model, volumes
+from brain_diffusion_jax.api import volumes
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.diffusion import model as diffusion_model
 from brain_diffusion_jax.training.run_folder import checkpoints
 from brain_diffusion_jax.training.run_folder.stopping import lock
 

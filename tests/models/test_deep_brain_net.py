@@ -35,7 +35,7 @@ def test_full_width_has_the_published_number_of_weights():
         ("densenet169", 172515064),
         ("inception_resnet_v2", 672267176),
     ):
-        network = make_age_network(backbone=backbone)
+        network = make_age_network(backbone=backbone, dense=1024)
         shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 96, 96, 3)))
         count = {k: sum(int(np.prod(x.shape)) for x in jax.tree.leaves(v)) for k, v in shapes.items()}
         size = 12 * count["params"] + 4 * count.get("batch_stats", 0)

@@ -24,7 +24,7 @@ def measured():
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "age", "norm", "class", "gan"])
+@pytest.mark.parametrize("kind", ["diffusion", "age", "norm", "class", "gan", "few labels: age", "few labels: class"])
 def test_losses_do_not_depend_on_the_layout(measured, kind):
     found = {k: v for k, v in measured["losses"].items() if k.startswith(kind)}
     assert len(found) >= 3

@@ -1,0 +1,29 @@
+"""All that a diffusion model reads of a config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from brain_diffusion_jax.data.shards.settings import BatchedShards
+from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.diffusion.sampling import SamplingSettings
+from brain_diffusion_jax.evaluation.study.study_settings import StudyConfig
+from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
+from brain_diffusion_jax.models.unet_config import UNetConfig
+from brain_diffusion_jax.tasks.run_config import RunConfig
+from brain_diffusion_jax.training.optimizer import OptimizerSettings
+from brain_diffusion_jax.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(RunConfig):
+    """sample, study: how the trained model is used where the command line does not say."""
+
+    data: BatchedShards = field(default_factory=BatchedShards)
+    model: UNetConfig = field(default_factory=UNetConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
+    diffusion: Process = field(default_factory=Process)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    sample: SamplingSettings = field(default_factory=SamplingSettings)
+    study: StudyConfig = field(default_factory=StudyConfig)
