@@ -1,7 +1,7 @@
 """MONAI's DiffusionModelUNet to a run folder, and a run folder back to a MONAI state dict.
 
   brain-diffusion convert monai unet.pth --out runs/unet --head-channels 0,0,512 --norm-groups 32 --verify
-  brain-diffusion convert monai unet.pth --out runs/reference --config configs/camcan_reference.py
+  brain-diffusion convert monai unet.pth --out runs/reference --config configs/camcan/reference.py
   brain-diffusion convert monai runs/mine --to unet.pth --names old
 
 Reads .pt and .pth (bare, or under model_state_dict, unet_state_dict, state_dict, model or ema_state_dict, the

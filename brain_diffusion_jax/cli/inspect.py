@@ -1,7 +1,7 @@
 """Look at a cohort before training on it: a contact sheet, histograms, and a table with quality flags.
 
   brain-diffusion inspect DATA/oasis1_mni2mm --out looks/oasis
-  brain-diffusion inspect configs/oasis_axial_cpu.py --out looks/oasis --json
+  brain-diffusion inspect configs/oasis/diffusion_cpu.py --out looks/oasis --json
 
 A folder with participants.tsv is read as BIDS, with participants.csv as OASIS-1; for anything else give
 cohort.layout=..., cohort.table=... as section.key=value. Flags compare each scan with a brain in MNI space.

@@ -1,7 +1,7 @@
 """Ages of people from their T1 scans, after checking that the scans can be judged.
 
   brain-diffusion predict-age runs/age sub-01_T1w.nii.gz sub-02_T1w.nii.gz --out ages/
-  brain-diffusion predict-age runs/deepbrainnet --cohort configs/oasis_axial.py cohort.root=FOLDER --out ages/
+  brain-diffusion predict-age runs/deepbrainnet --cohort configs/oasis/diffusion.py cohort.root=FOLDER --out ages/
 
 Scans must be skull-stripped and registered to MNI space; any orientation and intensity unit is read.
 A run trained here prepares scans by its own contract; converted DeepBrainNet files use the published

@@ -1,10 +1,10 @@
 """Train a model from a config, or go on with a run that was stopped.
 
   brain-diffusion train configs/base.py data.shards=shards/phantom train.num_steps=2000 --run runs/first
-  brain-diffusion train configs/oasis_axial.py --dry-run --mesh 8x4
-  brain-diffusion train-age configs/oasis_axial_cpu.py data.shards=shards/oasis --run runs/age
-  brain-diffusion train-class configs/tumor.py data.shards=shards/tumor --run runs/tumor-class
-  brain-diffusion train-gan configs/tumor.py data.shards=shards/tumor --run runs/tumor-gan
+  brain-diffusion train configs/oasis/diffusion.py --dry-run --mesh 8x4
+  brain-diffusion train-age configs/oasis/age_cpu.py data.shards=shards/oasis_age --run runs/age
+  brain-diffusion train-class configs/tumor/classifier.py data.shards=shards/tumor --run runs/tumor-class
+  brain-diffusion train-gan configs/tumor/gan.py data.shards=shards/tumor --run runs/tumor-gan
 
 `train` trains the kind of model that the config names, a diffusion model where it names none; train-age (section
 age_model), train-class (class_model) and train-gan (gan, a step is one update of the critic) say the kind themselves.

@@ -5,7 +5,7 @@ ConfigDict.
 """
 
 from brain_diffusion_jax.config.defaults import base_config, kind_config, paths
-from brain_diffusion_jax.config.derive import build
+from brain_diffusion_jax.config.derive import build, part
 from brain_diffusion_jax.config.load import from_json, load_config, to_json
 from brain_diffusion_jax.config.override import apply_overrides
 
@@ -16,6 +16,7 @@ __all__ = [
     "from_json",
     "kind_config",
     "load_config",
+    "part",
     "paths",
     "to_json",
 ]

@@ -82,3 +82,9 @@ def build(declared: type[T], values: Mapping[str, Any] | ConfigDict, where: obje
             value = build(inner, {**rest, **value}, where, f"{prefix}{key}.")
         given[key] = value
     return declared(**given)
+
+
+def part(declared: type[T], section: Mapping[str, Any] | ConfigDict, **more: Any) -> T:
+    """An instance of a dataclass that knows some of the settings of a section, with `more` beside them."""
+    names = [f.name for f in fields(declared) if f.name in section]  # type: ignore[arg-type]
+    return declared(**{**{name: section[name] for name in names}, **more})

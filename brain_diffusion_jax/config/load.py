@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.config.defaults import base_config, command_config, kind_config, paths
+from brain_diffusion_jax.config.defaults import base_config, kind_config, paths
 from brain_diffusion_jax.config.override import OPEN, apply_overrides, convert, describe
 from brain_diffusion_jax.config.python_file import adopt, read_python
 from brain_diffusion_jax.config.upgrade import FORMAT, format_of, upgrade
@@ -92,42 +92,41 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-# What a run folder may tell of itself beside the settings of its kind: converted weights have no contract.
+# What a run folder may tell beside the settings of its kind: converted weights have no contract.
 _ABOUT = ("covariates", "split", "source", "preparation")
 
 
 def from_json(items: dict[str, Any], where: object = "config") -> ConfigDict:
     """The inverse of `to_json`; settings that are younger than `items` get their defaults.
 
-    Of a kind ("kind" in items): what the kind reads. JSON of 0.1 holds more, which is left out.
+    Of a kind ("kind" in items): what the kind reads, and how the data are prepared where `items` say so. JSON of 0.1
+    holds the settings of all kinds, of which the others are left out.
     """
     strict = format_of(items, where) > 1
     items = upgrade(items, where)
     kind = items.pop("kind", "")
-    config = base_config()
-    if kind and strict:
-        config = command_config(kind)
-        for key in items:
-            if key not in config and key not in _ABOUT:
-                raise InputError(where, key, f"a setting that no run of kind {kind} reads", nearest(key, paths(config)))
+    config = base_config(kind if strict else "")
+    for key in items if strict else ():
+        if key not in config and key not in _ABOUT:
+            raise InputError(where, key, f"a setting that no run of kind {kind} reads", nearest(key, paths(config)))
     _merge(config, _tuples(items), where, strict=strict)
-    if kind and not strict:
-        whole, config = config, kind_config(config, kind)
-        for key in _ABOUT:
-            if key in items:
-                config[key] = whole[key]
-    elif kind:
-        config.kind = kind
+    if not kind:
+        return config
+    whole, config = config, kind_config(config, kind)
+    for key in items:
+        if key not in config and (strict or key in _ABOUT):
+            config[key] = whole[key]
     return config
 
 
 def _merge(config: ConfigDict, items: dict[str, Any], where: object, section: str = "", strict: bool = False) -> None:
+    known = set(config)  # none: the user invents the keys
     with config.unlocked(), config.ignore_type():
         for key, value in items.items():
             path, old = f"{section}{key}", config.get(key)
             if "." in key:
                 raise InputError(where, path, "a dot in a key", "a word")
-            if strict and section and len(config) and key not in config and section.removesuffix(".") not in OPEN:
+            if strict and section and known and key not in known and section.removesuffix(".") not in OPEN:
                 raise InputError(where, path, "an unknown key", nearest(path, [f"{section}{k}" for k in config]))
             if not isinstance(old, ConfigDict):
                 open_section = section.removesuffix(".") in OPEN

@@ -1,4 +1,4 @@
-"""The section `train` of a config: what every kind reads of it, what a GAN reads, what a diffusion model reads."""
+"""The section `train` of a config: what every kind reads of it, what a GAN reads, what the loop reads."""
 
 from __future__ import annotations
 
@@ -54,17 +54,12 @@ class IntervalSettings(SharedSettings):
 
 @dataclass(frozen=True)
 class TrainSettings(IntervalSettings):
-    """The section `train` of a diffusion model.
+    """All that the loop reads. ema_decay: plain EMA.
 
-    drop_probability: of the whole condition; drop_each: of one covariate, on top. ema_decay: plain EMA.
     keep_best: checkpoints of lowest validation loss. early_stopping: validations without a better loss (0: off).
     """
 
     num_steps: int = 1000
-    drop_probability: float = 0.2
-    drop_each: float = 0.0
-    loss: str = "mse"
-    loss_weight: str = "none"
     ema_decay: float = 0.999
     keep_best: int = 1
     sample_every: int = 500
@@ -74,8 +69,5 @@ class TrainSettings(IntervalSettings):
         super().__post_init__()
         if self.num_steps < 1:
             raise InputError("config", "train.num_steps", self.num_steps, "1 or more")
-        for name in ("drop_probability", "drop_each"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError("config", f"train.{name}", getattr(self, name), "0 to 1")
         if not 0.0 <= self.ema_decay < 1.0:
             raise InputError("config", "train.ema_decay", self.ema_decay, "0 up to below 1")

@@ -309,7 +309,7 @@ def test_conditions_are_dropped_per_sample_and_per_covariate():
 
 def tiny_loss(**options):
     module, process = tiny.TinyDenoiser(), Process(num_train_steps=100)
-    settings = diffusion_loss.DiffusionLoss(tiny.BATCH, **options)
+    settings = diffusion_loss.DiffusionLoss(batch_size=tiny.BATCH, **options)
     params = diffusion_loss.make_init(module, (*tiny.SIZE, 1), 2, settings)(KEY)["params"]
     return jax.jit(diffusion_loss.make_loss(module, process, settings)), params
 

@@ -68,7 +68,7 @@ def _recipe(settings: OptimizerSettings = ADAM, num_steps: int = 10):
 
 def diffusion_task(batch_size: int = BATCH, width: int = 16, adam: OptimizerSettings = ADAM, **options) -> Task:
     module, process = TinyDenoiser(width), Process(num_train_steps=100)
-    settings = diffusion_loss.DiffusionLoss(batch_size, drop_probability=0.3, drop_each=0.1, **options)
+    settings = diffusion_loss.DiffusionLoss(batch_size=batch_size, drop_probability=0.3, drop_each=0.1, **options)
     return Task(
         "diffusion",
         diffusion_loss.make_init(module, (*SIZE, 1), 2, settings),

@@ -6,27 +6,24 @@ from dataclasses import dataclass, field
 
 from brain_diffusion_jax.data.shards.settings import Shards
 from brain_diffusion_jax.models.age_config import AgeNetworkConfig
+from brain_diffusion_jax.tasks.age.loss import AgeLoss
 from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.training.augmentation import Augmentation
 from brain_diffusion_jax.training.settings import SharedSettings
 
 
 @dataclass(frozen=True)
-class AgeModel(AgeNetworkConfig):
+class AgeModel(AgeNetworkConfig, AgeLoss):
     """The network, what it learns and how.
 
     target: a continuous covariate. pretrained: a run folder of kind "age", such as one that `convert keras` wrote,
-    whose network is kept. loss: mse | l1 | huber | distribution (cross entropy with a Gaussian of label_sigma years
-    over the bins). balance: exponent of 1/density of ages as weight, 0 as they come, 1 every age alike.
+    whose network is kept.
     ema_decay: low, since batch statistics must fit the averaged weights. early_stopping: validations without a
     better error (0: off).
     """
 
     target: str = "age"
     pretrained: str = ""
-    loss: str = "mse"
-    label_sigma: float = 3.0
-    balance: float = 0.5
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: str = "adamw"
     learning_rate: float = 2e-3

@@ -67,7 +67,7 @@ class AgeLoss:
 
     loss: str = "mse"
     label_sigma: float = 3.0
-    balance: float = 0.0
+    balance: float = 0.5
     frozen: tuple[str, ...] = ()
     augmentation: Augmentation | None = None
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
@@ -49,13 +50,7 @@ def build(config: Any, data: DataInfo) -> Task:
     if start is None:
         _set(section, target_mean=round(float(ages.mean()), 4), target_scale=round(max(float(ages.std()), 1.0), 4))
     _require_consistent(section)
-    how = AgeLoss(
-        loss=section.loss,
-        label_sigma=section.label_sigma,
-        balance=section.balance,
-        frozen=tuple(section.frozen),
-        augmentation=wanted(section.augmentation),
-    )
+    how = part(AgeLoss, section, augmentation=wanted(section.augmentation))
     weights = age_weights(ages, how.balance, target.low, target.high) if how.balance else None
 
     def network(axis_name: str | None) -> Any:
@@ -89,7 +84,7 @@ def settings(config: Any) -> TrainSettings:
     """Those of section `train`, with what section `age_model` says."""
     section = config.age_model
     return replace(
-        TrainSettings(**config.train),
+        part(TrainSettings, config.train),
         num_steps=section.num_steps,
         ema_decay=section.ema_decay,
         validate_every=section.validate_every,

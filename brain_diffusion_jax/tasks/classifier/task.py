@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.tasks.classifier.loss import find_target, make_loss, make_measure
@@ -48,7 +49,7 @@ def settings(config: Any) -> TrainSettings:
     """Those of section `train`, with what section `class_model` says."""
     section = config.class_model
     return replace(
-        TrainSettings(**config.train),
+        part(TrainSettings, config.train),
         num_steps=section.num_steps,
         ema_decay=section.ema_decay,
         validate_every=section.validate_every,

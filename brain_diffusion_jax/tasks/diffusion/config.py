@@ -10,9 +10,19 @@ from brain_diffusion_jax.diffusion.sampling import SamplingSettings
 from brain_diffusion_jax.evaluation.study.study_settings import StudyConfig
 from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
 from brain_diffusion_jax.models.unet_config import UNetConfig
+from brain_diffusion_jax.tasks.diffusion.loss import LossSettings
 from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class TrainConfig(TrainSettings, LossSettings):
+    """The section `train`: the loop's settings and the loss's."""
+
+    def __post_init__(self) -> None:
+        TrainSettings.__post_init__(self)
+        LossSettings.__post_init__(self)
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,6 @@ class DiffusionConfig(RunConfig):
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     diffusion: Process = field(default_factory=Process)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    train: TrainSettings = field(default_factory=TrainSettings)
+    train: TrainConfig = field(default_factory=TrainConfig)
     sample: SamplingSettings = field(default_factory=SamplingSettings)
     study: StudyConfig = field(default_factory=StudyConfig)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.losses import denoising
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.training.state import BESIDE_NETWORK, network_params
@@ -32,20 +33,29 @@ _FEATURES = 64
 
 
 @dataclass(frozen=True)
-class DiffusionLoss:
+class LossSettings:
     """drop_probability: of the whole condition; drop_each: of one covariate, on top. loss: see `losses.denoising`.
 
     loss_weight: see `losses.denoising`; or "uncertainty", learned (Karras et al. 2024, eq. 21: exp(-u) L + u with u
     linear in Fourier features of log-SNR), which balances the noise levels by itself.
-
-    batch_size: of all devices and accumulation parts together; times are spread evenly over it.
     """
 
-    batch_size: int
     drop_probability: float = 0.2
     drop_each: float = 0.0
     loss: str = "mse"
     loss_weight: str = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("drop_probability", "drop_each"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise InputError("config", f"train.{name}", getattr(self, name), "0 to 1")
+
+
+@dataclass(frozen=True)
+class DiffusionLoss(LossSettings):
+    """batch_size: of all devices and accumulation parts together; times are spread evenly over it."""
+
+    batch_size: int = field(kw_only=True)
 
 
 def uncertainty(weight: Float[Array, " features"], log_snr: Float[Array, " batch"]) -> Float[Array, " batch"]:

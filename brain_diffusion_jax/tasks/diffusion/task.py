@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.models import factory
@@ -19,13 +20,7 @@ def build(config: Any, data: DataInfo) -> Task:
     """The task of config sections `model`, `conditioning`, `diffusion`, `optimizer` and `train`."""
     module = factory.diffusion_network(config.model, config.conditioning, data.schema)
     process = Process(**config.diffusion)
-    how = DiffusionLoss(
-        batch_size=config.data.batch_size,
-        drop_probability=config.train.drop_probability,
-        drop_each=config.train.drop_each,
-        loss=config.train.loss,
-        loss_weight=config.train.loss_weight,
-    )
+    how = part(DiffusionLoss, config.train, batch_size=config.data.batch_size)
     return Task(
         kind="diffusion",
         init=make_init(module, (*data.image_size, 1), len(data.schema.names), how),
@@ -38,7 +33,7 @@ def build(config: Any, data: DataInfo) -> Task:
 
 def settings(config: Any) -> TrainSettings:
     """Those of section `train`."""
-    return TrainSettings(**config.train)
+    return part(TrainSettings, config.train)
 
 
 def loading(config: Any, schema: Schema) -> Loading:

@@ -8,21 +8,15 @@ from brain_diffusion_jax.data.shards.settings import BalancedShards
 from brain_diffusion_jax.diffusion.sampling import GeneratorSettings
 from brain_diffusion_jax.evaluation.study.study_settings import StudyConfig
 from brain_diffusion_jax.models.gan import GanNetworks
+from brain_diffusion_jax.tasks.gan.loss import GanSettings
 from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.training.settings import IntervalSettings
 
 
 @dataclass(frozen=True)
-class GanModel(GanNetworks):
-    """Both networks and how they learn; a step is one update of the critic.
+class GanModel(GanNetworks, GanSettings):
+    """Both networks and how they learn; a step is one update of the critic."""
 
-    penalty: weight of the gradient penalty. critic_steps: updates of the critic for one of the generator.
-    """
-
-    penalty: float = 10.0
-    critic_steps: int = 5
-    learning_rate: float = 2e-4
-    betas: tuple[float, ...] = (0.5, 0.999)
     batch_size: int = 64
     num_steps: int = 20_000
     ema_decay: float = 0.999

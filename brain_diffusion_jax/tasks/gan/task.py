@@ -7,6 +7,7 @@ from typing import Any
 
 import optax
 
+from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models.gan import make_gan
 from brain_diffusion_jax.tasks.gan.loss import GanSettings, make_init, make_loss, make_measure, make_optimizer
@@ -20,7 +21,7 @@ def build(config: Any, data: DataInfo) -> Task:
     section = config.gan
     rows, cols = data.image_size
     gan = make_gan((rows, cols), data.schema.cardinalities, **section)
-    how = GanSettings(section.penalty, section.critic_steps, section.learning_rate, tuple(section.betas))
+    how = part(GanSettings, section)
     return Task(
         kind="gan",
         init=make_init(gan, len(data.schema.names)),
@@ -35,7 +36,7 @@ def settings(config: Any) -> TrainSettings:
     """Those of section `train`, with what section `gan` says."""
     section = config.gan
     return replace(
-        TrainSettings(**config.train),
+        part(TrainSettings, config.train),
         num_steps=section.num_steps,
         ema_decay=section.ema_decay,
         early_stopping=0,

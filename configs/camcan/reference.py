@@ -1,8 +1,8 @@
 """The reference system (REFERENCES.md) on Cam-CAN, as published: raw token, split by slice, [0, 1] intensities.
 
-Command:  brain-diffusion prepare configs/camcan_reference.py cohort.root=FOLDER --out shards/camcan
-          brain-diffusion train configs/camcan_reference.py data.shards=shards/camcan --run runs/camcan
-Weights:  brain-diffusion convert monai CHECKPOINT --out runs/published --config configs/camcan_reference.py
+Command:  brain-diffusion prepare configs/camcan/reference.py cohort.root=FOLDER --out shards/camcan
+          brain-diffusion train configs/camcan/reference.py data.shards=shards/camcan --run runs/camcan
+Weights:  brain-diffusion convert monai CHECKPOINT --out runs/published --config configs/camcan/reference.py
 Expected: 532,125 steps of 401 GFLOP a picture (275 epochs of 15,480 slices). Not run here: Cam-CAN
           needs an application. Published: FID best at w=1 (0.0103), age MAE best at w=3 (4.54 years).
 
@@ -16,7 +16,7 @@ from brain_diffusion_jax.config import base_config
 
 
 def get_config():
-    c = base_config()
+    c = base_config("diffusion")
     c.name = "camcan_reference"
     # One token of raw numbers: [age in years, sex 1|2, slice index]; Cam-CAN codes 1 male, 2 female.
     c.covariates = (
@@ -37,7 +37,7 @@ def get_config():
     c.split.train, c.split.validation, c.split.test = 0.6, 0.2, 0.2
     c.data.batch_size = 8
 
-    # 99.43 M parameters; the rest of the network is the default of base_config.
+    # 99.43 M parameters; the rest of the network is the default of UNetConfig.
     c.model.channels = (256, 256, 512)
     c.model.num_res_blocks = (2, 2, 2)
     c.model.attention_levels = (False, False, True)

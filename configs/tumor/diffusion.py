@@ -1,22 +1,21 @@
 """Class-conditional synthesis of tumour pictures, 64x64, on a picture set (after Nguyen et al. 2023).
 
-  brain-diffusion prepare configs/tumor.py pictures.root=PICTURES.npz --out shards/tumor
-  brain-diffusion train-class configs/tumor.py data.shards=shards/tumor --run runs/tumor-class
-  brain-diffusion train configs/tumor.py data.shards=shards/tumor --run runs/tumor
-  brain-diffusion gate runs/tumor --classifier runs/tumor-class --shards shards/tumor --out runs/tumor/gate
+Command:  brain-diffusion prepare configs/tumor/diffusion.py pictures.root=PICTURES.npz --out shards/tumor
+          brain-diffusion train configs/tumor/diffusion.py data.shards=shards/tumor --run runs/tumor
+          brain-diffusion gate runs/tumor --classifier runs/tumor-class --shards shards/tumor --out runs/tumor/gate
+Expected: 20 minutes of a CPU core, for comparing arms; scores and every command: docs/results.md.
 
-As it stands it is trained in 20 minutes of a CPU core, for comparing arms; data.batch_size=32 train.num_steps=4000
-halves the distance to real pictures in an hour. Arms with the same betas: conditioning.mode=none
-model.context_dim=None data.class_balance= (unconditional, classes as often as in the data); pictures.crop=True
-pictures.tilt=True at `prepare` (preprocessed). The baseline is train-gan with this file. The classes and their
-spelling are those of the source. Results and every command: docs/results.md.
+data.batch_size=32 train.num_steps=4000 halves the distance to real pictures in an hour. Arms with the same betas:
+conditioning.mode=none model.context_dim=None data.class_balance= (unconditional, classes as often as in the data);
+pictures.crop=True pictures.tilt=True at `prepare` (preprocessed). The classifier of the gate is classifier.py, the
+baseline gan.py. The classes and their spelling are those of the source.
 """
 
 from brain_diffusion_jax.config import base_config
 
 
 def get_config():
-    c = base_config()
+    c = base_config("diffusion")
     c.name = "tumor"
     classes = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
     c.covariates = ({"name": "class", "values": classes},)
@@ -43,13 +42,6 @@ def get_config():
     c.train.validate_every = c.train.checkpoint_every = c.train.sample_every = 500
     c.optimizer.learning_rate = 8e-4
     c.optimizer.warmup_steps = 100
-    # The baseline gets about as much computing as the diffusion model.
-    c.gan.channels = (64, 32, 16)
-    c.gan.batch_size = 16
-    c.gan.critic_steps = 3
-    c.gan.num_steps = 3000
-    c.gan.learning_rate = 5e-4
-    c.gan.ema_decay = 0.995
     c.sample.guidance_scale = 2.0
     c.sample.num_steps = 50
     return c

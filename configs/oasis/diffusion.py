@@ -1,16 +1,16 @@
 """OASIS-1 axial slices, the reference network (99 M parameters), for one GPU.
 
-Command:  brain-diffusion prepare configs/oasis_axial.py cohort.root=FOLDER --out shards/oasis
-          brain-diffusion train configs/oasis_axial.py data.shards=shards/oasis --run runs/oasis
+Command:  brain-diffusion prepare configs/oasis/diffusion.py cohort.root=FOLDER --out shards/oasis
+          brain-diffusion train configs/oasis/diffusion.py data.shards=shards/oasis --run runs/oasis
 Expected: not yet run (no GPU was lent to the session that wrote it); the small sibling
-          configs/oasis_axial_cpu.py has measured results in docs/results.md.
+          configs/oasis/diffusion_cpu.py has measured results in docs/results.md.
 """
 
 from brain_diffusion_jax.config import base_config
 
 
 def get_config():
-    c = base_config()
+    c = base_config("diffusion")
     c.name = "oasis_axial"
     c.covariates = (
         {"name": "age", "unit": "years", "low": 18.0, "high": 96.0},

@@ -1,7 +1,7 @@
 """The fine-tuning of DeepBrainNet in the reference system (REFERENCES.md): MSE, Adam 1e-4, reduce on plateau, batch 8.
 
 Command:  brain-diffusion convert keras DBN_model.h5 --out runs/deepbrainnet
-          brain-diffusion train-age configs/age_r1.py age_model.pretrained=runs/deepbrainnet \
+          brain-diffusion train-age configs/oasis/age_deepbrainnet.py age_model.pretrained=runs/deepbrainnet \
               data.shards=shards/oasis --run runs/deepbrainnet-tuned
 Expected: not run (the published weights cannot be had here). Theirs, split by slice: MAE 3.96 years a slice.
 Differences: people, not slices, are split, and the learning rate falls on plateaus of the validation
@@ -12,7 +12,7 @@ from brain_diffusion_jax.config import base_config
 
 
 def get_config():
-    c = base_config()
+    c = base_config("age")
     c.name = "age_r1"
     c.prepare.slices.rule = "reference_r1"
     c.prepare.fit.rule, c.prepare.fit.size = "resize", (96, 128)

@@ -1,7 +1,7 @@
 """OASIS-1 axial slices, a small network for two CPU cores (about an hour) or a GPU (minutes).
 
-Command:  brain-diffusion prepare configs/oasis_axial_cpu.py cohort.root=FOLDER --out shards/oasis
-          brain-diffusion train configs/oasis_axial_cpu.py data.shards=shards/oasis --run runs/oasis
+Command:  brain-diffusion prepare configs/oasis/diffusion_cpu.py cohort.root=FOLDER --out shards/oasis
+          brain-diffusion train configs/oasis/diffusion_cpu.py data.shards=shards/oasis --run runs/oasis
 Expected: see docs/results.md.
 """
 
@@ -11,7 +11,7 @@ from brain_diffusion_jax.config import load_config
 
 
 def get_config():
-    c = load_config(Path(__file__).parent / "oasis_axial.py")
+    c = load_config(Path(__file__).parent / "diffusion.py")
     c.unlock()
     c.name = "oasis_axial_cpu"
     # Five slices, MNI z = 0, 10, 20, 30, 40 mm.

@@ -1,7 +1,7 @@
-"""The published system (configs/camcan_reference.py) on OASIS-1: only the cohort and its intensities differ.
+"""The published system (configs/camcan/reference.py) on OASIS-1: only the cohort and its intensities differ.
 
-Command:  brain-diffusion prepare configs/oasis_reference.py cohort.root=FOLDER --out shards/oasis_reference
-          brain-diffusion train configs/oasis_reference.py data.shards=shards/oasis_reference --run runs/oasis_reference
+Command:  brain-diffusion prepare configs/oasis/reference.py cohort.root=FOLDER --out shards/oasis_reference
+          brain-diffusion train configs/oasis/reference.py data.shards=shards/oasis_reference --run runs/oasis_reference
 Expected: 401 GFLOP a picture and step; for a GPU (model.dtype=bfloat16). The split is by slice, as
           published: read every number with the warning it comes with.
 """
@@ -12,7 +12,7 @@ from brain_diffusion_jax.config import load_config
 
 
 def get_config():
-    c = load_config(Path(__file__).parent / "camcan_reference.py")
+    c = load_config(Path(__file__).parents[1] / "camcan" / "reference.py")
     c.unlock()
     c.name = "oasis_reference"
     c.covariates = (
