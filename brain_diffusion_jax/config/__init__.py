@@ -4,7 +4,8 @@ A section becomes a typed object at the door (`UNet(**config.model)`, `derive.bu
 ConfigDict.
 """
 
-from brain_diffusion_jax.config.defaults import base_config, kind_config, paths
+from brain_diffusion_jax.config.base import base_config
+from brain_diffusion_jax.config.defaults import kind_config, paths
 from brain_diffusion_jax.config.derive import build, part
 from brain_diffusion_jax.config.load import from_json, load_config, to_json
 from brain_diffusion_jax.config.override import apply_overrides

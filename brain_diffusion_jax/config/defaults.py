@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from importlib import import_module
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
@@ -15,25 +14,13 @@ _DECLARED = "brain_diffusion_jax.tasks.configs"
 PREPARE, COHORT = "prepare", "cohort"
 
 
-def base_config(kind: str = "", *, prepared_as: str | Path = "") -> ConfigDict:
-    """The defaults that a config file starts from; None means "not set" and accepts any type.
-
-    kind: diffusion, age, class or gan: what `prepare` and a model of that kind read, and nothing else.
-    "" gives the settings of all kinds, as in 0.1. prepared_as: a config file that says how the data are prepared.
-    """
+def base_config(kind: str = "") -> ConfigDict:
+    """What `prepare` and a model of a kind read, with its defaults; "" gives the settings of all kinds, as in 0.1."""
     declared = import_module(_DECLARED)
     names = (PREPARE, kind) if kind else (PREPARE, *declared.CONFIGS)
     config = derive.union([declared.config_class(name) for name in names])
     if kind:
         config.kind = kind
-    if prepared_as:
-        from brain_diffusion_jax.config.load import load_config
-
-        told = load_config(prepared_as)
-        with config.ignore_type():
-            for section in command_config(PREPARE):
-                if section not in ("name", "data"):
-                    config[section] = copy.deepcopy(told[section])
     return config
 
 
