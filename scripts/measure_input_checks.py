@@ -79,11 +79,11 @@ def inspect(folder: Path, every: int) -> None:
 
 def ages(folder: Path, run: Path, shards: Path, split: str, every: int, only: list[str]) -> None:
     from brain_diffusion_jax import api
-    from brain_diffusion_jax.cli import predict_age
+    from brain_diffusion_jax.api import scan_ages
 
     with (shards / "scans.csv").open(encoding="utf-8") as file:
         scans = [row["scan"] for row in csv.DictReader(file) if row["split"] == split][::every]
-    model = api.load(run)
+    model = api.load(run, "age")
     volumes = {scan: read_volume(folder / "volumes" / f"{scan}.nii.gz") for scan in scans}
 
     def predict(volumes: dict[str, Volume]) -> list[tuple[str, float | None, dict[str, str]]]:
@@ -92,8 +92,8 @@ def ages(folder: Path, run: Path, shards: Path, split: str, every: int, only: li
             people = []
             for scan, volume in volumes.items():
                 path = save_volume(Path(folder) / f"{scan}.nii", volume.data.astype(np.float32), volume.affine)
-                people.append(predict_age.Person(scan, path))
-            rows = predict_age.predict(model, people, allowed=CHECKS)
+                people.append(scan_ages.Person(scan, path))
+            rows = scan_ages.predict(model, people, allowed=CHECKS)
         said = [{k: n for n in row["notes"] for k in CHECKS if f": {k}: found" in n} for row in rows]
         # What is refused whatever is allowed (no brain in the slices) counts under its own name.
         other = [{"unreadable": row["refused"]} if row["refused"] else {} for row in rows]

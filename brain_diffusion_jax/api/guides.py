@@ -37,7 +37,7 @@ class Guides:
     judge_model: AgeModel | None = None
 
     @classmethod
-    def open(
+    def load(
         cls,
         model: DiffusionModel,
         weak: str | None = None,

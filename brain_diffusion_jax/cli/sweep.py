@@ -206,7 +206,7 @@ def run(arguments: argparse.Namespace) -> int:
             wanted,
             configs,
             output.out,
-            guides=Guides.open(model, arguments.weak, arguments.judge, arguments.judge_std, output.checkpoint),
+            guides=Guides.load(model, arguments.weak, arguments.judge, arguments.judge_std, output.checkpoint),
             compared=compared,
             ema=not output.no_ema,
             checkpoint=output.checkpoint,

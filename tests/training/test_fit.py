@@ -64,7 +64,7 @@ def test_a_run_leaves_what_others_read(tmp_path, monkeypatch):
     described = run_summary.describe(tmp_path / "a")
     assert described["step"] == described["of"] == 8
     assert described["best"]["validation_loss"] == min(r["validation_loss"] for r in found if "validation_loss" in r)
-    assert "8 of 8" in info._text(described)
+    assert "8 of 8" in info.text(described)
     json.dumps(described)
     # Started once more: nothing is left to do, nothing is done.
     before = (tmp_path / "a" / "metrics.jsonl").read_text()
