@@ -6,7 +6,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 _MODELS = ("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "Generator", "Predictor", "Sampling")
-_API = (*_MODELS, "load", "prepare", "study", "write_samples")
+_API = (*_MODELS, "load", "prepare", "study", "train", "write_samples")
 __all__ = [*_API, "__version__"]
 
 

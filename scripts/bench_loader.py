@@ -1,9 +1,9 @@
-"""How many pictures a second the loader gives, on shards made for it.
+"""How many images a second the loader gives, on shards made for it.
 
 Command:  python scripts/bench_loader.py [--pictures 20000] [--rows 128 --cols 96] [--batch 64] [--shards FOLDER]
 Needed:   10,000 slices/s of 96x128 uint8 on 2 CPU cores; docs/data.md holds the measured number.
 
-The pictures are smooth noise, which compresses about as well as brains do (4 to 1). They are read from
+The images are smooth noise, which compresses about as well as brains do (4 to 1). They are read from
 disk (page cache) through ArrayRecord, parsed, shuffled and batched; nothing is kept in memory.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 
 
 def write_shards(folder: Path, pictures: int, rows: int, cols: int) -> None:
-    """People of 40 pictures each, through the same code as `prepare`, from NIfTI volumes."""
+    """People of 40 images each, through the same code as `prepare`, from NIfTI volumes."""
     import nibabel
     from scipy import ndimage
 
@@ -64,7 +64,7 @@ def write_shards(folder: Path, pictures: int, rows: int, cols: int) -> None:
 
 
 def measure(folder: Path, batch: int, seconds: float, threads: int) -> tuple[float, float]:
-    """Pictures a second, and a second of CPU time (all threads), over `seconds` after a warm-up."""
+    """Images a second, and a second of CPU time (all threads), over `seconds` after a warm-up."""
     from brain_diffusion_jax.data.shards.loader import Loader
 
     loader = Loader(folder, "train", batch, seed=0, threads=threads)

@@ -3,7 +3,7 @@
 The loop of the reference system (REFERENCES.md): MONAI's network, one image at a time, a batch of 2 (null,
 conditional), a Python loop over steps. Ours: all scales and conditions, as `brain-diffusion sweep` does.
 Both on this machine's CPU in float32, interleaved; the medians are compared. rounding: their own loop in float32
-against float64 for the same pictures, to hold the largest difference between theirs and ours against: guidance of 7
+against float64 for the same images, to hold the largest difference between theirs and ours against: guidance of 7
 multiplies rounding in a random network. Needs the extra `parity` (torch, monai).
 
     python scripts/bench_sample.py                      # channels 64,64,128, 4 scales x 8 conditions, 10 DDIM steps
@@ -68,7 +68,7 @@ def their_network(channels: tuple[int, ...]):
 
 
 def their_picture(network, scheduler, noise, tokens, scale: float) -> np.ndarray:
-    """One picture [1, 1, rows, cols] by the published loop. tokens: [2, 1, 3], null first."""
+    """One image [1, 1, rows, cols] by the published loop. tokens: [2, 1, 3], null first."""
     import torch
 
     kind = next(network.parameters()).dtype
@@ -129,7 +129,7 @@ def main() -> None:
         parts += [sweep(*arguments, **options)] if 1.0 in scales else []
         return np.concatenate(parts)
 
-    def picture(index: int, network=theirs) -> np.ndarray:
+    def image(index: int, network=theirs) -> np.ndarray:
         s, i = divmod(index, n)
         tokens = torch.from_numpy(np.stack([np.full((1, 3), -1, np.float32), values[i][None]]))
         return their_picture(network, scheduler, noise[i : i + 1], tokens, scales[s])
@@ -137,7 +137,7 @@ def main() -> None:
     started = time.perf_counter()
     first = ours()  # compiles
     compiling = time.perf_counter() - started
-    picture(0)
+    image(0)
     mine, published, difference, rounding = [], [], 0.0, 0.0
     exact = copy.deepcopy(theirs).double()
     for repeat in range(settings.repeats):
@@ -147,12 +147,12 @@ def main() -> None:
         for k in range(settings.pictures):
             index = (repeat * settings.pictures + k) * 5 % (len(scales) * n)
             started = time.perf_counter()
-            want = picture(index)
+            want = image(index)
             published.append(time.perf_counter() - started)
             if k == 0:
                 got = np.moveaxis(first[divmod(index, n)], -1, 0)[None]
                 difference = max(difference, float(np.abs(got - want).max()))
-                rounding = max(rounding, float(np.abs(picture(index, exact) - want).max()))
+                rounding = max(rounding, float(np.abs(image(index, exact) - want).max()))
     ratio = statistics.median(published) / statistics.median(mine)
     print(
         json.dumps(

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 
-def pictures(count: int, rows: int, cols: int) -> np.ndarray:
-    """Smooth random pictures without an empty background: the slowest case, no window can be skipped."""
+def smooth_images(count: int, rows: int, cols: int) -> np.ndarray:
+    """Smooth random images without an empty background: the slowest case, no window can be skipped."""
     from scipy.ndimage import gaussian_filter
 
     generator = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def pictures(count: int, rows: int, cols: int) -> np.ndarray:
 
 
 def torch_score(x: Any, y: Any) -> float:
-    """SSIM of two pictures [1, 1, rows, cols], filtered as pytorch-msssim does."""
+    """SSIM of two images [1, 1, rows, cols], filtered as pytorch-msssim does."""
     import torch
 
     line = torch.exp(-((torch.arange(11, dtype=x.dtype) - 5) ** 2) / (2 * 1.5**2))
@@ -99,7 +99,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from brain_diffusion_jax.evaluation.metrics import ssim
 
-    images = pictures(arguments.pictures, *arguments.size)
+    images = smooth_images(arguments.pictures, *arguments.size)
     cores = len(os.sched_getaffinity(0))
     ssim.pairwise(images[:2, :16, :16])  # compiles
     start = time.perf_counter(), time.process_time()

@@ -1,6 +1,6 @@
-"""Host memory and time of the measuring part of a study, with made pictures in place of a model's.
+"""Host memory and time of the measuring part of a study, with made images in place of a model's.
 
-    python scripts/bench_study.py                     5,160 pictures of 96x128 at each of four scales
+    python scripts/bench_study.py                     5,160 images of 96x128 at each of four scales
     python scripts/bench_study.py --pictures 600      a part
 
 Everything that `brain-diffusion study` does after the sampling is done: features, SSIM and MS-SSIM of all pairs,

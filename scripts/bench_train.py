@@ -45,7 +45,7 @@ CONTEXT = 3
 
 
 class Side(NamedTuple):
-    """run(n): n steps, and wait for them. flops: of one picture."""
+    """run(n): n steps, and wait for them. flops: of one image."""
 
     run: Callable[[int], None]
     flops: float

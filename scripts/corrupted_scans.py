@@ -1,4 +1,4 @@
-"""Scans spoiled in the ways that happen: for the tests and for `measure_input_checks.py`."""
+"""Scans corrupted in the ways that happen in practice: for the tests and for `measure_input_checks.py`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def tissue_points(data: np.ndarray) -> np.ndarray:
 
 
 def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner [3] of a point cloud, without 0.5 % on either side."""
     low, high = np.percentile(points, [0.5, 99.5], axis=0)
     return low, high
 
@@ -49,22 +50,24 @@ TURNS |= {f"pitched by {angle} degrees": (0, angle) for angle in (60, 75, 105, 1
 
 
 def blurred(fwhm_mm: float, spacing_mm: float = 2.0) -> Callable[[np.ndarray], np.ndarray]:
+    """A Gaussian blur by its full width at half maximum."""
     return lambda data: ndimage.gaussian_filter(data, fwhm_mm / 2.3548 / spacing_mm)
 
 
 def smoothed(sigma_mm: float, spacing_mm: float = 2.0) -> Callable[[np.ndarray], np.ndarray]:
+    """A Gaussian blur by its standard deviation."""
     return lambda data: ndimage.gaussian_filter(data, sigma_mm / spacing_mm)
 
 
 def with_planes(every: int, value: str) -> Callable[[np.ndarray], np.ndarray]:
     """Every second (third ...) axial plane black, or equal to the one before."""
 
-    def spoil(data: np.ndarray) -> np.ndarray:
+    def corrupt(data: np.ndarray) -> np.ndarray:
         out = data.copy()
         out[:, :, 1::every] = 0 if value == "black" else data[:, :, 0 : data.shape[2] - 1 : every]
         return out
 
-    return spoil
+    return corrupt
 
 
 def shuffled(data: np.ndarray) -> np.ndarray:
@@ -75,10 +78,12 @@ def shuffled(data: np.ndarray) -> np.ndarray:
 
 
 def rolled(degrees: float, axes: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """A rotation in the plane of two axes; what leaves the grid is cut off."""
     return lambda data: ndimage.rotate(data, degrees, axes=axes, reshape=False, order=1)
 
 
 def noisy(data: np.ndarray) -> np.ndarray:
+    """Gaussian noise of a tenth of the 90th percentile, inside the brain."""
     noise = np.random.default_rng(0).normal(0, 0.1 * np.percentile(data[data > 0], 90), data.shape)
     return np.where(data > 0, np.clip(data + noise, 0, None), 0)
 
@@ -90,6 +95,7 @@ def thick(data: np.ndarray) -> np.ndarray:
 
 
 def inverted(data: np.ndarray) -> np.ndarray:
+    """Dark for bright inside the brain."""
     return np.where(data > 0, np.clip(data.max() * 0.6 - data, 0.02, None), 0)
 
 

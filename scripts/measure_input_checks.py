@@ -1,11 +1,11 @@
-"""How often spoiled scans are refused, and good ones too: the figures of docs/results.md.
+"""How often corrupted scans are refused, and good ones too: the figures of docs/results.md.
 
   python scripts/measure_input_checks.py turns FOLDER
   python scripts/measure_input_checks.py inspect FOLDER --every 4
   python scripts/measure_input_checks.py ages FOLDER --run runs/age --split test
 
 FOLDER holds the OASIS-1 volumes on the MNI 2 mm grid (participants.csv, volumes/). `turns`: every good scan turned
-and stretched to the outline of another; `inspect`: flags of spoiled scans, one at a time and as a cohort; `ages`:
+and stretched to the outline of another; `inspect`: flags of corrupted scans, one at a time and as a cohort; `ages`:
 people of a split of the run's shards through predict-age, with the change of age where the scan is let through.
 """
 
@@ -28,15 +28,18 @@ CHECKS = ("position", "orientation", "skull", "registration", "detail", "intensi
 
 
 def good_rows(folder: Path) -> list[dict[str, str]]:
+    """Rows of participants.csv whose quality control did not fail."""
     with (folder / "participants.csv").open(encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if not row["qc"].startswith("fail")]
 
 
 def flags(volume: Volume) -> set[str]:
+    """The measures that flag a scan on its own."""
     return {f.measure for f in quality.assess([quality.measure_volume(volume)])[0][0].flags}
 
 
 def turns(folder: Path, every: int) -> None:
+    """Print, for each turn of TURNS, the fractions of good scans flagged at all and by `upright`."""
     rows = good_rows(folder)[::every]
     rng = np.random.default_rng(0)
     # The outline of another, upright one.
@@ -65,19 +68,21 @@ def turns(folder: Path, every: int) -> None:
 
 
 def inspect(folder: Path, every: int) -> None:
+    """Print, for each corruption, how many scans are flagged alone and within the cohort."""
     volumes = [read_volume(folder / row["file"]) for row in good_rows(folder)[::every]]
     own = [quality.measure_volume(v) for v in volumes]
     print(f"| as they are | {sum(bool(a.flags) for a in quality.assess(own)[0])} of {len(own)} |")
-    for name, spoil in CORRUPTIONS.items():
+    for name, corrupt in CORRUPTIONS.items():
         singles, cohort = 0, 0
         for number, volume in enumerate(volumes):
-            measured = quality.measure_volume(Volume(spoil(volume.data).astype(np.float32), volume.affine))
+            measured = quality.measure_volume(Volume(corrupt(volume.data).astype(np.float32), volume.affine))
             singles += bool(quality.assess([measured])[0][0].flags)
             cohort += bool(quality.assess([*own[:number], measured, *own[number + 1 :]])[0][number].flags)
         print(f"| {name} | {singles} | {cohort} | of {len(volumes)}", flush=True)
 
 
 def ages(folder: Path, run: Path, shards: Path, split: str, every: int, only: list[str]) -> None:
+    """Print, for each corruption, the change of predicted age in years and how many scans are refused."""
     from brain_diffusion_jax import api
     from brain_diffusion_jax.api import scan_ages
 
@@ -105,10 +110,10 @@ def ages(folder: Path, run: Path, shards: Path, split: str, every: int, only: li
     for name, said in refused:
         print("  ", name, *said.values())
     total = np.zeros(2, int)
-    for name, spoil in CORRUPTIONS.items():
+    for name, corrupt in CORRUPTIONS.items():
         if only and name not in only:
             continue
-        found = predict({scan: Volume(spoil(v.data).astype(np.float32), v.affine) for scan, v in volumes.items()})
+        found = predict({scan: Volume(corrupt(v.data).astype(np.float32), v.affine) for scan, v in volumes.items()})
         moves = np.array([np.nan if b is None else abs(b - a) for (_, a, _), (_, b, _) in zip(own, found, strict=True)])
         stopped = np.array([bool(said) for _, _, said in found])
         by_profile = sum("inputs" in said for _, _, said in found)
@@ -122,6 +127,7 @@ def ages(folder: Path, run: Path, shards: Path, split: str, every: int, only: li
 
 
 def main() -> None:
+    """Run one of the three measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("turns", "inspect", "ages"))
     parser.add_argument("folder", type=Path)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Train on several nodes of a SLURM cluster, one process a GPU:
 #
-#   sbatch --nodes=4 scripts/train_slurm.sh configs/oasis_axial.py data.shards=/shared/oasis --run /shared/runs/oasis
+#   sbatch --nodes=4 scripts/train_slurm.sh configs/oasis/diffusion.py data.shards=/shared/oasis --run /shared/runs/oasis
 #
 # The run folder and the shards must lie on a file system that all nodes see. Preemption (SIGTERM) saves and
 # exits with 75; a process that dies ends the job within the heartbeat (60 s). Both are started again.

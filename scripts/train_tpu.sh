@@ -1,7 +1,7 @@
 #!/bin/bash
 # Train on a Cloud TPU slice, one process a host:
 #
-#   TPU=my-v5e-64 ZONE=us-west4-a scripts/train_tpu.sh configs/oasis_axial.py data.shards=/mnt/data/oasis --run /mnt/data/runs/oasis
+#   TPU=my-v5e-64 ZONE=us-west4-a scripts/train_tpu.sh configs/oasis/diffusion.py data.shards=/mnt/data/oasis --run /mnt/data/runs/oasis
 #
 # The package must be installed on the hosts with jax[tpu]; shards and run folder lie on a mounted bucket or
 # Filestore. Hosts find each other through the TPU's metadata. Any exit but 0, 2 (bad input) and 130 starts again.

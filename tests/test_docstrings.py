@@ -26,6 +26,7 @@ ROOMS = (
 MODULES = sorted(
     path for room in ROOMS for path in ([PACKAGE / room] if room.endswith(".py") else (PACKAGE / room).rglob("*.py"))
 )
+SCRIPTS = sorted((PACKAGE.parent / "scripts").glob("*.py"))
 
 
 def undocumented(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
@@ -50,7 +51,7 @@ def inherits(path: Path, name: str) -> bool:
     return any(getattr(base.__dict__.get(member), "__doc__", None) for base in getattr(module, owner).__mro__)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=lambda path: str(path.relative_to(PACKAGE.parent)))
 def test_every_public_definition_has_a_docstring(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), "the module has no docstring"

@@ -138,7 +138,7 @@ def test_a_jobset_trains_with_two_pods(cluster, config, shard_folder, tmp_path):
     assert job["completionMode"] == "Indexed"
     assert told["PROCESS_COUNT"] == str(job["parallelism"]) == str(job["completions"])
     places = {
-        "/configs/oasis_axial.py": config,
+        "/configs/oasis/diffusion.py": config,
         "/data/shards/oasis": shard_folder,
         "/data/runs/oasis": tmp_path / "run",
     }

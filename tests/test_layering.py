@@ -9,29 +9,29 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "brain_diffusion_jax"
 SEAMS = {
-    *("errors", "files", "json_types", "pixels", "seeds", "kinds", "covariates", "contract", "array_types"),
+    *("errors", "files", "json_types", "pixels", "seeds", "covariates", "contract", "array_types"),
     "__init__",
 }
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "pixels": {"errors"},
-    "kinds": set(),
     "seeds": {"errors"},
     "json_types": {"errors"},
     "covariates": {"errors", "json_types"},
     "contract": {"errors", "files", "json_types", "covariates"},
     "array_types": {"errors", "covariates", "contract"},
-    "config_files": {"errors"},
-    "config": {"errors", "files", "kinds", "seeds", "config_files"},
+    "config": {"errors", "files", "seeds"},
     "data": SEAMS,
     "models": SEAMS,
     "diffusion": SEAMS,
-    "training": SEAMS | {"data", "models", "diffusion"},
+    "losses": SEAMS,
+    "training": SEAMS | {"data"},
     "evaluation": SEAMS | {"data", "models", "diffusion"},
     "conversion": SEAMS | {"models"},
-    "api": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation"},
-    "cli": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "conversion", "api"},
+    "tasks": SEAMS | {"config", "data", "models", "diffusion", "losses", "training", "evaluation"},
+    "api": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks"},
+    "cli": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks", "conversion", "api"},
     "__init__": {"api"},
 }
 FOREIGN = {"torch", "monai", "h5py", "keras", "tensorflow"}

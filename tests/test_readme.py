@@ -86,5 +86,5 @@ def test_continuous_integration_runs_the_printed_test_command() -> None:
 
 def test_configs_named_in_pages_exist() -> None:
     for page in PAGES:
-        for name in re.findall(r"configs/(\w+)\.py", page.read_text()):
+        for name in re.findall(r"configs/([\w/]+)\.py", page.read_text()):
             assert (ROOT / "configs" / f"{name}.py").exists(), f"{page.name}: {name}"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import brain_diffusion_jax as bdj
-from brain_diffusion_jax import kinds
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.config import load_config
+from brain_diffusion_jax.config.defaults import reads_of
 
 HERE = Path(__file__).parent / "released"
 sys.path.insert(0, str(HERE))
@@ -44,7 +44,7 @@ def test_an_interrupted_run_goes_on_to_the_losses_of_one_that_was_not(released: 
     monkeypatch.chdir(released)
     run = f"interrupted/{kind}"
     # 0.1 took settings that nobody reads; now they are refused.
-    shared = [word for word in make.SHARED if kinds.covers(kinds.KINDS[kind].reads, word.partition("=")[0])]
+    shared = [word for word in make.SHARED if word.partition("=")[0] in reads_of(kind)]
     assert main([make.COMMANDS[kind], "config.py", *shared, *make.SMALL[kind], "--quiet", "--run", run]) == 0
     rows = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]

@@ -5,20 +5,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax.api.diffusion_model import DiffusionModel
-from brain_diffusion_jax.api.gan_model import GanModel
-from brain_diffusion_jax.api.judges import AgeModel, ClassModel
 from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.api.protocols import Generator, Predictor
 from brain_diffusion_jax.diffusion.sampling import Sampling
+from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.classifier.model import ClassModel
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+from brain_diffusion_jax.tasks.gan.model import GanModel
 
 if TYPE_CHECKING:
     from brain_diffusion_jax.api.preparation import prepare
     from brain_diffusion_jax.api.samples import write_samples
     from brain_diffusion_jax.api.studies import study
+    from brain_diffusion_jax.tasks.train import train
 
 # Imported on use: who opens a model needs no cohort reader and no report.
-_LATER = {"prepare": "preparation", "study": "studies", "write_samples": "samples"}
+_LATER = {"prepare": "api.preparation", "study": "api.studies", "train": "tasks.train", "write_samples": "api.samples"}
 __all__ = [
     "AgeModel",
     "ClassModel",
@@ -30,11 +32,12 @@ __all__ = [
     "load",
     "prepare",
     "study",
+    "train",
     "write_samples",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
-        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+        return getattr(importlib.import_module(f"brain_diffusion_jax.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

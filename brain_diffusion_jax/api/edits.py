@@ -13,9 +13,6 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.api.diffusion_model import DiffusionModel
-from brain_diffusion_jax.api.judges import AgeModel
-from brain_diffusion_jax.api.model import require_finite
 from brain_diffusion_jax.array_types import DenoiseFn
 from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data import picture_grid
@@ -29,6 +26,9 @@ from brain_diffusion_jax.evaluation.metrics import anatomy
 from brain_diffusion_jax.evaluation.metrics.ssim import paired_ssim
 from brain_diffusion_jax.evaluation.probes import input_checks
 from brain_diffusion_jax.pixels import to_uint8, to_unit
+from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+from brain_diffusion_jax.tasks.model import require_finite
 
 
 @dataclass(frozen=True)

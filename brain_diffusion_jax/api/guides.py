@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.api.diffusion_model import DiffusionModel
-from brain_diffusion_jax.api.judges import AgeModel
 from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.api.predictors import load_regressor
 from brain_diffusion_jax.contract import require_same
 from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 from brain_diffusion_jax.training.averages import power_ema
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, overload
 
-from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.api.diffusion_model import DiffusionModel
-from brain_diffusion_jax.api.gan_model import GanModel
-from brain_diffusion_jax.api.judges import AgeModel, ClassModel
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.classifier.model import ClassModel
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+from brain_diffusion_jax.tasks.gan.model import GanModel
+from brain_diffusion_jax.tasks.opening import open_run
+from brain_diffusion_jax.tasks.spec import spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints
 
 AnyModel = DiffusionModel | GanModel | AgeModel | ClassModel
-MODELS: dict[str, type[AnyModel]] = {model.kind: model for model in (DiffusionModel, GanModel, AgeModel, ClassModel)}
 # What may be asked for: kinds of models, and what is expected instead of another one.
 _ASKED: dict[str, tuple[tuple[str, ...], str]] = {
     "diffusion": (("diffusion",), "a diffusion model: nothing else has samplers, steps and guidance"),
@@ -57,18 +58,9 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
     the weights are damaged or not finite.
     """
     path = Path(path)
-    items = checkpoints.read_config(path)
-    found = items.pop("kind", DiffusionModel.kind)
-    if found not in MODELS:
-        raise InputError(path / checkpoints.CONFIG, "kind", found, " or ".join(MODELS))
-    wanted, expected = _ASKED[kind] if kind is not None else (tuple(MODELS), "")
-    if found not in wanted:
-        raise InputError(path, "kind", found, expected)
-    reads_images = issubclass(MODELS[found], AgeModel | ClassModel)
-    if reads_images and step is None:
-        step = checkpoints.best_step(path)  # such a network overfits; the newest is rarely the best
-    step, params, state = checkpoints.load_weights(path, step, ema)
-    if reads_images:
-        params = {"params": params, **state}
-    config = configs.from_json(items, path / checkpoints.CONFIG)
-    return MODELS[found](path, config, checkpoints.read_contract(path), params, step)
+    found = spec_of(checkpoints.read_config(path), path / checkpoints.CONFIG)
+    if kind is not None:
+        wanted, expected = _ASKED[kind]
+        if found.kind not in wanted:
+            raise InputError(path, "kind", found.kind, expected)
+    return open_run(path, step=step, ema=ema)  # type: ignore[no-any-return]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from brain_diffusion_jax.api.judges import AgeModel, ClassModel
 from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError
@@ -14,6 +13,8 @@ from brain_diffusion_jax.evaluation.probes.features import Extractor
 from brain_diffusion_jax.evaluation.probes.input_checks import check_shards
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.study import study
+from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.classifier.model import ClassModel
 
 
 def load_regressor(path: str | Path, contract: Contract | None) -> AgeModel:

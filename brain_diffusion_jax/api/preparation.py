@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.config.defaults import PREPARE, reads_of
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
@@ -18,7 +19,6 @@ from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.shards.writer import write_shards
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.kinds import READS
 
 FEW_SCANS = 50  # below which starting processes takes longer than it saves
 
@@ -49,9 +49,9 @@ def prepare(
     if workers < 0:
         raise InputError("command line", "--workers", workers, "0 or more")
     if isinstance(config, ConfigDict):
-        config = configs.apply_overrides(config.copy_and_resolve_references(), overrides, reads=READS["prepare"])
+        config = configs.apply_overrides(config.copy_and_resolve_references(), overrides, reads=reads_of(PREPARE))
     else:
-        config = configs.load_config(config, overrides, reads=READS["prepare"])
+        config = configs.load_config(config, overrides, reads=reads_of(PREPARE))
     folder = Path(out or config.data.shards or Path("shards") / config.name)
     sections, schema = config.to_dict(), Schema.from_json(config.covariates)
     split = SplitSpec(**sections["split"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from jaxtyping import Float
 
-from brain_diffusion_jax.api.model import Conditions
+from brain_diffusion_jax.tasks.model import Conditions
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

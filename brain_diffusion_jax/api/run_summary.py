@@ -6,44 +6,39 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.config import from_json, to_json
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.kinds import KINDS, covers, value_at
+from brain_diffusion_jax.tasks.spec import spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
+from brain_diffusion_jax.training.run_folder.changes import value_at
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """Kind, steps, best and last numbers, contract, history and config of a run, as plain JSON values."""
-    config = checkpoints.read_config(folder)
-    name = config.pop("kind", "diffusion")
-    if name not in KINDS:
-        raise InputError(folder / checkpoints.CONFIG, "kind", name, " or ".join(KINDS))
-    kind = KINDS[name]
+    items = checkpoints.read_config(folder)
+    declared = spec_of(items, folder / checkpoints.CONFIG)
+    config = to_json(from_json({**items, "kind": declared.kind}, folder / checkpoints.CONFIG))
     contract = checkpoints.read_contract(folder)
     steps = checkpoints.saved_steps(folder)
     if not steps and ("source" in config or folder.name.endswith(files.PART)):
         raise InputError(folder, "checkpoints", "none: a conversion that was stopped", "a whole run; convert again")
     rows = metrics.read_jsonl(folder)
-    measured = [r for r in rows if kind.ranks and r.get("validation_loss") is not None]
+    measured = [r for r in rows if declared.ranks and r.get("validation_loss") is not None]
     best = min(measured, key=lambda r: r["validation_loss"], default=None)
     last = max((r["step"] for r in rows), default=steps[-1] if steps else 0)
     speeds = sorted(r["images_per_s"] for r in rows if r.get("images_per_s"))
     return {
         "run": str(folder),
-        "kind": name,
+        "kind": declared.kind,
         "step": last,
-        "of": value_at(config, kind.steps),
+        "of": value_at(config, declared.steps),
         "checkpoints": steps,
         "best": best and {"step": best["step"], "validation_loss": best["validation_loss"]},
         "last": rows[-1] if rows else None,
         "images_per_s": speeds[len(speeds) // 2] if speeds else None,
         "contract": contract and contract.to_json(),
         "history": checkpoints.read_history(folder),
-        "config": {
-            section: {key: value for key, value in values.items() if covers(kind.reads, f"{section}.{key}")}
-            if isinstance(values, dict)
-            else values
-            for section, values in config.items()
-        },
+        "config": {section: values for section, values in config.items() if section not in ("format", "kind")},
     }
 
 

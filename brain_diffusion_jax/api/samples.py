@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax.api.model import Conditions
 from brain_diffusion_jax.api.protocols import Generator, Opened
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures, require_usable
 from brain_diffusion_jax.diffusion.sampling import Sampling
+from brain_diffusion_jax.tasks.model import Conditions
 from brain_diffusion_jax.training.run_folder.stopping import lock
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from tqdm import tqdm
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.api.judges import AgeModel
 from brain_diffusion_jax.data.checks import scan_checks
 from brain_diffusion_jax.data.prepare import age_preparation, nifti, pipeline
 from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
@@ -27,6 +26,7 @@ from brain_diffusion_jax.evaluation.probes.input_checks import UNCHECKED
 from brain_diffusion_jax.evaluation.probes.input_profile import RATE, InputProfile, load_profile
 from brain_diffusion_jax.evaluation.report.age_tables import LIKELY, likely
 from brain_diffusion_jax.json_types import require_types
+from brain_diffusion_jax.tasks.age.model import AgeModel
 
 GROUP = 20  # people in one compiled call
 

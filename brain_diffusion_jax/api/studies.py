@@ -180,7 +180,7 @@ def utility_of(
     trainer: utility.TrainFn = utility.pixel_trainer
     if num_steps:
         trainer = utility.network_trainer(
-            lambda mean, spread: make_age_network(backbone="small_cnn", target_mean=mean, target_scale=spread),
+            lambda mean, spread: make_age_network(dense=1024, dropout=0.8, target_mean=mean, target_scale=spread),
             num_steps=num_steps,
         )
     with tqdm(total=seeds * (2 + 2 * len(synthetic)), desc="utility", disable=None) as bar:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax.api.diffusion_model import DiffusionModel
 from brain_diffusion_jax.api.guides import scale_text
 from brain_diffusion_jax.api.predictors import Predictors
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
@@ -21,6 +20,7 @@ from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, MetricId
 from brain_diffusion_jax.evaluation.probes.roles import Roles
 from brain_diffusion_jax.evaluation.study import matched_sets, real_people, two_sets
 from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet, check
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 
 Row = dict[str, Any]
 Columns = Callable[[np.ndarray, Sequence[Mapping[str, str]]], Row]  # (images, manifest) -> columns

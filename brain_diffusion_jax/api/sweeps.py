@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from brain_diffusion_jax.api.diffusion_model import DiffusionModel
 from brain_diffusion_jax.api.guides import Guides, averaged, scale_text
-from brain_diffusion_jax.api.model import Conditions
 from brain_diffusion_jax.api.samples import record_of
 from brain_diffusion_jax.api.sweep_tables import Compared, Row, rows, write
 from brain_diffusion_jax.covariates import Condition
@@ -21,6 +19,8 @@ from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.diffusion.samplers.base import initial_noise
 from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+from brain_diffusion_jax.tasks.model import Conditions
 from brain_diffusion_jax.training.run_folder.stopping import lock
 
 EMA = "ema="  # SamplingConfig.model of an average of the weights

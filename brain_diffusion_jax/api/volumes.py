@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.api.diffusion_model import DiffusionModel
-from brain_diffusion_jax.api.model import Conditions
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.prepare import nifti, slicing
@@ -21,6 +19,8 @@ from brain_diffusion_jax.diffusion.stack import adjacent_differences
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.seeds import check_seed
+from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+from brain_diffusion_jax.tasks.model import Conditions
 
 
 def known_slices(model: DiffusionModel) -> tuple[Contract, list[int]]:

@@ -1,7 +1,7 @@
 """Weights of other libraries to a run folder that `brain_diffusion_jax.load` opens, and back.
 
   brain-diffusion convert keras DeepBrainNet_VGG16.h5 --out runs/deepbrainnet
-  brain-diffusion convert monai unet.pth --out runs/reference --config configs/camcan_reference.py --verify
+  brain-diffusion convert monai unet.pth --out runs/reference --config configs/camcan/reference.py --verify
   brain-diffusion convert monai runs/mine --to unet.pth
   brain-diffusion convert safetensors runs/mine --out mine.safetensors
 

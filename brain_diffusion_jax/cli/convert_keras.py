@@ -39,7 +39,7 @@ def convert_file(file: Path, out: Path) -> Any:
 
     files.require_new_folder(out, "--out")
     converted = convert(file)
-    config = configs.base_config()
+    config = configs.kind_config(configs.base_config("age"), "age")
     config.name = out.name
     with config.unlocked(), config.ignore_type():
         config.age_model.update(converted.age_model)

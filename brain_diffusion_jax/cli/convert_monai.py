@@ -1,7 +1,7 @@
 """MONAI's DiffusionModelUNet to a run folder, and a run folder back to a MONAI state dict.
 
   brain-diffusion convert monai unet.pth --out runs/unet --head-channels 0,0,512 --norm-groups 32 --verify
-  brain-diffusion convert monai unet.pth --out runs/reference --config configs/camcan_reference.py
+  brain-diffusion convert monai unet.pth --out runs/reference --config configs/camcan/reference.py
   brain-diffusion convert monai runs/mine --to unet.pth --names old
 
 Reads .pt and .pth (bare, or under model_state_dict, unet_state_dict, state_dict, model or ema_state_dict, the
@@ -114,10 +114,11 @@ def _run_config(config: Any, converted: Any, name: str) -> tuple[dict[str, Any],
     from brain_diffusion_jax import config as configs
 
     if config is not None:
-        items = configs.to_json(config)
+        items = configs.to_json(configs.kind_config(config, "diffusion"))
         keep = {k: items["model"][k] for k in ("dtype", "remat")}
-        return {**items, "model": {**converted.model, **keep}}, []
-    base = configs.base_config()
+        about = {k: v for k, v in configs.to_json(config).items() if k in ("covariates", "split")}
+        return {**items, **about, "model": {**converted.model, **keep}}, []
+    base = configs.kind_config(configs.base_config("diffusion"), "diffusion")
     with base.unlocked(), base.ignore_type():
         base.name, base.covariates = name, ()
         base.model.update(converted.model)

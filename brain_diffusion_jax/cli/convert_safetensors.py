@@ -42,13 +42,15 @@ def publish(run_folder: Path, out: Path, step: int | None = None, ema: bool = Tr
     import numpy as np
 
     from brain_diffusion_jax import files
+    from brain_diffusion_jax.config import from_json, to_json
     from brain_diffusion_jax.conversion import safetensors_file
-    from brain_diffusion_jax.conversion.model_card import model_card
+    from brain_diffusion_jax.tasks.model_card import model_card
     from brain_diffusion_jax.training.run_folder import checkpoints
     from brain_diffusion_jax.training.run_folder.metrics import read_jsonl
 
-    config = checkpoints.read_config(run_folder)
-    kind = str(config.pop("kind", "diffusion"))
+    items = checkpoints.read_config(run_folder)
+    kind = str(items.setdefault("kind", "diffusion"))
+    config = to_json(from_json(items, run_folder / checkpoints.CONFIG))
     contract = checkpoints.read_contract(run_folder)
     _, params, state = checkpoints.load_weights(run_folder, step, ema)
     study = run_folder / "study" / "study.json"

@@ -1,7 +1,7 @@
 """Look at a cohort before training on it: a contact sheet, histograms, and a table with quality flags.
 
   brain-diffusion inspect DATA/oasis1_mni2mm --out looks/oasis
-  brain-diffusion inspect configs/oasis_axial_cpu.py --out looks/oasis --json
+  brain-diffusion inspect configs/oasis/diffusion_cpu.py --out looks/oasis --json
 
 A folder with participants.tsv is read as BIDS, with participants.csv as OASIS-1; for anything else give
 cohort.layout=..., cohort.table=... as section.key=value. Flags compare each scan with a brain in MNI space.
@@ -26,14 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(source: str, overrides: Sequence[str]) -> Any:
     """The config of a file, or the defaults with the cohort of a folder; missing ages and sexes are kept."""
     from brain_diffusion_jax.config import apply_overrides, base_config, load_config
+    from brain_diffusion_jax.config.defaults import COHORT, reads_of
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.kinds import READS
 
     path = Path(source)
     if not path.exists():
         raise InputError(path, "source", "no such file or folder", "a cohort's folder or a config file")
     if path.is_file() or (path / "config.json").exists():
-        return load_config(path, overrides, reads=READS["inspect"])
+        return load_config(path, overrides, reads=reads_of(COHORT))
     config = base_config()
     config.cohort.root = str(path)
     if (path / "participants.csv").exists() and not (path / "participants.tsv").exists():
@@ -41,7 +41,7 @@ def read_config(source: str, overrides: Sequence[str]) -> Any:
     config.cohort.bad_ages = "absent"
     if "bad_rows" in config.cohort:
         config.cohort.bad_rows = "absent"
-    return apply_overrides(config, overrides, reads=READS["inspect"])
+    return apply_overrides(config, overrides, reads=reads_of(COHORT))
 
 
 def run(arguments: argparse.Namespace) -> int:

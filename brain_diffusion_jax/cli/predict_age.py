@@ -1,7 +1,7 @@
 """Ages of people from their T1 scans, after checking that the scans can be judged.
 
   brain-diffusion predict-age runs/age sub-01_T1w.nii.gz sub-02_T1w.nii.gz --out ages/
-  brain-diffusion predict-age runs/deepbrainnet --cohort configs/oasis_axial.py cohort.root=FOLDER --out ages/
+  brain-diffusion predict-age runs/deepbrainnet --cohort configs/oasis/diffusion.py cohort.root=FOLDER --out ages/
 
 Scans must be skull-stripped and registered to MNI space; any orientation and intensity unit is read.
 A run trained here prepares scans by its own contract; converted DeepBrainNet files use the published
@@ -75,16 +75,16 @@ def find_people(scans: list[str], cohort_config: str | None) -> list[Any]:
     """The scans named on the command line, or, with a config file, those of its cohort (`scans` are overrides then)."""
     from brain_diffusion_jax.api.scan_ages import Person, distinct_names
     from brain_diffusion_jax.config import load_config
+    from brain_diffusion_jax.config.defaults import COHORT, reads_of
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.kinds import READS
 
     if not cohort_config:
         if not scans:
             raise InputError("command line", "SCAN", "nothing", "scans, or --cohort CONFIG")
         paths = [Path(scan) for scan in scans]
         return [Person(name, path) for name, path in zip(distinct_names(paths), paths, strict=True)]
-    config = load_config(cohort_config, scans, reads=READS["predict-age"])
+    config = load_config(cohort_config, scans, reads=reads_of(COHORT))
     cohort = read_cohort(CohortSpec(**config.cohort.to_dict()), Schema.from_json(config.covariates))
     return [Person(s.scan, s.path, s.covariates.get("age")) for s in cohort.scans]  # type: ignore[arg-type]

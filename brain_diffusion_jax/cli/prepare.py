@@ -1,6 +1,6 @@
 """NIfTI volumes and a table of people to ArrayRecord shards with a contract beside them.
 
-  brain-diffusion prepare configs/oasis_axial.py cohort.root=FOLDER --out shards/oasis
+  brain-diffusion prepare configs/oasis/diffusion.py cohort.root=FOLDER --out shards/oasis
 
 A killed or interrupted run continues when the same command is given again.
 """

@@ -46,7 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.report import report
     from brain_diffusion_jax.evaluation.study.study_result import StudyResult
-    from brain_diffusion_jax.kinds import KINDS
 
     others = {Path(r).name or str(r): StudyResult.load(r) for r in arguments.compare or ()}
     if arguments.run is None:
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     model = open_model(arguments.run, "generator", arguments)
     refuse_unguided(model, {name: getattr(arguments, name) for name in ("steps", "sampler", "scales")})
-    own = [path for path in KINDS[model.kind].reads if path.startswith(("sample", "study"))]
+    own = [path for path in ("sample", "study") if path in model.config]
     apply_overrides(model.config, arguments.overrides, reads=("data.shards", *own))
     asked = studies.Asked(
         data=arguments.data,

@@ -1,10 +1,17 @@
-"""Train a diffusion model from a config, or go on with a run that was stopped.
+"""Train a model from a config, or go on with a run that was stopped.
 
   brain-diffusion train configs/base.py data.shards=shards/phantom train.num_steps=2000 --run runs/first
-  brain-diffusion train configs/oasis_axial.py --dry-run --mesh 8x4
+  brain-diffusion train configs/oasis/diffusion.py --dry-run --mesh 8x4
+  brain-diffusion train-age configs/oasis/age_cpu.py data.shards=shards/oasis_age --run runs/age
+  brain-diffusion train-class configs/tumor/classifier.py data.shards=shards/tumor --run runs/tumor-class
+  brain-diffusion train-gan configs/tumor/gan.py data.shards=shards/tumor --run runs/tumor-gan
 
+`train` trains the kind of model that the config names, a diffusion model where it names none; train-age (section
+age_model), train-class (class_model) and train-gan (gan, a step is one update of the critic) say the kind themselves.
 Options of the config are given as section.key=value. A run folder that holds a checkpoint is continued;
 what is then changed in its settings is noted in its history.jsonl, which `info` shows.
+When a regressor or a classifier ends, a report on people of the validation and test splits is written into the
+run (age_report.json, class_report.json), from the checkpoint with the lowest validation loss.
 Ctrl-C and SIGTERM save first; exit status 130 or 75 (start the same command again to go on).
 Several processes find each other through SLURM, JobSet or TPU metadata, or --coordinator; see scripts/.
 """
@@ -15,15 +22,20 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.cli import training_data
+# Kinds by the command that trains them; `train` asks the config.
+COMMANDS = {"train": None, "train-age": "age", "train-class": "class", "train-gan": "gan"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    training_data.add_arguments(parser)
+    parser.set_defaults(kind=COMMANDS[parser.prog.split()[-1]])
+    parser.add_argument("config", help="a configs/*.py file, or a run folder")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
+    parser.add_argument("--run", type=Path, help="run folder (default: runs/NAME of the config, with -age, ...)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--profile", type=int, default=0, metavar="N", help="write a trace of N steps to RUN/profile")
     parser.add_argument("--dry-run", action="store_true", help="print what a run would cost, and end")
     parser.add_argument("--mesh", default="", metavar="DATAxFSDP", help="with --dry-run: devices to plan for")
-    parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
+    parser.add_argument("--json", action="store_true", help="print the report, or the plan, as JSON and nothing else")
     add_cluster_arguments(parser)
 
 
@@ -57,147 +69,49 @@ def connect(arguments: argparse.Namespace) -> None:
     )
 
 
+def load(arguments: argparse.Namespace, kind: str | None) -> Any:
+    """The config of the command, of its kind or of the one that the file names; refuses what no run of it reads.
+
+    A run is used from other folders too, so that its config names the shards by their whole path.
+    """
+    from brain_diffusion_jax.config import load_config
+    from brain_diffusion_jax.config.defaults import reads_of
+
+    config = load_config(arguments.config, () if arguments.dry_run else arguments.overrides, kind=kind or "")
+    if arguments.dry_run:  # sizes of the data are the config's where there are no shards
+        reads = (*reads_of(config.kind), "covariates", "prepare.fit.size")
+        planned = load_config(arguments.config, arguments.overrides, reads=reads)
+        with planned.unlocked():
+            planned.kind = config.kind
+        config = planned
+    if config.data.shards:
+        config.data.shards = str(Path(config.data.shards).absolute())
+    return config
+
+
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    planned = ("covariates", "prepare.fit.size") if arguments.dry_run else ()
-    config = training_data.load(arguments, "diffusion", *planned)
+    import jax
+
+    from brain_diffusion_jax.tasks import train as training
+    from brain_diffusion_jax.tasks.spec import spec
+
+    config = load(arguments, arguments.kind)
+    declared = spec(config.kind)
     if arguments.dry_run:
-        found = dry_run(config, arguments.mesh)
-        print(json.dumps(found.to_json(), indent=2) if arguments.json else found)
+        cost = training.plan(config, arguments.mesh)
+        print(json.dumps(cost.to_json(), indent=2) if arguments.json else cost)
         return 0
     connect(arguments)
-    folder = arguments.run or Path("runs") / config.name
-    outcome = train(config, folder, show_progress=not arguments.quiet, profile_steps=arguments.profile)
-    print(f"{outcome.run}: step {outcome.step}{', ' + outcome.reason if outcome.reason else ''}")
-    return outcome.exit_code
-
-
-def make_task(config: Any, schema: Any, image_size: tuple[int, ...]) -> tuple[Any, Any, Any]:
-    """(training.fit.Task, network, process) of a whole config for pictures of image_size."""
-    from brain_diffusion_jax.diffusion.process import Process
-    from brain_diffusion_jax.models import factory
-    from brain_diffusion_jax.training import diffusion_step, fit
-
-    module = factory.diffusion_network(config.model, config.conditioning, schema)
-    process = Process(**config.diffusion)
-    loss = diffusion_step.DiffusionLoss(
-        batch_size=config.data.batch_size,
-        drop_probability=config.train.drop_probability,
-        drop_each=config.train.drop_each,
-        loss=config.train.loss,
-        loss_weight=config.train.loss_weight,
-    )
-    task = fit.Task(
-        kind="diffusion",
-        init=diffusion_step.make_init(module, (*image_size, 1), len(schema.names), loss),
-        make_loss=lambda axis_name: diffusion_step.make_loss(module, process, loss),
-        measure=diffusion_step.make_measure(module, process),
-    )
-    return task, module, process
-
-
-def train(config: Any, folder: Path, *, show_progress: bool = True, profile_steps: int = 0) -> Any:
-    """Train the diffusion model of a whole config on its shards; returns training.fit.Outcome."""
-    from brain_diffusion_jax.config import to_json
-    from brain_diffusion_jax.training import fit, optimizer, settings
-
-    training_data.prepare_host(config, "data")
-    contract = training_data.shards_contract(config)
-    train_settings = settings.TrainSettings(**config.train)
-    task, module, process = make_task(config, contract.schema, contract.image_size)
-    validation = training_data.validation_arrays(config, train_settings.validation_samples)
-    return fit.fit(
-        task,
-        folder,
-        training_data.make_loader(config, "data", mirror=config.data.mirror, class_balance=config.data.class_balance),
-        validation,
-        train_settings,
-        optimizer.OptimizerSettings(**config.optimizer),
-        batch_size=config.data.batch_size,
-        config=to_json(config),
-        contract=contract,
-        seed=config.seed,
-        draw_samples=sample_grid(module, process, config, validation) if validation else None,
-        show_progress=show_progress,
-        profile_steps=profile_steps,
-    )
-
-
-def parse_mesh(text: str, config: Any) -> tuple[int, int]:
-    """(data, fsdp) of "8x4", or of the train section where text is empty."""
-    from brain_diffusion_jax.errors import InputError
-
-    if not text:
-        return max(config.train.data_parallel, 1), config.train.fsdp
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise InputError("command line", "--mesh", text, "DATAxFSDP, such as 8x4")
-    return int(parts[0]), int(parts[1])
-
-
-def dry_run(config: Any, mesh_text: str = "") -> Any:
-    """training.estimate.Estimate of a config; sizes from the shards, or from the config where there are none."""
-    import jax
-
-    from brain_diffusion_jax.contract import Contract
-    from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.training import optimizer, settings, state
-    from brain_diffusion_jax.training.devices import estimate, mesh
-
-    if config.data.shards:
-        contract = Contract.load(config.data.shards)
-        schema, image_size = contract.schema, contract.image_size
-    else:
-        schema, image_size = Schema.from_json(config.covariates), tuple(config.prepare.fit.size or (109, 91))
-    train_settings = settings.TrainSettings(**config.train)
-    data, fsdp = parse_mesh(mesh_text, config)
-    batch = config.data.batch_size
-    mesh.require_divisible(batch, data * fsdp, train_settings.accumulation, 1)
-    task, _, _ = make_task(config, schema, image_size)
-    tx = optimizer.make(optimizer.OptimizerSettings(**config.optimizer), train_settings.num_steps)
-    example = {
-        "image": jax.ShapeDtypeStruct((batch, *image_size, 1), "uint8"),
-        "values": jax.ShapeDtypeStruct((batch, len(schema.names)), "float32"),
-        "present": jax.ShapeDtypeStruct((batch, len(schema.names)), "bool"),
-        "index": jax.ShapeDtypeStruct((batch,), "int32"),
-    }
-    return estimate.estimate(
-        lambda key: state.create(task.init(key), tx, train_settings.power_ema),
-        task.make_loss(None),
-        example,
-        data=data,
-        fsdp=fsdp,
-        accumulation=train_settings.accumulation,
-    )
-
-
-def sample_grid(module: Any, process: Any, config: Any, validation: dict[str, Any], columns: int = 8) -> Any:
-    """params -> uint8 picture: above, real held-out pictures; below, samples for their conditions."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from brain_diffusion_jax.covariates import Condition
-    from brain_diffusion_jax.data import picture_grid
-    from brain_diffusion_jax.diffusion import levels, samplers, sweep
-    from brain_diffusion_jax.pixels import to_unit
-    from brain_diffusion_jax.training.diffusion_step import network_params
-
-    rows = np.linspace(0, len(validation["image"]) - 1, columns).astype(int)
-    condition = Condition(validation["values"][rows], validation["present"][rows])
-    real = np.asarray(to_unit(jnp.asarray(validation["image"][rows])))[..., 0]
-    points = levels.select(process.table, min(20, config.sample.num_steps), config.sample.spacing)
-    scales = jnp.asarray([1.0, config.sample.guidance_scale], jnp.float32)
-    noise = jax.random.normal(jax.random.key(0), (len(rows), *validation["image"].shape[1:]))
-
-    def network(params, x, t, condition):
-        return module.apply({"params": params}, x, t, *condition, train=False)
-
-    def draw(params: Any) -> np.ndarray:
-        denoise = process.denoise_fn(jax.tree_util.Partial(network, network_params(params)))
-        samples = sweep.sweep(denoise, samplers.get("ddim"), points, noise, condition, jax.random.key(1), scales)
-        units = np.asarray(process.to_unit(samples))[..., 0].reshape(-1, *real.shape[1:])
-        return picture_grid.tile(np.concatenate([real, units]), columns)
-
-    return draw
+    folder = arguments.run or Path("runs") / f"{config.name}{declared.suffix}"
+    quiet = arguments.quiet or (declared.reports and arguments.json)
+    outcome = training.train(config, folder, show_progress=not quiet, profile_steps=arguments.profile)
+    if outcome.exit_code or not declared.reports:
+        print(f"{outcome.run}: step {outcome.step}{', ' + outcome.reason if outcome.reason else ''}")
+        return outcome.exit_code
+    if jax.process_index():  # the first process writes
+        return 0
+    report = declared.report.write(folder, config.data.shards)
+    print(json.dumps(report, indent=2) if arguments.json else declared.report.summary(report, folder))
+    return 0

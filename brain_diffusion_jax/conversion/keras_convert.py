@@ -25,7 +25,7 @@ _NORM = {
     "moving_variance": ("batch_stats", "var"),
 }
 _SHOWN = 25
-_SPARE = 1 << 20  # bytes that a weight may hold without being stored, beside 50 for each stored one
+_SPARE = 1 << 20  # bytes that a weight may hold beyond 50 for each stored one
 
 
 @dataclass(frozen=True)

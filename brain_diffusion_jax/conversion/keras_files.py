@@ -190,7 +190,7 @@ def _split_weight_name(name: str) -> tuple[str, str]:
 
 
 def _assign(members: list[KerasLayer], stored: list[tuple[str, Any]], problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Weights of one group to its layers: by name where every name tells its layer, else in Keras' order."""
+    """Weights of one group to its layers: by name where every name contains its layer's, else in Keras' order."""
     owners = [layer for layer in members if layer.weight_kinds]
     return _by_name(owners, stored) or _by_order(owners, stored, problems)
 

@@ -1,8 +1,8 @@
-"""Whether a Keras model is wired like ours: every layer must read exactly what its counterpart here reads.
+"""Whether a Keras model is wired like ours: every layer must have exactly the input of its counterpart here.
 
 Each layer with weights gives a fixed random array in place of its output, in the file's graph and in our network
-alike; what lies between (activations, padding, poolings, sums, scales) is computed. A layer whose input then
-differs is wired differently, and no difference hides another. What is not understood exactly is named.
+alike; the operations between (activations, padding, poolings, sums, scales) are computed. A layer whose input then
+differs is wired differently, and no difference hides another. An operation that is not understood exactly is reported.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ def _stand_in(name: str, shape: Sequence[int]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Of our network. reads, gives: what each layer reads, and what stands for its output, by name; result: the
-    network's output."""
+    """The wiring of our network. reads, gives: input of each layer, and the array in place of its output, by name.
+
+    result: the network's output.
+    """
 
     reads: Mapping[str, np.ndarray]
     gives: Mapping[str, np.ndarray]
@@ -51,11 +53,11 @@ class Wiring:
 
 @cache
 def backbone_wiring(backbone: str, options: tuple[tuple[str, Any], ...]) -> Wiring:
-    """Wiring of a backbone of ours; explicit padding of a convolution counts to what it reads, as in Keras."""
+    """Wiring of a backbone of ours; explicit padding of a convolution belongs to its input, as in Keras."""
     shapes: dict[str, tuple[int, ...]] = {}
     network = BACKBONES[backbone](width=_WIDTH, **dict(options))
 
-    def run(gives: Mapping[str, Any], picture: Any) -> tuple[dict[str, Any], Any]:
+    def run(gives: Mapping[str, Any], image: Any) -> tuple[dict[str, Any], Any]:
         reads: dict[str, Any] = {}
 
         def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -66,15 +68,15 @@ def backbone_wiring(backbone: str, options: tuple[tuple[str, Any], ...]) -> Wiri
             return gives[name] if gives else jnp.zeros(shapes[name])
 
         with nn.intercept_methods(note):
-            return reads, network.apply({}, picture)
+            return reads, network.apply({}, image)
 
-    picture = _stand_in("", (1, *_SIZE, 3))
-    jax.eval_shape(run, {}, picture)
+    image = _stand_in("", (1, *_SIZE, 3))
+    jax.eval_shape(run, {}, image)
     gives = {name: _stand_in(name, shape) for name, shape in shapes.items()}
     # One program: hundreds of small ones would take long to compile, as would an optimised one.
     quickly: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    program = jax.jit(run).lower(gives, picture).compile(quickly if jax.default_backend() == "cpu" else None)
-    reads, result = jax.device_get(program(gives, picture))
+    program = jax.jit(run).lower(gives, image).compile(quickly if jax.default_backend() == "cpu" else None)
+    reads, result = jax.device_get(program(gives, image))
     return Wiring(reads, gives, result)
 
 
@@ -228,7 +230,7 @@ def _pair(value: Any) -> tuple[Any, Any]:
 
 
 def _pool(x: np.ndarray, c: Mapping[str, Any], reduce: Any) -> np.ndarray:
-    """Pooling over windows; with padding "same" what lies outside does not count."""
+    """Pooling over windows; with padding "same" the outside does not count."""
     size = _pair(c.get("pool_size", 2))
     strides = _pair(c.get("strides") or size)
     if c.get("padding", "valid") == "same":

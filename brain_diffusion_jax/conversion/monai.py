@@ -121,7 +121,7 @@ def from_monai(
     questions = _unanswered(sizes, num_head_channels, norm_num_groups)
     if questions:
         raise InputError(where, "architecture", "shapes that do not tell " + " nor ".join(questions), "these options")
-    assumed = () if norm_eps is not None else ("norm_eps = 1e-6, MONAI's default (--norm-eps says otherwise)",)
+    assumed = () if norm_eps is not None else ("norm_eps = 1e-6, MONAI's default (--norm-eps gives another)",)
     model = {
         **sizes,
         "num_head_channels": num_head_channels,

@@ -42,7 +42,7 @@ def _flat(part: str, tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     for path, leaf in traverse_util.flatten_dict(dict(tree)).items():
         if any("/" in name for name in path):
             raise InputError("safetensors", "parameter", path, "names without '/'")
-        # save_file writes the memory as it lies: a view would come out scrambled. (A number becomes
+        # save_file writes memory in its own order: a view would come out scrambled. (A number becomes
         # [1] in ascontiguousarray, hence the shape.)
         array = np.asarray(leaf)
         arrays["/".join((part, *path))] = np.ascontiguousarray(array).reshape(array.shape)

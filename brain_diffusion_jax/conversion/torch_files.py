@@ -59,7 +59,7 @@ def _as_numpy(path: Path, name: str, value: Any) -> np.ndarray:
         kind = "without numbers (meta)" if value.is_meta else f"{value.layout} of {value.dtype}"
         raise InputError(path, name, f"a tensor {kind}", "a dense tensor of real numbers")
     if value.is_floating_point() and value.element_size() == 1:
-        # Its scale stands elsewhere, if anywhere.
+        # Its scale is not in this tensor.
         raise InputError(path, name, f"a tensor of {value.dtype}", "float32, float16 or bfloat16")
     if value.untyped_storage().nbytes() < value.numel() * value.element_size():
         raise InputError(path, name, f"a view of {tuple(value.shape)} on fewer numbers", "a tensor that holds them all")
@@ -69,7 +69,7 @@ def _as_numpy(path: Path, name: str, value: Any) -> np.ndarray:
 
 
 def _state_dict(path: Path, content: Any, inside: str | None) -> tuple[Mapping[str, Any], str | None]:
-    """The state dict of a checkpoint, itself or one level down, and a line that says which of several."""
+    """The state dict of a checkpoint, itself or one level down, and a line that names it where there are several."""
     torch = _torch()
     there = [k for k, v in content.items() if isinstance(v, Mapping)] if isinstance(content, Mapping) else []
     if inside is not None and inside not in there:
@@ -85,13 +85,8 @@ def _state_dict(path: Path, content: Any, inside: str | None) -> tuple[Mapping[s
     raise InputError(path, "content", found, f"tensors by name, bare or under {', '.join(_INSIDE)}")
 
 
-def read_state(path: str | Path, prefix: str | None = None) -> State:
-    """Every tensor of the file by name, as `read_weights` reads them."""
-    return read_weights(path, prefix)[0]
-
-
 def read_weights(path: str | Path, prefix: str | None = None, inside: str | None = None) -> tuple[State, str | None]:
-    """Every tensor of the file by name, floats as float32; and a line about which of its state dicts they are.
+    """Every tensor of the file by name, floats as float32; and a line that names the state dict taken.
 
     prefix: picks one network of several; inside: one state dict of several, such as ema_state_dict. Without a
     prefix one that all keys share ("module." of DataParallel, "_orig_mod." of torch.compile, a wrapper's
@@ -145,7 +140,7 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _float32(path: Path, name: str, file: Any) -> np.ndarray:
-    """A tensor of an open safetensors file; numpy knows no fp8, whose scales stand elsewhere besides."""
+    """A tensor of an open safetensors file; numpy has no fp8, and its scales are in other tensors."""
     try:
         array = file.get_tensor(name)
     except (AttributeError, TypeError, KeyError) as error:

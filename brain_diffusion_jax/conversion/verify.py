@@ -52,7 +52,7 @@ class Comparison:
         return self.first is None and not self.unmatched
 
     def to_json(self) -> dict[str, Any]:
-        """What __str__ says, as plain JSON values; a difference that is no number is None."""
+        """The content of __str__ as plain JSON values; a difference that is NaN or infinite is None."""
         first = self.first
 
         def number(value: float) -> float | None:
@@ -130,8 +130,8 @@ def _theirs(network: Any, inputs: Mapping[str, np.ndarray], dims: int) -> dict[s
         def hook(_module: Any, _args: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor):
                 array = output.detach().float().numpy()
-                picture = array.ndim == dims + 2 and not name.endswith("drop_weights")  # [b, heads, queries, keys]
-                seen[name] = np.moveaxis(array, 1, -1) if picture else array
+                spatial = array.ndim == dims + 2 and not name.endswith("drop_weights")  # [b, heads, queries, keys]
+                seen[name] = np.moveaxis(array, 1, -1) if spatial else array
 
         return hook
 

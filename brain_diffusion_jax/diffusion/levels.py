@@ -129,11 +129,11 @@ def _indices(spacing: str, train_steps: int, num_steps: int, offset: int, **opti
     """Table positions, falling; InputError where an offset makes them leave the table or repeat one."""
     if not 0 <= offset < train_steps:
         raise InputError("sample", "steps_offset", offset, f"0 to {train_steps - 1}")
-    found = _BY_INDEX[spacing](train_steps, num_steps, offset, **options)
-    if found[0] >= train_steps or np.any(np.diff(found) >= 0):
+    positions = _BY_INDEX[spacing](train_steps, num_steps, offset, **options)
+    if positions[0] >= train_steps or np.any(np.diff(positions) >= 0):
         clash = f"{offset}, which with {num_steps} steps of {train_steps} repeats a level or leaves the table"
         raise InputError("sample", "steps_offset", clash, "a smaller offset or fewer steps")
-    return found
+    return positions
 
 
 def select(

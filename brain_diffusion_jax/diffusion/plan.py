@@ -124,7 +124,7 @@ def sampling_configs(axes: Mapping[str, Sequence[Any]]) -> tuple[SamplingConfig,
     an option that none of them has raises InputError.
     """
     used: set[str] = set()
-    found: dict[SamplingConfig, None] = {}
+    unique: dict[SamplingConfig, None] = {}
     for values in itertools.product(*axes.values()):
         setting = dict(zip(axes, values, strict=True))
         fields = {name: setting.pop(name) for name in _FIELDS if name in setting}
@@ -139,14 +139,14 @@ def sampling_configs(axes: Mapping[str, Sequence[Any]]) -> tuple[SamplingConfig,
         for place, names in known.items():
             extra = tuple((k, v) for k, v in setting.items() if k in names)
             fields[place] = (*fields.get(place, ()), *extra)
-        found[SamplingConfig(**fields)] = None
+        unique[SamplingConfig(**fields)] = None
     unused = [name for name in axes if name not in _FIELDS and name not in used]
-    if unused and found:
+    if unused and unique:
         options = {*_FIELDS, "interval"} | {k for n in samplers.names() for k in samplers.options_of(n)}
         options |= {k for n in guidance.names() for k in guidance.options_of(n)}
         expected = f"an option of the samplers and rules chosen; {nearest(unused[0], options)}"
         raise InputError("sweep", "axis", unused[0], expected)
-    return tuple(sorted(found, key=lambda config: [str(part) for part in config.program]))
+    return tuple(sorted(unique, key=lambda config: [str(part) for part in config.program]))
 
 
 def programs(

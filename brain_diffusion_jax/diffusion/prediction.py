@@ -96,7 +96,7 @@ def target(x0: Image, eps: Image, level: Level, kind: str) -> Image:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Clipped:
-    """A DenoiseFn with x0 clipped to [low, high]. Guidance goes under it: guided first, clipped last.
+    """A DenoiseFn with x0 clipped to [low, high]. Guidance acts inside it: guided first, clipped last.
 
     keep_eps: leave eps as it was (MONAI's DDIM); otherwise eps follows the clipped x0.
     """

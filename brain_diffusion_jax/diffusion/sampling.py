@@ -11,19 +11,32 @@ from brain_diffusion_jax.diffusion.plan import SamplingConfig
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Everything but the seed. Config section `sample` holds the same settings.
+class GeneratorSettings:
+    """Config section `sample` of a model without sampling steps. batch_size changes no image."""
+
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class SamplingSettings(GeneratorSettings):
+    """Config section `sample` of a diffusion model.
 
     20 network calls were no worse than 1000 of DDPM on OASIS (docs/results.md, "Samplers against steps").
-    eta: None is the sampler's own. guidance_scale: 1 is off, 0 unconditional. batch_size changes no image.
+    eta: 0 is the sampler's own. guidance_scale: 1 is off, 0 unconditional.
     """
 
     sampler: str = "ddim"
     num_steps: int = 20
-    eta: float | None = None
+    eta: float | None = 0.0
     spacing: str = "trailing"
     guidance_scale: float = 3.0
-    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class Sampling(SamplingSettings):
+    """The settings of a config with what was asked for: everything but the seed. eta: None is the sampler's own."""
+
+    eta: float | None = None
 
     @classmethod
     def resolve(cls, defaults: Mapping[str, Any], **given: Any) -> Sampling:
@@ -34,7 +47,9 @@ class Sampling:
         known = {field.name: defaults[field.name] for field in fields(cls) if field.name in defaults}
         known |= {name: value for name, value in given.items() if value is not None}
         if given.get("eta") is None:
-            known["eta"] = (known.get("eta") or None) if "eta" in samplers.options_of(known["sampler"]) else None
+            known["eta"] = (
+                (known.get("eta") or None) if "eta" in samplers.options_of(known.get("sampler", cls.sampler)) else None
+            )
         return cls(**known)
 
     def config(self, seed: int = 0) -> SamplingConfig:

@@ -90,7 +90,7 @@ def _sweep(traced, rest, rule, share_first, mesh, levels, x_init, condition, key
         return jax.vmap(one, (0, noise_axis, noise_axis))(swept, x_init, keys)
 
     if mesh is not None:
-        # shard_map by hand: the partitioner merges the vmap with the sharded axis and gathers every layer.
+        # shard_map, not jit alone: the partitioner merges the vmap with the sharded axis and gathers every layer.
         noise, rows, whole = _along(1 if own_noise else 0), _along(0), PartitionSpec()
         specs = (whole, whole, noise, rows, noise, whole)
         configurations = jax.shard_map(configurations, mesh=mesh, in_specs=specs, out_specs=_along(1), check_vma=False)
@@ -116,7 +116,7 @@ def _arguments(
     x_init,
     condition,
     keys,
-    scales,
+    guidance_scales,
     *,
     rule,
     guidance_options,
@@ -127,7 +127,7 @@ def _arguments(
 ):
     traced, rest = split_arrays((denoise, sampler, dict(fixed)))
     levels = jax.tree.map(lambda v: jnp.asarray(v, x_init.dtype), levels)
-    swept = (scales, dict(guidance_options), dict(sampler_options))
+    swept = (guidance_scales, dict(guidance_options), dict(sampler_options))
     if condition is not None:
         condition = Condition(jnp.asarray(condition.values), jnp.asarray(condition.present))
     arrays = dict(levels=levels, x_init=x_init, condition=condition, keys=keys, swept=swept)
@@ -145,7 +145,7 @@ def sweep(
     x_init: Image,
     condition: Condition | None,
     key: Key,
-    scales: Float[Any, " s *n"] | None = None,
+    guidance_scales: Float[Any, " s *n"] | None = None,
     *,
     rule: Callable[..., DenoiseFn] = guidance.classifier_free,
     guidance_options: Mapping[str, Float[Any, " s"]] | None = None,
@@ -163,7 +163,7 @@ def sweep(
     parameters do not recompile. Samples of a condition do not depend on the others in the batch.
 
     levels: [n + 1], or pairs of [n] each. x_init: [batch, *spatial, channels] at the first level.
-    scales: [s] guidance scales; None samples the plain model, with one network call of n instead of 2n.
+    guidance_scales: [s]; None samples the plain model, with one network call of n instead of 2n.
     rule: guidance transform (denoise, scale, **guidance_options). guidance_options, sampler_options: further axes
     of the same s configurations, e.g. {"rescale": [s]}, {"eta": [s]}. fixed: options of the rule that all share.
     key: one key; [batch] keys; or [s, batch] keys with x_init [s, batch, ...], for configurations with their own seeds.
@@ -173,11 +173,13 @@ def sweep(
     network. Raises InputError for axes of unequal length.
     """
     x_init = jnp.asarray(x_init)
-    values = None if scales is None else jnp.asarray(check_scales(scales))
+    values = None if guidance_scales is None else jnp.asarray(check_scales(guidance_scales))
     axes = {
         name: jnp.asarray(v, jnp.float32) for name, v in {**(guidance_options or {}), **(sampler_options or {})}.items()
     }
-    counts = {name: v.shape[0] for name, v in axes.items()} | ({} if values is None else {"scales": len(values)})
+    counts = {name: v.shape[0] for name, v in axes.items()} | (
+        {} if values is None else {"guidance_scales": len(values)}
+    )
     key = typed_key(key)
     if key.ndim == 2:
         counts["key"] = key.shape[0]

@@ -6,7 +6,6 @@ global pooling, Dense(1024, relu), Dropout(0.8), Dense(1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.models.age_config import AgeNetworkConfig
 from brain_diffusion_jax.models.backbones.densenet169 import DenseNet169
 from brain_diffusion_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from brain_diffusion_jax.models.backbones.resnet50 import ResNet50
@@ -92,61 +92,42 @@ class AgeNetwork(nn.Module):
 
 def _fit_channels(images: Float[Array, "b rows cols c"], wanted: int) -> Float[Array, "b rows cols d"]:
     """Grey repeated for a colour network, colour averaged for a grey one."""
-    found = images.shape[-1]
-    if images.ndim != 4 or found not in (1, 3):
+    channels = images.shape[-1]
+    if images.ndim != 4 or channels not in (1, 3):
         raise InputError("age network", "images", tuple(images.shape), "[batch, rows, cols, 1 or 3]")
-    if found == wanted:
+    if channels == wanted:
         return images
     return jnp.repeat(images, 3, axis=-1) if wanted == 3 else jnp.mean(images, axis=-1, keepdims=True)
 
 
-def make_age_network(
-    *,
-    backbone: str = "small_cnn",
-    width: float = 1.0,
-    dense: int | Sequence[int] = 1024,
-    dropout: float = 0.8,
-    pooling: str = "avg",
-    target_mean: float = 0.0,
-    target_scale: float = 1.0,
-    bins: int = 0,
-    bin_low: float = 18.0,
-    bin_high: float = 96.0,
-    norm_eps: float = 1e-3,
-    backbone_options: Mapping[str, Any] | None = None,
-    frozen: Sequence[str] = (),
-    dtype: str = "float32",
-    axis_name: str | None = None,
-    **_training: Any,
-) -> AgeNetwork:
-    """The network of config section `age_model`; keys of the section that only training reads are ignored."""
-    if backbone not in BACKBONES:
-        raise InputError("age_model", "backbone", backbone, nearest(backbone, BACKBONES))
-    if pooling not in ("avg", "max"):
-        raise InputError("age_model", "pooling", pooling, "avg or max")
-    widths = (dense,) if isinstance(dense, int) else tuple(dense)
-    options: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in dict(backbone_options or {}).items()
-    }
-    number = jnp.dtype(dtype)
-    trunk = BACKBONES[backbone](
-        width=width,
-        norm_eps=norm_eps,
+def make_age_network(*, axis_name: str | None = None, **settings: Any) -> AgeNetwork:
+    """The network of the settings of AgeNetworkConfig. axis_name: of pmap, for batch statistics."""
+    c = AgeNetworkConfig(**settings)
+    if c.backbone not in BACKBONES:
+        raise InputError("age_model", "backbone", c.backbone, nearest(c.backbone, BACKBONES))
+    if c.pooling not in ("avg", "max"):
+        raise InputError("age_model", "pooling", c.pooling, "avg or max")
+    widths = (c.dense,) if isinstance(c.dense, int) else tuple(c.dense)
+    options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(c.backbone_options).items()}
+    number = jnp.dtype(c.dtype)
+    trunk = BACKBONES[c.backbone](
+        width=c.width,
+        norm_eps=c.norm_eps,
         dtype=number,
         axis_name=axis_name,
-        frozen=tuple(frozen),
+        frozen=tuple(c.frozen),
         name=None,
         **options,
     )
     return AgeNetwork(
         trunk=trunk,
         dense=tuple(w for w in widths if w),
-        dropout=dropout,
-        pooling=pooling,
-        target_mean=target_mean,
-        target_scale=target_scale,
-        bins=bins,
-        bin_low=bin_low,
-        bin_high=bin_high,
+        dropout=c.dropout,
+        pooling=c.pooling,
+        target_mean=c.target_mean,
+        target_scale=c.target_scale,
+        bins=c.bins,
+        bin_low=c.bin_low,
+        bin_high=c.bin_high,
         dtype=number,
     )

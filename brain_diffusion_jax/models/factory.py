@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.models.age_config import AgeNetworkConfig, TrunkConfig
 from brain_diffusion_jax.models.conditioning import ConditionalUNet, CovariateTokens, RawToken
+from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork, make_age_network
 from brain_diffusion_jax.models.embeddings import TimeMLP
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
 from brain_diffusion_jax.models.unet import UNet
 from brain_diffusion_jax.models.unet_config import unet_config
-
-MODES = ("tokens", "raw", "scaled", "scalar", "external", "none")
 
 
 def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
@@ -36,27 +37,21 @@ def _raw_scaling(schema: Schema, raw: bool) -> tuple[tuple[float, ...], tuple[fl
 
 
 def conditioner(
-    config: Mapping[str, Any], schema: Schema, context_dim: int | None
+    config: ConditioningConfig, schema: Schema, context_dim: int | None
 ) -> CovariateTokens | RawToken | None:
-    """The conditioner of a `conditioning` section; None where the mode has none or the schema is empty.
-
-    mode: "tokens" (learned, with nulls) | "raw" (one token of numbers in their units, categories from
-    1) | "scaled" (one token of numbers as the schema encodes them) | "external" (foreign weights whose
-    context has no schema: only the raw network can be called) | "none".
-    """
-    mode, count = config["mode"], len(schema.names)
-    _refuse_unless(mode in MODES, "conditioning.mode", mode, f"one of {', '.join(MODES)}")
+    """The conditioner of a config; None where the mode has none or the schema is empty."""
+    mode, count = config.mode, len(schema.names)
     if mode in ("none", "external") or not count:
         return None
     if mode == "tokens":
-        width = config.get("width") or context_dim or 64
+        width = config.width or context_dim or 64
         _refuse_unless(context_dim in (None, width), "conditioning.width", width, f"model.context_dim ({context_dim})")
         return CovariateTokens(schema.cardinalities, width)
     _refuse_unless(
         context_dim in (None, count), "model.context_dim", context_dim, f"{count}, one for each of {schema.names}"
     )
     offsets, scales = _raw_scaling(schema, mode == "raw")
-    return RawToken(offsets, scales, float(config.get("raw_null", -1.0)))
+    return RawToken(offsets, scales, float(config.raw_null))
 
 
 def diffusion_network(
@@ -69,32 +64,32 @@ def diffusion_network(
     of Nguyen et al. 2023, for which `model` gives only channels and out_channels. Raises InputError where the
     sections contradict each other or the schema.
     """
-    section, settings = dict(conditioning), dict(model)
-    if section["mode"] == "scalar":
-        null = float(section.get("raw_null", -1.0))
-        return ScalarLabelUNet(tuple(settings["channels"]), int(settings.get("out_channels", 1)), null)
-    tokens = conditioner(section, schema, settings.get("context_dim"))
+    how, settings = ConditioningConfig(**conditioning), dict(model)
+    if how.mode == "scalar":
+        return ScalarLabelUNet(tuple(settings["channels"]), int(settings.get("out_channels", 1)), float(how.raw_null))
+    told = conditioner(how, schema, settings.get("context_dim"))
     network = unet_config(settings)
     _refuse_unless(
-        tokens is not None or network.context_dim is None or section["mode"] == "external",
+        told is not None or network.context_dim is None or how.mode == "external",
         "model.context_dim",
         network.context_dim,
         "None, without conditions",
     )
     summary = None
-    if tokens is not None and section.get("time_embedding") and section["mode"] == "tokens":
+    if told is not None and how.time_embedding and how.mode == "tokens":
         summary = TimeMLP(network.time_dim)
-    planes = bool(section.get("planes", False))
-    _refuse_unless(not planes or isinstance(tokens, RawToken), "conditioning.planes", planes, "mode raw or scaled")
-    return ConditionalUNet(UNet(network), tokens, summary, planes)
+    right = not how.planes or isinstance(told, RawToken)
+    _refuse_unless(right, "conditioning.planes", how.planes, "mode raw or scaled")
+    return ConditionalUNet(UNet(network), told, summary, how.planes)
 
 
-def age_network(config: Mapping[str, Any]) -> AgeNetwork:
-    """The regressor of an `age_model` section."""
-    return make_age_network(**dict(config))
+def age_network(section: Mapping[str, Any], axis_name: str | None = None) -> AgeNetwork:
+    """The regressor of an `age_model` section. axis_name: of pmap, for batch statistics."""
+    names = [f.name for f in fields(AgeNetworkConfig)]
+    return make_age_network(**{k: section[k] for k in names if k in section}, axis_name=axis_name)
 
 
-def class_network(config: Mapping[str, Any], classes: int, axis_name: str | None = None) -> AgeNetwork:
+def class_network(section: Mapping[str, Any], classes: int, axis_name: str | None = None) -> AgeNetwork:
     """The classifier of a `class_model` section; its `raw` gives logits. axis_name: of pmap, for batch statistics."""
-    keys = ("backbone", "width", "dense", "dropout")
-    return make_age_network(**{key: config[key] for key in keys}, bins=classes, axis_name=axis_name)
+    settings = {f.name: section[f.name] for f in fields(TrunkConfig)}
+    return make_age_network(**settings, bins=classes, axis_name=axis_name)

@@ -2,11 +2,14 @@
 
 Generator and critic are those of Gulrajani et al. 2017 (residual-free DCGAN form) with normalisation by
 groups in the generator and none in the critic, which the gradient penalty needs. The condition is the same
-(values, present) as everywhere; it enters the generator beside z and the critic by projection
+(values, present) as everywhere; it enters the generator together with z and the critic by projection
 (Miyato & Koyama 2018).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -104,19 +107,23 @@ class Gan(nn.Module):
         return self.critic(x, values, present)
 
 
-def make_gan(
-    image_size: tuple[int, int],
-    cardinalities: tuple[int, ...],
-    *,
-    channels: tuple[int, ...] = (128, 64, 32),
-    latent: int = 100,
-    conditional: bool = True,
-    **_training: object,
-) -> Gan:
-    """The networks of config section `gan`; keys that only training reads are ignored."""
-    known = tuple(cardinalities) if conditional else ()
-    channels = tuple(channels)
+@dataclass(frozen=True)
+class GanNetworks:
+    """channels: of the generator, coarsest first; the critic has them in reverse. latent: numbers that are drawn.
+    conditional: both networks see the condition.
+    """
+
+    channels: tuple[int, ...] = (128, 64, 32)
+    latent: int = 100
+    conditional: bool = True
+
+
+def make_gan(image_size: tuple[int, int], cardinalities: tuple[int, ...], **section: Any) -> Gan:
+    """The networks of config section `gan`, of which GanNetworks are read."""
+    settings = GanNetworks(**{f.name: section[f.name] for f in fields(GanNetworks) if f.name in section})
+    known = tuple(cardinalities) if settings.conditional else ()
+    channels = tuple(settings.channels)
     return Gan(
-        Generator(tuple(image_size), channels, latent, known),  # type: ignore[arg-type]
+        Generator(tuple(image_size), channels, settings.latent, known),  # type: ignore[arg-type]
         Critic(channels[::-1], known),
     )

@@ -91,7 +91,7 @@ class GroupNorm(nn.Module):
             grouped = sums.reshape(batch, halves, self.groups, -1)
             return jnp.broadcast_to(grouped.mean((1, 3), keepdims=True), grouped.shape).reshape(sums.shape)
 
-        # Space first, then the channels of a group: sums along the last axis but one vectorise, others crawl.
+        # Space first, then the channels of a group: only sums along the last axis but one vectorise.
         mean = over_groups(wide.mean(axis=1, keepdims=True))
         variance = over_groups(jnp.square(wide - mean).mean(axis=1, keepdims=True))
         # One multiply-add over the image: fold mean, variance, scale and bias per channel first.

@@ -30,7 +30,7 @@ class UNetConfig:
     attention with the last entry. context_dim: width of the context tokens; None makes attention plain
     self-attention. num_class_embeds: size of a table of labels added to the time. patch_size p works on blocks of
     p x p (x p) pixels as channels: 1 is MONAI's network, more is cheaper. coordinates: octaves of position
-    features beside the input (0, MONAI's network: none); registered heads are learned faster with them.
+    features joined to the input (0, as in MONAI's network: none); registered heads are learned faster with them.
     Parameters are float32; dtype is that of the computation, norms and softmax excepted. remat: "none" | "blocks"
     recomputes residual and attention blocks in the backward pass; parameters have the same paths either way.
     scan_blocks: equal blocks (a level's after its first on the way down, and the layers of a transformer) are

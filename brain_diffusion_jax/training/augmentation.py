@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -70,3 +70,9 @@ def _move(image: Float[Array, "rows cols c"], keys: Sequence[Key], how: Augmenta
     source_x = (jnp.sin(angle) * y + jnp.cos(angle) * x) * zoom[1] + centre[1] + shift[1]
     planes = [map_coordinates(image[..., c], [source_y, source_x], order=1) for c in range(image.shape[-1])]
     return jnp.stack(planes, axis=-1)
+
+
+def wanted(section: Mapping[str, float]) -> Augmentation | None:
+    """The Augmentation of a config section; None where nothing is changed."""
+    found = Augmentation(**section)
+    return found if any(vars(found).values()) else None

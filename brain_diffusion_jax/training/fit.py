@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import functools
 import logging
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,18 @@ from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.json_types import require_types
 from brain_diffusion_jax.seeds import check_seed
-from brain_diffusion_jax.training import hooks, loop, optimizer
+from brain_diffusion_jax.training import hooks, loop
 from brain_diffusion_jax.training.devices import distributed, flops, host, mesh
 from brain_diffusion_jax.training.devices.prefetch import Loader, Placed, Prefetch
 from brain_diffusion_jax.training.devices.program import memory_gib
-from brain_diffusion_jax.training.hooks import Judgement, MeasureFn
+from brain_diffusion_jax.training.hooks import Judgement
 from brain_diffusion_jax.training.run_folder import checkpoints, stopping
+from brain_diffusion_jax.training.run_folder.changes import Kept
 from brain_diffusion_jax.training.run_folder.metrics import MetricsWriter
 from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.state import TrainState, create
-from brain_diffusion_jax.training.step import VOTE, LossFn, build_step
+from brain_diffusion_jax.training.step import VOTE, build_step
+from brain_diffusion_jax.training.task import Task
 
 logger = logging.getLogger(__name__)
 SKIPPED = "skipped_batches.json"
@@ -36,19 +36,31 @@ MOST_ROLLBACKS = 20
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is trained. init(key) -> variables {"params", ...}; measure for validation.
+class RunData:
+    """loader: of this process's part of endless batches. batch_size: of all processes together.
 
-    kind: of the run folder ("diffusion", "age"). make_loss(axis_name): a loss as in `step`; axis_name is
-    the mapped axis under pmap, for networks that average over the batch, else None.
-    optimizer: of a task with an optimizer of its own (optax), in place of the config's.
+    validation: stacked arrays (image etc.), measured whole; None: no validation.
     """
 
-    kind: str
-    init: Callable[[Any], dict[str, Any]]
-    make_loss: Callable[[str | None], LossFn]
-    measure: MeasureFn
-    optimizer: Any = None
+    loader: Loader
+    batch_size: int
+    validation: dict[str, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder keeps of how the run was started, and what is shown while it trains.
+
+    kept: settings that may not change when the run goes on. seed: of every random draw.
+    profile_steps: length of a trace (0: none).
+    """
+
+    config: dict[str, Any]
+    contract: Contract | None
+    kept: Kept
+    seed: int = 0
+    show_progress: bool = True
+    profile_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,42 +78,24 @@ class Outcome:
         return codes.get(self.reason, 0)
 
 
-def fit(
-    task: Task,
-    run: str | Path,
-    loader: Loader,
-    validation: dict[str, np.ndarray] | None,
-    settings: TrainSettings,
-    optimizer_settings: optimizer.OptimizerSettings,
-    *,
-    batch_size: int,
-    config: dict[str, Any],
-    contract: Contract | None,
-    seed: int = 0,
-    draw_samples: Callable[[Any], np.ndarray] | None = None,
-    show_progress: bool = True,
-    profile_steps: int = 0,
-) -> Outcome:
+def fit(task: Task, run: str | Path, data: RunData, settings: TrainSettings, record: RunRecord) -> Outcome:
     """Train `task` in folder `run`, going on from its last checkpoint if it holds one.
 
-    batch_size: of all processes together. validation: stacked arrays (images etc.), measured whole.
-    draw_samples: EMA parameters -> uint8 picture, kept in run/samples every settings.sample_every steps.
-    Ctrl-C and SIGTERM save and return; see Outcome.exit_code. profile_steps: length of a trace.
+    task.preview is kept in run/samples every settings.sample_every steps. Ctrl-C and SIGTERM save and return; see
+    Outcome.exit_code.
     """
-    run, seed = Path(run), check_seed(seed, run)
+    run, record = Path(run), replace(record, seed=check_seed(record.seed, run))
     layout = mesh.make_layout(settings.parallelism, settings.data_parallel, settings.fsdp)
-    mesh.require_divisible(batch_size, layout.devices, settings.accumulation, jax.process_count())
-    distributed.require_agreement({"config": config, "batch_size": batch_size})
+    mesh.require_divisible(data.batch_size, layout.devices, settings.accumulation, jax.process_count())
+    distributed.require_agreement({"config": record.config, "batch_size": data.batch_size})
     with stopping.lock(run, jax.process_index() == 0), stopping.Signals() as signals:
         if jax.process_index() == 0:
-            checkpoints.require_same_run(run, task.kind, config, contract)
+            checkpoints.require_same_run(run, task.kind, record.config, record.contract, record.kept)
         distributed.barrier("run folder open")
         keep = checkpoints.Keep(settings.keep_last, settings.keep_best, settings.keep_every)
         store = checkpoints.Store(run, keep)
         try:
-            record = functools.partial(checkpoints.record_run, run, task.kind, config, contract)
-            fitting = _Fitting(task, run, layout, store, settings, optimizer_settings, batch_size, seed, record)
-            return fitting.train(loader, validation, signals, draw_samples, show_progress, profile_steps)
+            return _Fitting(task, run, layout, store, settings, data, record).train(signals)
         finally:
             store.close()
 
@@ -126,35 +120,32 @@ class _Fitting:
     layout: mesh.Layout
     store: checkpoints.Store
     settings: TrainSettings
-    optimizer_settings: optimizer.OptimizerSettings
-    batch_size: int
-    seed: int
-    record: Callable[[int], None]
+    data: RunData
+    record: RunRecord
     judgement: Judgement = field(default_factory=Judgement)
     skipped: list[int] = field(default_factory=list)
     rows: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.key = jax.random.key(self.seed)
-        self.tx = self.task.optimizer or optimizer.make(self.optimizer_settings, self.settings.num_steps)
-        self.rate = optimizer.learning_rate(self.optimizer_settings, self.settings.num_steps)
+        self.key = jax.random.key(self.record.seed)
         if (self.run / SKIPPED).exists():
             self.skipped = files.read_json(self.run / SKIPPED, "skipped batches", list)
             require_types({"batches": self.skipped}, {"batches": list[int]}, self.run / SKIPPED)
 
     def init(self, key) -> TrainState:
-        return create(self.task.init(key), self.tx, self.settings.power_ema)
+        return create(self.task.init(key), self.task.optimizer, self.settings.power_ema)
 
     def make_step(self, axis_name: str | None):
         s = self.settings
         return build_step(
             self.task.make_loss(axis_name),
-            self.tx,
+            self.task.optimizer,
             ema_decay=s.ema_decay,
             power_ema=s.power_ema,
             accumulation=s.accumulation,
             spike_factor=s.spike_factor,
             axis_name=axis_name,
+            known=self.task.known,
         )
 
     def start(self) -> _Position:
@@ -164,16 +155,18 @@ class _Fitting:
         if found is None:
             return _Position(self.layout.create(self.init, key))
         stored, beside = found
-        if beside.get("seed", self.seed) != self.seed:
-            raise InputError(self.run, "seed", self.seed, f"{beside['seed']}, as the run was started with")
-        vars(self.judgement).update(vars(Judgement.from_json(beside.get("judgement", {}))))
+        seed = self.record.seed
+        if beside.get("seed", seed) != seed:
+            raise InputError(self.run, "seed", seed, f"{beside['seed']}, as the run was started with")
+        self.judgement = Judgement.from_json(beside.get("judgement", {}))
         step = int(stored.step)
         place = _decode(beside["loader"]) if beside.get("loader") is not None else None
         window = loop.Window(**beside["window"]) if "window" in beside else None  # 0.1 wrote none
         return _Position(self.layout.load(stored), step, beside.get("batch", step), place, window)
 
-    def train(self, loader, validation, signals, draw_samples, show_progress, profile_steps) -> Outcome:
-        s = self.settings
+    def train(self, signals: stopping.Signals) -> Outcome:
+        """Steps up to settings.num_steps, or until the run is told to stop."""
+        s, loader, show_progress = self.settings, self.data.loader, self.record.show_progress
         fresh = loader.get_state()
         position = self.start()
         if position.step and show_progress and jax.process_index() == 0:
@@ -182,11 +175,12 @@ class _Fitting:
             return Outcome(self.run, position.step, hooks.EARLY_STOPPING, {})
         chief = jax.process_index() == 0
         if chief and position.step < s.num_steps:  # only now is it certain that the run goes on with these settings
-            self.record(position.step)
+            record = self.record
+            checkpoints.record_run(self.run, self.task.kind, record.config, record.contract, position.step)
         writer = MetricsWriter(self.run, position.step) if chief else None
         bar = _bar(position.step, s.num_steps, show_progress)
         program = self.layout.compile(self.make_step)
-        called = self._hooks(validation, draw_samples, writer, position.step, profile_steps)
+        called = self._hooks(writer, position.step)
 
         def tick() -> None:
             bar.update(1)
@@ -230,7 +224,7 @@ class _Fitting:
             self.key,
             start=position.step,
             num_steps=self.settings.num_steps,
-            batch_size=self.batch_size,
+            batch_size=self.data.batch_size,
             reporting=reporting,
             hooks=called,
             should_stop=(lambda: signals.reason) if single else (lambda: ""),
@@ -241,7 +235,7 @@ class _Fitting:
     def _place(self, arrays: dict[str, np.ndarray], signals: stopping.Signals) -> Any:
         """This process's part of a batch, numbered and put on its devices."""
         # A sample's random draws depend on its place in the global batch and on nothing else.
-        local = self.batch_size // jax.process_count()
+        local = self.data.batch_size // jax.process_count()
         offset = jax.process_index() * local
         extra = {"index": np.arange(offset, offset + local, dtype=np.int32)}
         if jax.process_count() > 1:
@@ -249,7 +243,7 @@ class _Fitting:
         return self.layout.place({**arrays, **extra})
 
     def _log(self, step: int, row: dict[str, float], program, writer, bar) -> None:
-        row = {**row, "learning_rate": float(self.rate(step - 1)), "memory_gib": memory_gib()}
+        row = {**row, "learning_rate": float(self.task.learning_rate(step - 1)), "memory_gib": memory_gib()}
         speed = program.flops * row["steps_per_s"]
         row["tflops_per_s"] = speed / 1e12
         peak = self.settings.peak_tflops * 1e12 or flops.peak_flops(jax.devices()[0].device_kind)
@@ -274,14 +268,14 @@ class _Fitting:
         self.skipped.append(bad.batch)
         if jax.process_index() == 0:
             checkpoints.write_json(self.run / SKIPPED, self.skipped)
-        self.judgement.__init__()  # type: ignore[misc]
+        self.judgement = Judgement()
         position = self.start()
         logger.warning("%s; rolled back to step %d, and the batch will be passed over", bad, position.step)
         return position
 
     def _save(self, progress: loop.Progress) -> None:
         beside = {
-            "seed": self.seed,
+            "seed": self.record.seed,
             "loader": _encode(progress.place),
             "batch": progress.batch,
             "judgement": self.judgement.to_json(),
@@ -289,24 +283,15 @@ class _Fitting:
         }
         self.store.save(self.layout.stored(progress.state), beside, self.judgement.last)
 
-    def _hooks(self, validation, draw_samples, writer, first: int, profile_steps: int) -> list[loop.Hook]:
-        s = self.settings
-        made = [hooks.trace(self.run, first, profile_steps)]
-        if validation is not None and s.validate_every:
-            made.append(
-                hooks.validation(
-                    self.layout,
-                    self.task.measure,
-                    validation,
-                    self.batch_size,
-                    s.validate_every,
-                    self.judgement,
-                    self.optimizer_settings,
-                    s.early_stopping,
-                )
-            )
-        if draw_samples is not None and s.sample_every:
-            made.append(hooks.pictures(self.layout, draw_samples, self.run, s.sample_every, writer))
+    def _hooks(self, writer: MetricsWriter | None, first: int) -> list[loop.Hook]:
+        s, task = self.settings, self.task
+        made = [hooks.trace(self.run, first, self.record.profile_steps)]
+        if self.data.validation is not None and s.validate_every:
+            measured = hooks.Measured(task.measure, self.data.validation, self.data.batch_size)
+            rules = hooks.Rules(task.plateau, s.early_stopping)
+            made.append(hooks.validation(self.layout, measured, s.validate_every, lambda: self.judgement, rules))
+        if task.preview is not None and s.sample_every:
+            made.append(hooks.pictures(self.layout, task.preview, self.run, s.sample_every, writer))
         if s.power_ema and s.snapshot_every:
             made.append(loop.Hook(s.snapshot_every, self._snapshot, at_end=True))
         return [*made, loop.Hook(s.checkpoint_every, self._save, at_end=True, on_stop=True, after_report=True)]
@@ -338,4 +323,4 @@ def _decode(place: Any) -> Any:
     return base64.b64decode(place["base64"]) if isinstance(place, dict) and set(place) == {"base64"} else place
 
 
-__all__ = ["MeasureFn", "Outcome", "Placed", "Task", "fit"]
+__all__ = ["Outcome", "Placed", "RunData", "RunRecord", "fit"]

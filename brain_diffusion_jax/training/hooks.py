@@ -14,12 +14,10 @@ import numpy as np
 
 from brain_diffusion_jax.training.devices.mesh import Layout
 from brain_diffusion_jax.training.loop import Hook, Progress
-from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.run_folder.metrics import MetricsWriter
 from brain_diffusion_jax.training.run_folder.store import require_folder
+from brain_diffusion_jax.training.task import MeasureFn, Plateau
 
-# (params, model_state, batch, key) -> {name: [b]}; "validation_loss" must be among the names.
-MeasureFn = Callable[[Any, Any, Any, Any], Mapping[str, jax.Array]]
 EARLY_STOPPING = "early stopping"
 
 
@@ -66,37 +64,46 @@ def batches_of(arrays: dict[str, np.ndarray], batch_size: int) -> list[dict[str,
     return parts
 
 
+@dataclass(frozen=True)
+class Measured:
+    """measure: of the task, on all of `arrays` (stacked), batch_size samples at a time."""
+
+    measure: MeasureFn
+    arrays: dict[str, np.ndarray]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What validation changes. plateau: of the learning rate; early_stopping: validations without a better loss."""
+
+    plateau: Plateau
+    early_stopping: int
+
+
 def validation(
-    layout: Layout,
-    measure: MeasureFn,
-    arrays: dict[str, np.ndarray],
-    batch_size: int,
-    every: int,
-    judgement: Judgement,
-    optimizer: OptimizerSettings,
-    early_stopping: int,
+    layout: Layout, measured: Measured, every: int, judgement: Callable[[], Judgement], rules: Rules
 ) -> Hook:
-    """Mean of `measure` over all of `arrays` with the averaged weights; lowers the rate on a plateau, stops early."""
+    """The mean of what is measured, with the averaged weights; lowers the rate on a plateau, stops early."""
     key = jax.random.key(0)  # not of the run's seed: losses of runs are comparable
 
     def total(params, model_state, batch):
         weight = batch["weight"]
-        found = measure(params, model_state, {k: v for k, v in batch.items() if k != "weight"}, key)
+        found = measured.measure(params, model_state, {k: v for k, v in batch.items() if k != "weight"}, key)
         return {k: jnp.sum(v * weight) for k, v in found.items()}
 
     compiled = layout.evaluate(total)
-    batches = [layout.place_global(batch) for batch in batches_of(arrays, batch_size)]
-    count = len(next(iter(arrays.values())))
-    patience = optimizer.plateau_patience if optimizer.schedule == "plateau" else 0
+    batches = [layout.place_global(batch) for batch in batches_of(measured.arrays, measured.batch_size)]
+    count = len(next(iter(measured.arrays.values())))
 
     def call(progress: Progress) -> None:
         sums = [compiled(progress.state.ema, progress.state.model_state, batch) for batch in batches]
         means = jax.tree.map(lambda *parts: sum(float(part) for part in parts) / count, *sums)
         progress.row.update(means)
-        if judgement.judge(means["validation_loss"], patience):
+        if judgement().judge(means["validation_loss"], rules.plateau.patience):
             state = progress.state
-            progress.state = state.replace(lr_scale=state.lr_scale * optimizer.plateau_factor)
-        if early_stopping and judgement.since_best >= early_stopping:
+            progress.state = state.replace(lr_scale=state.lr_scale * rules.plateau.factor)
+        if rules.early_stopping and judgement().since_best >= rules.early_stopping:
             progress.stop = EARLY_STOPPING
 
     return Hook(every, call, at_end=True)

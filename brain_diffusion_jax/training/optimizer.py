@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.training.task import Plateau
 
 SCHEDULES = ("cosine", "constant", "plateau")
 
@@ -82,3 +84,18 @@ def make(settings: OptimizerSettings, num_steps: int) -> optax.GradientTransform
     if settings.clip_norm > 0:
         return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
     return optimizer
+
+
+class Recipe(NamedTuple):
+    """What a Task says of its optimizer: the updates, the rate that is logged, the rule for a plateau."""
+
+    optimizer: optax.GradientTransformation
+    learning_rate: optax.Schedule
+    plateau: Plateau
+
+
+def recipe(settings: OptimizerSettings, num_steps: int) -> Recipe:
+    """All that a Task needs of the settings for a run of num_steps."""
+    patience = settings.plateau_patience if settings.schedule == "plateau" else 0
+    plateau = Plateau(patience, settings.plateau_factor)
+    return Recipe(make(settings, num_steps), learning_rate(settings, num_steps), plateau)

@@ -12,6 +12,9 @@ import optax
 
 from brain_diffusion_jax.array_types import Params
 
+# Parameters under this name are trained beside the network and no part of it.
+BESIDE_NETWORK = "uncertainty"
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -56,6 +59,11 @@ def create(variables: dict[str, Any], optimizer: optax.GradientTransformation, p
         loss_mean=jnp.zeros((), jnp.float32),
         accepted=jnp.zeros((), jnp.int32),
     )
+
+
+def network_params(params: Params) -> Params:
+    """Parameters without what is trained beside the network."""
+    return {k: v for k, v in params.items() if k != BESIDE_NETWORK}
 
 
 def count_parameters(params: Params) -> int:

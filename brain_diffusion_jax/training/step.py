@@ -2,8 +2,9 @@
 
 A task gives `loss(params, model_state, batch, key, update) -> (mean loss, (metrics, model_state))`, where
 `metrics` are means over the batch and every random draw of a sample depends on (key, batch["index"])
-alone. update: int32, how many updates the weights have had; the same for every part of a batch. Then
-sharding, pmap and accumulation change nothing but the order of summation.
+alone. update: int32, how many updates the weights have had; the same for every part of a batch. Where samples
+may lack the label that is learned, the mean is over `sample_weights`. Then sharding, pmap and accumulation change
+nothing but the order of summation.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ StepFn = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
 SPIKE_AFTER = 20
 # Key of a batch: 1 from a process that was asked to stop, so that all stop after the same step.
 VOTE = "stop"
+# Key of a batch: float32 [b], what each sample counts; see `known_weights`.
+WEIGHT = "known_weight"
 
 
 def _split(batch: Batch, parts: int) -> Batch:
@@ -61,6 +64,23 @@ def gradients(loss: LossFn, accumulation: int = 1) -> Callable[..., tuple[Params
     return in_parts
 
 
+def known_weights(known: jax.Array, axis_name: str | None = None) -> jax.Array:
+    """What each sample counts, float32 [b]: 0 where its label is not known, else 1 / (the share that is known).
+
+    The share is that of the whole batch, so that a mean over any equal parts of it is the mean over its known samples.
+    """
+    counts = known.astype(jnp.float32)
+    share = jnp.mean(counts)
+    if axis_name is not None:
+        share = jax.lax.pmean(share, axis_name)
+    return counts / jnp.maximum(share, jnp.finfo(jnp.float32).tiny)
+
+
+def sample_weights(batch: Batch, known: jax.Array) -> jax.Array:
+    """The weights that `build_step` gave a batch, or those of the batch as it is. known: bool [b]."""
+    return batch[WEIGHT] if WEIGHT in batch else known_weights(known)
+
+
 def _is_good(state: TrainState, loss: jax.Array, norm: jax.Array, spike_factor: float) -> jax.Array:
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
     if spike_factor:
@@ -77,12 +97,14 @@ def build_step(
     accumulation: int = 1,
     spike_factor: float = 0.0,
     axis_name: str | None = None,
+    known: Callable[[Batch], jax.Array] | None = None,
 ) -> StepFn:
     """A pure step (state, batch, key) -> (state, metrics); key is the run's, folded with state.step here.
 
     A step whose loss or gradient is not finite, or whose loss is above spike_factor times its running
     mean (0: off), changes only the step number and reports metrics["accepted"] = 0.
     axis_name: the mapped axis under pmap, over which gradients and metrics are averaged.
+    known: batch -> bool [b], the samples whose label is known, where a loss needs one.
     """
     grad_fn = gradients(loss, accumulation)
     gammas = {f"{sigma:g}": averages.power_exponent(sigma) for sigma in power_ema}
@@ -91,6 +113,8 @@ def build_step(
         key = jax.random.fold_in(key, state.step)
         batch = dict(batch)
         votes = batch.pop(VOTE, None)
+        if known is not None:
+            batch[WEIGHT] = known_weights(known(batch), axis_name)
         grads, metrics, model_state = grad_fn(state.params, state.model_state, batch, key, state.accepted)
         if votes is not None:
             metrics = {**metrics, VOTE: jnp.mean(votes)}

@@ -11,7 +11,6 @@ import small_training
 
 import brain_diffusion_jax as bdj
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.cli.train import train
 from brain_diffusion_jax.errors import InputError
 
 COVARIATES = tuple({**covariate} for covariate in small_cohort.SCHEMA.to_json())
@@ -39,7 +38,7 @@ def test_a_cohort_becomes_a_study(config, tmp_path: Path) -> None:
     assert shards.contract.counts["train"]["people"] > 0
     assert configs.to_json(config) == before
 
-    run = train(config, tmp_path / "run", show_progress=False).run
+    run = bdj.train(config, tmp_path / "run", show_progress=False).run
     model = bdj.load(run, "diffusion")
     with pytest.raises(InputError, match="age, a run of"):
         bdj.load(run, "age")

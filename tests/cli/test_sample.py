@@ -14,12 +14,13 @@ import pytest
 import tiny_runs
 from PIL import Image
 
-from brain_diffusion_jax.api import diffusion_model, volumes
+from brain_diffusion_jax.api import volumes
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.diffusion import model as diffusion_model
 from brain_diffusion_jax.training.run_folder import checkpoints
 from brain_diffusion_jax.training.run_folder.stopping import lock
 
@@ -175,13 +176,13 @@ def test_a_full_disk_leaves_a_folder_that_can_be_used(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(OSError, match="No space"):
             SampleFolder(tmp_path / "out", {"seed": 1}, None)
     folder = SampleFolder(tmp_path / "out", {"seed": 1}, None)
     before = (tmp_path / "out" / "sampling.json").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(OSError, match="No space"):
             folder.write(0, np.zeros((1, 2, 2, 1)), [{}], seed=0, guidance_scale=1.0, columns=())
         assert SampleFolder(tmp_path / "out", {"seed": 1}, None, resume=True).done == 0

@@ -10,11 +10,11 @@ import small_cohort
 import small_training
 from PIL import Image
 
-from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.cli import train as command
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.train import parse_mesh
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
+from brain_diffusion_jax.training.settings import TrainSettings
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,5 @@ def test_a_plan_without_devices(base, capsys):
     plan = json.loads(capsys.readouterr().out)
     assert plan["mesh"] == "8 x 4"
     assert plan["parameters"] > 1000
-    config = configs.base_config()
     with pytest.raises(InputError, match="--mesh"):
-        command.parse_mesh("eight", config)
+        parse_mesh("eight", TrainSettings())

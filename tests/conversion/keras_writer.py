@@ -11,8 +11,11 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from brain_diffusion_jax.conversion.keras_backbones import trace
+from brain_diffusion_jax.conversion.keras_convert import convert
+from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import make_age_network
 
 # Python bytecode that would leave a mark if anybody ran it.
@@ -286,3 +289,22 @@ def _attribute(group: Any, name: str, values: list[str], as_bytes: bool, chunk: 
         return
     for number, first in enumerate(range(0, len(values), chunk)):
         group.attrs[f"{name}{number}"] = data[first : first + chunk]
+
+
+def parts_of(backbone: str) -> tuple:
+    """(variables, layers, head) of a small network with random weights, as `write` takes them."""
+    network, variables = network_of(backbone)
+    return variables, layers_of(network, variables), head_of(network, variables)
+
+
+def assert_same(found, expected) -> None:
+    """Trees of equal structure and equal numbers."""
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def refused(file) -> str:
+    """The message with which `convert` refuses a file."""
+    with pytest.raises(InputError) as caught:
+        convert(file)
+    return str(caught.value)

@@ -13,9 +13,9 @@ import pytest
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.conversion import safetensors_file
-from brain_diffusion_jax.conversion.model_card import model_card
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.model_card import model_card
 
 CONFIG: dict[str, Any] = configs.to_json(configs.base_config())
 CONTRACT = Contract(

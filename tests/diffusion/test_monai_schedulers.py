@@ -16,7 +16,8 @@ from brain_diffusion_jax.diffusion import editing, levels, samplers, schedules
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.diffusion.samplers import base
 from brain_diffusion_jax.diffusion.samplers.ddpm import VARIANCES
-from brain_diffusion_jax.diffusion.samplers.pndm import PNDM, transfer
+from brain_diffusion_jax.diffusion.samplers.exponential import first_order
+from brain_diffusion_jax.diffusion.samplers.pndm import PNDM
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
@@ -184,8 +185,8 @@ def test_pndm_steps_for_every_time_and_every_history(kind, to_one):
 
         def one(x, output, level, next_level, known=known):
             denoise = process.denoise_fn(lambda x, t, condition: output)
-            if not known:  # theirs starts with a plain transfer
-                return transfer(x, denoise(x, level, None).eps, level, next_level)
+            if not known:  # theirs starts with a DDIM step
+                return first_order(denoise(x, level, None), next_level)
             carry = jnp.asarray(history), jnp.asarray(known)
             return sampler.step(lambda x, level: denoise(x, level, None), x, level, next_level, carry, None)[0]
 

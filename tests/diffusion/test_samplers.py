@@ -358,7 +358,7 @@ def test_agreement_with_the_formulas_of_k_diffusion(name, formula):
         ("unipc", {"order": 7}, "2, 3"),
     ],
 )
-def test_bad_samplers_and_knobs_are_named(name, options, words):
+def test_bad_samplers_and_options_are_named(name, options, words):
     with pytest.raises(InputError, match=words):
         samplers.get(name, **options)
 

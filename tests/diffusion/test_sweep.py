@@ -1,4 +1,4 @@
-"""The sweep equals a loop, in chunks too; one program for all scales, seeds and conditions; cells and their names."""
+"""The sweep equals a loop, in chunks too; one program for all scales, seeds and conditions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from jax.tree_util import Partial
 
 from brain_diffusion_jax.array_types import Condition
-from brain_diffusion_jax.diffusion import guidance, levels, plan, samplers
+from brain_diffusion_jax.diffusion import guidance, levels, samplers
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.diffusion.samplers import base
 from brain_diffusion_jax.diffusion.sweep import check_scales, memory_needed, split_arrays, sweep
@@ -152,88 +152,3 @@ def test_scales_are_checked():
         sweep(
             denoiser(), samplers.get("ddim"), path, noise(), CONDITION, KEY, [1.0], sampler_options={"eta": np.zeros(2)}
         )
-
-
-AXES = {
-    "sampler": ["ddim", "dpm_solver_2m"],
-    "num_steps": [3],
-    "guidance": ["cfg", "interval"],
-    "guidance_scale": [1.0, 3.0],
-    "interval": [(0.1, 2.0)],
-    "eta": [0.0, 1.0],
-    "seed": [0, 1],
-}
-
-
-def test_cells_are_the_product_of_what_applies():
-    found = plan.sampling_configs(AXES)
-    # eta multiplies ddim alone, the interval applies to one rule alone
-    assert len(found) == 2 * 2 * 2 * (2 + 1)
-    assert len({cell.key("model") for cell in found}) == len(found)
-    assert found[0].key("model") != found[0].key("other model")
-    assert found[0].key() == plan.sampling_configs(AXES)[0].key()
-    groups = plan.programs(found)
-    assert len(groups) == 4
-    assert sum(map(len, groups)) == len(found)
-    finished = {cell.key() for cell in groups[0]} | {groups[1][0].key()}
-    rest = plan.programs(found, finished)
-    assert [len(group) for group in rest] == [len(groups[1]) - 1, *(len(group) for group in groups[2:])]
-    assert (
-        plan.sampling_configs({"sampler": ["unipc"], "order": [2, 3]})[1].program
-        != plan.sampling_configs({"sampler": ["unipc"]})[0].program
-    )
-    for cell in found[:3]:
-        assert cell.sampler in cell.label()
-
-
-def test_cells_run_together_as_they_run_alone_with_common_noise():
-    found = plan.sampling_configs(
-        {"sampler": ["ddim"], "num_steps": [3], "guidance_scale": [1.0, 3.0], "eta": [0.5], "seed": [0, 4]}
-    )
-    (group,) = plan.programs(found)
-    together = plan.run_configs(group, denoiser(), PROCESS.table, CONDITION, SHAPE)
-    assert together.shape == (4, 5, *SHAPE)
-    apart = plan.run_configs(group, denoiser(), PROCESS.table, CONDITION, SHAPE, plain_apart=True)
-    np.testing.assert_allclose(apart, together, atol=3e-5)
-    for cell, got in zip(group, together):
-        alone = plan.run_configs((cell,), denoiser(), PROCESS.table, CONDITION, SHAPE)[0]
-        np.testing.assert_allclose(alone, got, atol=3e-5)
-    late = Condition(CONDITION.values[3:], CONDITION.present[3:])
-    tail = plan.run_configs(group, denoiser(), PROCESS.table, late, SHAPE, start=3)
-    np.testing.assert_allclose(tail, together[:, 3:], atol=3e-5)
-    seeds = [cell.seed for cell in group]
-    assert np.abs(together[seeds.index(0)] - together[seeds.index(4)]).max() > 0.05
-
-
-def test_cells_without_guidance_do_not_ask_for_the_null():
-    rows = []
-
-    def watched(x, t, condition):
-        jax.debug.callback(lambda x: rows.append(len(x)), x)
-        return exact_models.gaussian(x, PROCESS.level(jnp.asarray(t, jnp.int32)), condition).x0
-
-    group = plan.sampling_configs({"num_steps": [3], "guidance_scale": [3.0, 1.0, 2.0]})
-    for apart, calls in ((True, 2 + 1 + 2), (False, 2 + 2 + 2)):
-        rows.clear()
-        arguments = (PROCESS.denoise_fn(watched), PROCESS.table, CONDITION, SHAPE)
-        plan.run_configs(group, *arguments, plain_apart=apart).block_until_ready()
-        jax.effects_barrier()
-        assert sum(rows) == 3 * 5 * calls
-
-
-@pytest.mark.parametrize(
-    ("axes", "words"),
-    [
-        ({"sampler": ["dddim"]}, "ddim"),
-        ({"sampler": ["dpm_solver_2m"], "eta": [0.5]}, "axis"),
-        ({"sampler": ["ddim"], "eta": [2.0]}, "0 to 1"),
-        ({"guidance": ["interval"], "interval": [(2.0, 1.0)]}, "low <= high"),
-        ({"spacing": ["linar"]}, "linear"),
-        ({"num_steps": [0]}, "at least 1"),
-        ({"guidance_scale": [float("nan")]}, "finite"),
-        ({"guidanse_scale": [1.0]}, "guidance_scale"),
-    ],
-)
-def test_bad_axes_are_named(axes, words):
-    with pytest.raises(InputError, match=words):
-        plan.sampling_configs(axes)

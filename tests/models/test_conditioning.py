@@ -9,7 +9,6 @@ import pytest
 
 from brain_diffusion_jax.config import base_config
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
-from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.conditioning import CovariateTokens
 
@@ -105,34 +104,3 @@ def test_planes_and_no_condition() -> None:
     plain = factory.diffusion_network({**MODEL, "context_dim": None}, {"mode": "none"}, SCHEMA)
     shapes = jax.eval_shape(plain.init, jax.random.key(0), x, t, values, present)
     assert set(shapes["params"]) == {"unet"}
-
-
-@pytest.mark.parametrize(
-    ("model", "conditioning", "words"),
-    [
-        ({"channelz": (4,)}, {}, ["model.channelz", "channels"]),
-        ({"norm_num_groups": 3}, {}, ["norm_num_groups", "3", "divisor"]),
-        ({"num_head_channels": (0,)}, {}, ["num_head_channels"]),
-        ({"attention_levels": (True, False)}, {}, ["attention_levels", "1 entries"]),
-        ({"dtype": "float8"}, {}, ["dtype", "bfloat16"]),
-        ({"remat": "all"}, {}, ["remat", "blocks"]),
-        ({}, {"mode": "row"}, ["conditioning.mode", "raw"]),
-        ({}, {"mode": "raw", "planes": False, "width": None} | {"mode": "none"}, ["context_dim", "3", "None"]),
-        ({"context_dim": 5}, {"mode": "raw"}, ["context_dim", "5", "age"]),
-        ({}, {"width": 7}, ["conditioning.width", "7"]),
-        ({}, {"mode": "tokens", "planes": True}, ["planes", "raw or scaled"]),
-    ],
-)
-def test_contradictions_are_refused_with_the_field(model: dict, conditioning: dict, words: list[str]) -> None:
-    told = {"mode": "tokens", "time_embedding": True, **conditioning}
-    with pytest.raises(InputError) as caught:
-        factory.diffusion_network({**MODEL, **model}, told, SCHEMA)
-    assert all(word in str(caught.value) for word in words), str(caught.value)
-
-
-def test_one_number_stands_for_every_level() -> None:
-    network = factory.unet(
-        {**MODEL, "channels": (4, 8), "num_res_blocks": 2, "num_head_channels": 4, "attention_levels": True}
-    )
-    assert (network.config.num_res_blocks, network.config.num_head_channels) == ((2, 2), (4, 4))
-    assert network.config.attention_levels == (True, True)

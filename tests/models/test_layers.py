@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brain_diffusion_jax.models import embeddings, layers
+from brain_diffusion_jax.models import layers
+from brain_diffusion_jax.models.layers import coordinate_features
 
 
 @pytest.mark.parametrize(("sizes", "multiple"), [((5, 8), 4), ((1, 3), 2), ((3, 4, 7), 4)])
@@ -64,19 +65,10 @@ def test_resampling() -> None:
     assert layers.average_halves(jnp.ones((1, 5, 4, 3, 2))).shape == (1, 2, 2, 1, 2)
 
 
-def test_time_embedding_tells_times_apart_and_is_bounded() -> None:
-    embedding = embeddings.timestep_embedding(jnp.arange(1000), 64)
-    assert embedding.dtype == jnp.float32
-    assert jnp.abs(embedding).max() <= 1.0
-    np.testing.assert_allclose(embedding[0], [1.0] * 32 + [0.0] * 32)  # cosines first
-    distances = jnp.linalg.norm(embedding[1:] - embedding[:-1], axis=-1)
-    assert distances.min() > 0.5
-    assert embeddings.timestep_embedding(jnp.array([7.0]), 5)[0, -1] == 0  # an odd width ends in zero
-
-
-def test_fourier_features_go_on_beyond_the_domain() -> None:
-    """No jump at the ends of [0, 1], and neighbouring slices (1/90 apart) differ."""
-    features = jax.vmap(lambda v: embeddings.fourier_features(v[None])[0])(jnp.linspace(-0.05, 1.05, 100))
-    steps = jnp.linalg.norm(features[1:] - features[:-1], axis=-1)
-    assert steps.max() < 2.5
-    assert steps.min() > 0.5
+def test_every_place_has_features_of_its_own():
+    found = np.asarray(coordinate_features((5, 7), 3))
+    assert found.shape == (1, 5, 7, 12)
+    flat = found.reshape(35, -1)
+    distance = np.linalg.norm(flat[:, None] - flat[None], axis=-1)
+    assert distance[~np.eye(35, dtype=bool)].min() > 0.1
+    assert np.abs(found).max() <= 1 + 1e-6

@@ -165,3 +165,18 @@ def test_misuse_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             jax.eval_shape(network.init, jax.random.key(0), *call)
+
+
+def test_coordinates_let_a_network_tell_places_apart():
+    """Far from the borders a convolution sees the same everywhere, unless it is told where it is."""
+    shape = {"channels": (8,), "num_res_blocks": (1,), "attention_levels": (False,), "num_head_channels": (8,)}
+    x, t = jnp.zeros((1, 40, 40, 1)), jnp.zeros(1)
+
+    def middle(coordinates: int) -> np.ndarray:
+        module = UNet(UNetConfig(**shape, context_dim=None, norm_num_groups=4, coordinates=coordinates))
+        params = module.init(jax.random.key(0), x, t)["params"]
+        params["conv_out"] = jax.tree.map(lambda p: jax.random.normal(jax.random.key(1), p.shape), params["conv_out"])
+        return np.asarray(module.apply({"params": params}, x, t))[0, 18:22, 18:22, 0]
+
+    assert np.ptp(middle(0)) < 1e-4
+    assert np.ptp(middle(2)) > 1e-3

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import tiny
 
-from brain_diffusion_jax.training import fit
 from brain_diffusion_jax.training.devices import compile_cache
 from brain_diffusion_jax.training.run_folder import metrics, store
 
@@ -26,19 +25,8 @@ def train(run: Path, delay: float = 0.0) -> int:
         plain = tiny.Endless.__next__
         tiny.Endless.__next__ = lambda self: (time.sleep(delay), plain(self))[1]
     compile_cache.enable()
-    outcome = fit.fit(
-        tiny.diffusion_task(),
-        run,
-        data,
-        tiny.held_out(),
-        tiny.train_settings(num_steps=STEPS, validate_every=3, checkpoint_every=1, power_ema=(0.1,)),
-        tiny.ADAM,
-        batch_size=tiny.BATCH,
-        config={"seed": 5},
-        contract=tiny.CONTRACT,
-        seed=5,
-        show_progress=False,
-    )
+    options = dict(num_steps=STEPS, validate_every=3, checkpoint_every=1, power_ema=(0.1,))
+    outcome = tiny.train(run, data, config={"seed": 5}, seed=5, **options)
     return outcome.exit_code
 
 

@@ -12,23 +12,9 @@ import tiny
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import fit
 from brain_diffusion_jax.training.run_folder import checkpoints, event_file, metrics
 
-
-def run(folder, **changes):
-    return fit.fit(
-        tiny.diffusion_task(),
-        folder,
-        tiny.Endless(),
-        tiny.held_out(),
-        tiny.train_settings(**changes),
-        tiny.ADAM,
-        batch_size=tiny.BATCH,
-        config={"train": changes},
-        contract=tiny.CONTRACT,
-        show_progress=False,
-    )
+run = tiny.train
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from brain_diffusion_jax.api import run_summary
 from brain_diffusion_jax.cli import info
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import diffusion_step, fit, hooks, state, step
+from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
+from brain_diffusion_jax.training import fit, hooks, state, step
 from brain_diffusion_jax.training import optimizer as optimizers
 from brain_diffusion_jax.training.devices import estimate, host, mesh
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
@@ -28,20 +29,7 @@ from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 KEY = jax.random.key(0)
 
 
-def run(folder, data=None, task=None, adam=tiny.ADAM, config=None, seed=0, **changes):
-    return fit.fit(
-        task or tiny.diffusion_task(),
-        folder,
-        data or tiny.Endless(),
-        tiny.held_out(),
-        tiny.train_settings(**changes),
-        adam,
-        batch_size=tiny.BATCH,
-        config={"train": changes} if config is None else config,
-        contract=tiny.CONTRACT,
-        seed=seed,
-        show_progress=False,
-    )
+run = tiny.train
 
 
 def rows(folder):
@@ -71,19 +59,7 @@ def test_a_run_leaves_what_others_read(tmp_path, monkeypatch):
     assert run(tmp_path / "a", num_steps=8).step == 8
     assert (tmp_path / "a" / "metrics.jsonl").read_text() == before
     with pytest.raises(InputError, match="seed: found 1; expected 0"):
-        fit.fit(
-            tiny.diffusion_task(),
-            tmp_path / "a",
-            tiny.Endless(),
-            None,
-            tiny.train_settings(),
-            tiny.ADAM,
-            batch_size=tiny.BATCH,
-            config={},
-            contract=tiny.CONTRACT,
-            seed=1,
-            show_progress=False,
-        )
+        run(tmp_path / "a", validation={}, config={}, seed=1)
 
 
 def test_a_refused_call_leaves_the_record_as_it_was_and_an_allowed_change_is_noted(tmp_path):
@@ -99,7 +75,11 @@ def test_a_refused_call_leaves_the_record_as_it_was_and_an_allowed_change_is_not
     lion = optimizers.OptimizerSettings(name="lion")
     for wrong, words, options in (
         ({**config, "seed": 4}, r"seed=4 \(run: 3\)", {"seed": 4}),
-        (changed("optimizer", "name", "lion"), r"optimizer\.name='lion' \(run: 'adamw'\)", {"adam": lion}),
+        (
+            changed("optimizer", "name", "lion"),
+            r"optimizer\.name='lion' \(run: 'adamw'\)",
+            {"task": tiny.diffusion_task(adam=lion)},
+        ),
         (changed("optimizer", "clip_norm", 0.0), r"optimizer\.clip_norm=0\.0 \(run: 1\.0\)", {}),
         (config, "seed: found 5; expected 3", {"seed": 5}),  # known only once the checkpoint is open
     ):
@@ -307,31 +287,31 @@ def test_learning_rates():
 
 def test_times_are_one_in_every_part_of_the_range():
     for seed in range(5):
-        times = np.asarray(diffusion_step.spread_times(jax.random.key(seed), jnp.arange(8), 8, 1000))
+        times = np.asarray(diffusion_loss.spread_times(jax.random.key(seed), jnp.arange(8), 8, 1000))
         assert sorted(times // 125) == list(range(8)) or len(set(np.sort(times) // 125)) >= 7
         assert np.all(np.abs(np.diff(np.sort(times)) - 125) <= 1)
-    many = np.concatenate([diffusion_step.spread_times(jax.random.key(s), jnp.arange(8), 8, 10) for s in range(200)])
+    many = np.concatenate([diffusion_loss.spread_times(jax.random.key(s), jnp.arange(8), 8, 10) for s in range(200)])
     np.testing.assert_allclose(np.bincount(many, minlength=10) / len(many), 0.1, atol=0.02)
 
 
 def test_conditions_are_dropped_per_sample_and_per_covariate():
     present = jnp.ones((4000, 3), bool).at[:, 2].set(False)
     index = jnp.arange(4000)
-    whole = np.asarray(diffusion_step.drop_conditions(KEY, present, 0.3, 0.0, index))
+    whole = np.asarray(diffusion_loss.drop_conditions(KEY, present, 0.3, 0.0, index))
     assert set(map(tuple, whole)) == {(True, True, False), (False, False, False)}
     assert whole[:, 0].mean() == pytest.approx(0.7, abs=0.03)
-    each = np.asarray(diffusion_step.drop_conditions(KEY, present, 0.0, 0.5, index))
+    each = np.asarray(diffusion_loss.drop_conditions(KEY, present, 0.0, 0.5, index))
     assert each[:, 0].mean() == pytest.approx(0.5, abs=0.03)
     assert (each[:, 0] & each[:, 1]).mean() == pytest.approx(0.25, abs=0.03)
-    part = diffusion_step.drop_conditions(KEY, present[7:9], 0.3, 0.0, index[7:9])
+    part = diffusion_loss.drop_conditions(KEY, present[7:9], 0.3, 0.0, index[7:9])
     np.testing.assert_array_equal(part, whole[7:9])  # the rest of the batch does not matter
 
 
 def tiny_loss(**options):
     module, process = tiny.TinyDenoiser(), Process(num_train_steps=100)
-    settings = diffusion_step.DiffusionLoss(tiny.BATCH, **options)
-    params = diffusion_step.make_init(module, (*tiny.SIZE, 1), 2, settings)(KEY)["params"]
-    return jax.jit(diffusion_step.make_loss(module, process, settings)), params
+    settings = diffusion_loss.DiffusionLoss(batch_size=tiny.BATCH, **options)
+    params = diffusion_loss.make_init(module, (*tiny.SIZE, 1), 2, settings)(KEY)["params"]
+    return jax.jit(diffusion_loss.make_loss(module, process, settings)), params
 
 
 def test_stored_bytes_and_numbers_are_the_same_picture():
@@ -351,8 +331,8 @@ def test_learned_uncertainty_starts_as_the_plain_loss_and_learns():
         float(plain(params, {}, batch, KEY, 0)[0]), abs=1e-6
     )
     gradient = jax.jit(jax.grad(lambda p: loss(p, {}, batch, KEY, 0)[0]))(params)
-    assert np.abs(gradient[diffusion_step.UNCERTAINTY]["weight"]).max() > 0
-    assert diffusion_step.UNCERTAINTY not in diffusion_step.network_params(params)
+    assert np.abs(gradient[diffusion_loss.UNCERTAINTY]["weight"]).max() > 0
+    assert diffusion_loss.UNCERTAINTY not in state.network_params(params)
 
 
 def test_meshes_and_batches_that_do_not_fit():

@@ -24,17 +24,12 @@ def measured():
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "age", "norm", "class", "gan"])
+@pytest.mark.parametrize("kind", ["diffusion", "age", "norm", "class", "gan", "few labels: age", "few labels: class"])
 def test_losses_do_not_depend_on_the_layout(measured, kind):
-    found = {k: v for k, v in measured["losses"].items() if k.startswith(kind) and k != "gan one/4"}
+    found = {k: v for k, v in measured["losses"].items() if k.startswith(kind)}
     assert len(found) >= 3
     for name, losses in found.items():
         assert losses == pytest.approx(measured["losses"][f"{kind} one"], abs=1e-5), name
-
-
-@pytest.mark.xfail(strict=True, reason="from the first step on another loss than in one part: cause not found yet")
-def test_a_gan_learns_the_same_in_four_parts(measured):
-    assert measured["losses"]["gan one/4"] == pytest.approx(measured["losses"]["gan one"], abs=1e-5)
 
 
 def test_losses_change_at_all(measured):

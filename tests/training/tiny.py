@@ -13,10 +13,16 @@ from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.models.gan import make_gan
 from brain_diffusion_jax.models.layers import conv
-from brain_diffusion_jax.training import age_step, class_step, diffusion_step, gan_step
-from brain_diffusion_jax.training.fit import Task
+from brain_diffusion_jax.tasks.age import loss as age_loss
+from brain_diffusion_jax.tasks.classifier import loss as class_loss
+from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
+from brain_diffusion_jax.tasks.gan import loss as gan_loss
+from brain_diffusion_jax.tasks.spec import spec
+from brain_diffusion_jax.training import optimizer
+from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.settings import TrainSettings
+from brain_diffusion_jax.training.task import Task
 
 SIZE = (8, 6)
 BATCH = 8
@@ -56,19 +62,24 @@ class TinyTrunkWithNorm(TinyTrunk):
         return nn.relu(self.norm(self.conv(x, 16, 3, "conv0", bias=False), "norm0", train))
 
 
-def diffusion_task(batch_size: int = BATCH, width: int = 16, **options) -> Task:
+def _recipe(settings: OptimizerSettings = ADAM, num_steps: int = 10):
+    return optimizer.recipe(settings, num_steps)._asdict()
+
+
+def diffusion_task(batch_size: int = BATCH, width: int = 16, adam: OptimizerSettings = ADAM, **options) -> Task:
     module, process = TinyDenoiser(width), Process(num_train_steps=100)
-    settings = diffusion_step.DiffusionLoss(batch_size, drop_probability=0.3, drop_each=0.1, **options)
+    settings = diffusion_loss.DiffusionLoss(batch_size=batch_size, drop_probability=0.3, drop_each=0.1, **options)
     return Task(
         "diffusion",
-        diffusion_step.make_init(module, (*SIZE, 1), 2, settings),
-        lambda axis: diffusion_step.make_loss(module, process, settings),
-        diffusion_step.make_measure(module, process),
+        diffusion_loss.make_init(module, (*SIZE, 1), 2, settings),
+        lambda axis: diffusion_loss.make_loss(module, process, settings),
+        diffusion_loss.make_measure(module, process),
+        **_recipe(adam),
     )
 
 
 def age_task(norm: bool = False) -> Task:
-    target = age_step.find_target(SCHEMA)
+    target = age_loss.find_target(SCHEMA)
 
     def network(axis):
         trunk = (TinyTrunkWithNorm if norm else TinyTrunk)(axis_name=axis)
@@ -76,41 +87,51 @@ def age_task(norm: bool = False) -> Task:
 
     return Task(
         "age",
-        age_step.make_init(network(None), SIZE),
-        lambda axis: age_step.make_loss(network(axis), target, age_step.AgeLoss()),
-        age_step.make_measure(network(None), target),
+        age_loss.make_init(network(None), SIZE),
+        lambda axis: age_loss.make_loss(network(axis), target, age_loss.AgeLoss()),
+        age_loss.make_measure(network(None), target),
+        known=target.known,
+        **_recipe(),
     )
 
 
 def class_task() -> Task:
-    target = class_step.find_target(SCHEMA, "sex")
+    target = class_loss.find_target(SCHEMA, "sex")
     network = AgeNetwork(TinyTrunk(), dense=(16,), dropout=0.2, bins=2)
     return Task(
         "class",
-        age_step.make_init(network, SIZE),
-        lambda axis: class_step.make_loss(network, target, label_smoothing=0.1),
-        class_step.make_measure(network, target),
+        age_loss.make_init(network, SIZE),
+        lambda axis: class_loss.make_loss(network, target, label_smoothing=0.1),
+        class_loss.make_measure(network, target),
+        known=target.known,
+        **_recipe(),
     )
 
 
 def gan_task() -> Task:
     """The generator moves in every second update."""
     gan = make_gan(SIZE, SCHEMA.cardinalities, channels=(8, 16), latent=4)
-    how = gan_step.GanSettings(critic_steps=2, learning_rate=1e-3)
+    how = gan_loss.GanSettings(critic_steps=2, learning_rate=1e-3)
     return Task(
         "gan",
-        gan_step.make_init(gan, len(SCHEMA.names)),
-        lambda axis: gan_step.make_loss(gan, how),
-        gan_step.make_measure(gan),
-        gan_step.make_optimizer(how),
+        gan_loss.make_init(gan, len(SCHEMA.names)),
+        lambda axis: gan_loss.make_loss(gan, how),
+        gan_loss.make_measure(gan),
+        gan_loss.make_optimizer(how),
+        lambda step: how.learning_rate,
     )
 
 
 class Endless:
-    """Batch k is made from k; rows of a process as data.loader.Loader gives them. bad: batches of NaN or huge."""
+    """Batch k is made from k; rows of a process as data.loader.Loader gives them. bad: batches of NaN or huge.
 
-    def __init__(self, batch_size: int = BATCH, process_index: int = 0, process_count: int = 1, bad=None) -> None:
-        self.batch_size, self.next_batch, self.bad = batch_size, 0, bad or {}
+    unknown: samples of each batch without values.
+    """
+
+    def __init__(
+        self, batch_size: int = BATCH, process_index: int = 0, process_count: int = 1, bad=None, unknown: int = 0
+    ) -> None:
+        self.batch_size, self.next_batch, self.bad, self.unknown = batch_size, 0, bad or {}, unknown
         local = batch_size // process_count
         self.rows = slice(process_index * local, (process_index + 1) * local)
 
@@ -121,11 +142,9 @@ class Endless:
         if self.next_batch in self.bad:
             image = image * 0 + self.bad[self.next_batch]
         self.next_batch += 1
-        batch = {
-            "image": image.astype(np.float32),
-            "values": values.astype(np.float32),
-            "present": np.ones(values.shape, bool),
-        }
+        present = np.ones(values.shape, bool)
+        present[: self.unknown] = False
+        batch = {"image": image.astype(np.float32), "values": values.astype(np.float32), "present": present}
         return {k: v[self.rows] for k, v in batch.items()}
 
     def get_state(self):
@@ -142,3 +161,12 @@ def held_out(count: int = 11):
 def train_settings(**changes) -> TrainSettings:
     plain = dict(num_steps=8, log_every=1, validate_every=4, checkpoint_every=4, sample_every=0, ema_decay=0.9)
     return TrainSettings(**{**plain, **changes})
+
+
+def train(run, data=None, task=None, *, validation=None, config=None, seed=0, **changes) -> Outcome:
+    """`fit` of a tiny task in folder `run`; changes: of `train_settings`, and the config where none is given."""
+    held = held_out() if validation is None else validation
+    task, config = task or diffusion_task(), {"train": changes} if config is None else config
+    record = RunRecord(config, CONTRACT, spec(task.kind).kept, seed, show_progress=False)
+    given = RunData(data or Endless(), BATCH, held or None)
+    return fit(task, run, given, train_settings(**changes), record)

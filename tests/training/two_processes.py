@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import tiny
 
-from brain_diffusion_jax.training import fit
 from brain_diffusion_jax.training.devices import compile_cache, distributed
 
 HEARTBEAT_S = 10
@@ -29,19 +28,9 @@ def main(run: Path, port: str, process: int, delay: float) -> int:
     distributed.initialize(cluster)
     assert (jax.process_count(), jax.device_count()) == (2, 4)
     Slow.delay = delay
-    outcome = fit.fit(
-        tiny.diffusion_task(),
-        run,
-        Slow(tiny.BATCH, jax.process_index(), 2),
-        tiny.held_out(),
-        tiny.train_settings(num_steps=12, fsdp=2, validate_every=6, checkpoint_every=4),
-        tiny.ADAM,
-        batch_size=tiny.BATCH,
-        config={},
-        contract=tiny.CONTRACT,
-        seed=5,
-        show_progress=False,
-    )
+    data = Slow(tiny.BATCH, jax.process_index(), 2)
+    options = dict(num_steps=12, fsdp=2, validate_every=6, checkpoint_every=4)
+    outcome = tiny.train(run, data, config={}, seed=5, **options)
     return outcome.exit_code
 
 

@@ -7,7 +7,7 @@ said in its result; nothing fails silently.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,9 +36,9 @@ class PicturePrep:
     crop: bool = False
     tilt: bool = False
     threshold: float = 45.0
-    blur_sigma: float = 1.1
-    tilt_share: tuple[float, float] = (0.4, 0.82)
-    min_elongation: float = 1.05
+    blur_sigma: float = field(default=1.1, metadata={"config": False})
+    tilt_share: tuple[float, float] = field(default=(0.4, 0.82), metadata={"config": False})
+    min_elongation: float = field(default=1.05, metadata={"config": False})
     on_failure: str = "keep"
 
     def __post_init__(self) -> None:

@@ -41,10 +41,10 @@ class Preparation:
 
     spacing_mm: tuple[float, ...] = (2.0, 2.0, 2.0)
     grid: str | tuple[int, int, int] = "mni"
-    intensity: Mapping[str, Any] = field(default_factory=dict)
+    intensity: Mapping[str, Any] = field(default_factory=dict, metadata={"config": IntensityRule})
     axis: str = "axial"
-    slices: Mapping[str, Any] = field(default_factory=dict)
-    fit: Mapping[str, Any] = field(default_factory=dict)
+    slices: Mapping[str, Any] = field(default_factory=dict, metadata={"config": Slicing})
+    fit: Mapping[str, Any] = field(default_factory=dict, metadata={"config": Fit})
     bad_scans: str = "refuse"
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ Axial: row 0 anterior, column 0 the person's right (radiological). Coronal: row 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,11 +48,11 @@ class Slicing:
     on any grid of 1 mm found by position, -27..52 mm (Bashyam et al. 2020).
     """
 
-    axis: str = "axial"
+    axis: str = field(default="axial", metadata={"config": False})  # prepare.axis
     rule: str = "range_index"
-    start: float = 25
-    stop: float = 65
-    step: float = 1
+    start: float = 25.0
+    stop: float = 65.0
+    step: float = 1.0
     values: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:

@@ -154,7 +154,7 @@ class _ReadBatch(grain.transforms.RandomMap):
         return batch
 
 
-def _conditions(source: ShardSource, count: int) -> tuple[np.ndarray, np.ndarray]:
+def read_conditions(source: ShardSource, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(values, present) [records, count] of a split, from the one file that holds them all."""
     path = source.folder / f"conditions_{source.split}.npz"
     shape = (len(source), count)
@@ -178,7 +178,7 @@ def _balance_weights(source: ShardSource, name: str) -> np.ndarray:
     """One weight a record: the inverse of how often its class occurs; absent is a class of its own."""
     schema: Schema = source.contract.schema
     column = schema.names.index(schema[name].name)
-    values, present = (array[:, column] for array in _conditions(source, len(schema.names)))
+    values, present = (array[:, column] for array in read_conditions(source, len(schema.names)))
     tenths = not isinstance(schema[name], Categorical)
     classes = np.clip(values * 10, 0, 9).astype(int) if tenths else values.astype(int)
     classes = np.where(present, classes, -1)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from brain_diffusion_jax.covariates import Continuous, Covariate, Schema
 from brain_diffusion_jax.data.sources import cohort_sessions
@@ -23,9 +23,13 @@ from brain_diffusion_jax.data.sources.cohort_values import Unusable, parse_value
 from brain_diffusion_jax.data.table import Row, read_table
 from brain_diffusion_jax.errors import InputError, nearest
 
-DEFAULT_SCHEMA = Schema.from_json(
-    [{"name": "age", "unit": "years", "low": 18.0, "high": 96.0}, {"name": "sex", "values": ("F", "M")}]
+# The meaning of every condition, in order, as `Schema.from_json` reads it.
+COVARIATES: tuple[Mapping[str, Any], ...] = (
+    {"name": "age", "unit": "years", "low": 18.0, "high": 96.0},
+    {"name": "sex", "values": ("F", "M")},
+    {"name": "slice", "unit": "index", "low": 0.0, "high": 90.0},
 )
+DEFAULT_SCHEMA = Schema.from_json(COVARIATES)
 # Covariates that the pipeline itself supplies for each picture.
 SUPPLIED = ("slice",)
 

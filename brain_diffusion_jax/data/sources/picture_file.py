@@ -6,6 +6,7 @@ their depth, floats must lie in [0, 1] already. What would need a choice of the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def read_grey(path: str | Path) -> Grey:
     from PIL import Image
 
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises for a name that is too long
         raise InputError(path, "file", "no such file", "a picture")
     if path.stat().st_size == 0:
         raise InputError(path, "file", "0 bytes", "a picture; copy or download it again")

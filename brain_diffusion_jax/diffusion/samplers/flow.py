@@ -35,7 +35,7 @@ class FlowEuler(Memoryless):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FlowMidpoint(Memoryless):
-    """The midpoint rule along the straight line between two levels; any schedule, at home on rectified flow.
+    """The midpoint rule along the straight line between two levels; for any schedule, straight on rectified flow.
 
     Order 2; two network calls a step, on the last one too (the middle of it is not clean).
     """

@@ -22,16 +22,10 @@ ADAMS_BASHFORTH = (
 )
 
 
-def transfer(x: Image, eps: Image, level: Level, next_level: Level) -> Image:
-    """x at next_level if eps were constant: alpha_s/alpha x + (sigma_s - alpha_s sigma/alpha) eps (eq. 9)."""
-    factor = next_level.alpha / level.alpha
-    return factor * x + (next_level.sigma - factor * level.sigma) * eps
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PNDM:
-    """Adams-Bashforth on eps with DDIM's transfer (Liu et al. 2022, alg. 2).
+    """Adams-Bashforth on eps with a DDIM step as transfer (Liu et al. 2022, eq. 9 and alg. 2).
 
     Multistep with four eps; one network call a step. Order 4 while the levels are evenly spaced in
     sigma/alpha, 2 or less otherwise (the weights assume it; "pseudo"). warm_up: True starts with three
@@ -54,7 +48,7 @@ class PNDM:
         eps = prediction.eps
 
         def move(average: Image, where: Level) -> Image:
-            """transfer, written so that pure noise (alpha = 0) stays finite."""
+            """alpha_s/alpha x + (sigma_s - alpha_s sigma/alpha) average, finite at pure noise (alpha = 0) too."""
             stretch = jnp.where(has_signal(level), where.sigma - where.alpha * ratio(level), 0)
             return first_order(prediction, where) + stretch * (average - eps)
 

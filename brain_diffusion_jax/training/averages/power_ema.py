@@ -17,10 +17,10 @@ from jaxtyping import Float
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training.averages.ema import power_exponent
-from brain_diffusion_jax.training.diffusion_step import network_params
 from brain_diffusion_jax.training.run_folder.checkpoints import numpy_tree, require_finite
 from brain_diffusion_jax.training.run_folder.step_folders import damage
 from brain_diffusion_jax.training.run_folder.store import SNAPSHOTS
+from brain_diffusion_jax.training.state import network_params
 
 
 def inner_products(

@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that the second start of a config begins at once."""
+"""Compiled programs kept on disk, so that the second start of a config need not compile."""
 
 from __future__ import annotations
 

@@ -14,22 +14,21 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from brain_diffusion_jax import files, kinds
+from brain_diffusion_jax import files
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.files import read_json, read_json_lines, write_json, write_json_lines
 from brain_diffusion_jax.json_types import require_types
+from brain_diffusion_jax.training.run_folder.changes import Kept, changes, forbidden
 from brain_diffusion_jax.training.run_folder.step_folders import StepFolders, damage
 from brain_diffusion_jax.training.run_folder.store import FOLDER, Keep, Store, saved_steps
+from brain_diffusion_jax.training.state import network_params
 
 logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 HISTORY = "history.jsonl"
 _BEFORE_CONFIG = ("lock", "log.txt", FOLDER)  # what a run may hold before its config
-NOT_NETWORK = "uncertainty"  # trained beside the network, no part of it; see losses in diffusion_step
-
-
 _SECTIONS = ("model", "conditioning", "age_model", "class_model", "gan", "diffusion", "train", "study")
 
 
@@ -46,8 +45,8 @@ def read_contract(run: str | Path) -> Contract | None:
     return Contract.load(run) if (Path(run) / "contract.json").exists() else None
 
 
-def require_same_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None) -> None:
-    """Refuse to go on in a folder with other data, another kind, or settings that a run keeps; writes nothing.
+def require_same_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None, kept: Kept) -> None:
+    """Refuse to go on in a folder with other data, another kind, or a change of what is `kept`; writes nothing.
 
     Raises ContractMismatch for data of another contract, InputError for the rest and for a folder that holds
     something else.
@@ -59,8 +58,8 @@ def require_same_run(run: str | Path, kind: str, config: dict[str, Any], contrac
         old = read_config(run)
         if old.get("kind") != kind:
             raise InputError(run / CONFIG, "kind", old.get("kind"), f"{kind} (choose another run folder)")
-        changed = kinds.changes(kinds.KINDS[kind], old, _plain(config))
-        broken = kinds.forbidden(kinds.KINDS[kind], changed)
+        changed = changes(old, _plain(config))
+        broken = forbidden(kept, changed)
         if broken:
             found = ", ".join(f"{path}={changed[path][1]!r} (run: {changed[path][0]!r})" for path in broken)
             raise InputError(run / CONFIG, "config", found, "what the run was started with, or another --run")
@@ -75,7 +74,7 @@ def record_run(run: str | Path, kind: str, config: dict[str, Any], contract: Con
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     if (run / CONFIG).exists():
-        changed = kinds.changes(kinds.KINDS[kind], read_config(run), _plain(config))
+        changed = changes(read_config(run), _plain(config))
         if changed:
             row = {"step": step, "time": round(time.time(), 2), "changes": {k: list(v) for k, v in changed.items()}}
             write_json_lines(run / HISTORY, [*read_history(run), row])
@@ -94,9 +93,9 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(config))
 
 
-def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None) -> bool:
+def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None, kept: Kept) -> bool:
     """`require_same_run`, then `record_run`; True if the folder holds a checkpoint to go on from."""
-    require_same_run(run, kind, config, contract)
+    require_same_run(run, kind, config, contract, kept)
     if jax.process_index() == 0:
         record_run(run, kind, config, contract)
     return bool(saved_steps(run))
@@ -149,7 +148,7 @@ def load_weights(run: str | Path, step: int | str | None = None, ema: bool = Tru
             else:
                 require_finite(params, folder / item)
                 require_finite(state, folder / "model_state")
-                return Weights(number, {k: v for k, v in params.items() if k != NOT_NETWORK}, state)
+                return Weights(number, network_params(params), state)
         if chosen is not None:
             raise InputError(folder, "checkpoint", f"damaged ({problem})", f"a whole one; this run has {steps}")
         logger.warning("%s: damaged checkpoint, passed over (%s)", folder, problem)
@@ -195,7 +194,7 @@ def write_run(
     run = Path(run)
     if run.exists() and any(run.iterdir()):
         raise InputError(run, "run folder", "a folder that is not empty", "a new folder")
-    open_run(run, kind, config, contract)
+    open_run(run, kind, config, contract, Kept())
     items = {"params": ocp.args.PyTreeSave(params)}
     if model_state:
         items["model_state"] = ocp.args.PyTreeSave(model_state)

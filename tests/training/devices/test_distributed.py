@@ -16,7 +16,6 @@ import tiny
 from two_processes import HEARTBEAT_S
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.training import fit
 from brain_diffusion_jax.training.devices import distributed
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 
@@ -71,9 +70,7 @@ def losses(run: Path) -> list[float]:
 
 def go_on_alone(run: Path) -> list[float]:
     """The losses of a run that one process brings to its end, with the settings of two_processes."""
-    settings = tiny.train_settings(num_steps=12, validate_every=6, checkpoint_every=4)
-    common = dict(batch_size=tiny.BATCH, config={}, contract=tiny.CONTRACT, seed=5, show_progress=False)
-    fit.fit(tiny.diffusion_task(), run, tiny.Endless(), tiny.held_out(), settings, tiny.ADAM, **common)
+    tiny.train(run, config={}, seed=5, num_steps=12, validate_every=6, checkpoint_every=4)
     return losses(run)
 
 

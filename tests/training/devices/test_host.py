@@ -98,5 +98,5 @@ print((before - host.held_bytes()) / 2**20)
 def test_a_container_may_allow_less_than_the_machine_has(monkeypatch):
     whole = host.machine_bytes()
     monkeypatch.setattr(host.Path, "exists", lambda self: str(self) == "/sys/fs/cgroup/memory.max")
-    monkeypatch.setattr(host.Path, "read_text", lambda self: "1048576\n")
+    monkeypatch.setattr(host.Path, "read_text", lambda self, **_: "1048576\n")
     assert host.machine_bytes() == 2**20 < whole

@@ -13,9 +13,9 @@ import pytest
 import tiny
 
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax import kinds
 from brain_diffusion_jax.contract import Contract, ContractMismatch
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.spec import spec
 from brain_diffusion_jax.training import state
 from brain_diffusion_jax.training.averages import ema, power_ema
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics, step_folders, stopping
@@ -23,6 +23,10 @@ from brain_diffusion_jax.training.run_folder.store import Keep, Store, saved_ste
 
 ALL = Keep(last=9)
 CONFIG = {"model": {"channels": [8]}, "train": {"num_steps": 9}}
+
+
+def _open(run, kind, config, contract):
+    return checkpoints.open_run(run, kind, config, contract, spec(kind).kept)
 
 
 def small(step: int, value: float, optimizer=None, size: int = 3) -> state.TrainState:
@@ -197,35 +201,35 @@ def test_written_weights_come_back(tmp_path):
 def test_weights_without_any_checkpoint(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         checkpoints.load_params(tmp_path)
-    checkpoints.open_run(tmp_path / "run", "diffusion", CONFIG, None)
+    _open(tmp_path / "run", "diffusion", CONFIG, None)
     with pytest.raises(InputError, match="none finished"):
         checkpoints.load_params(tmp_path / "run")
 
 
 def test_a_run_folder_of_something_else_is_refused(tmp_path):
     run = tmp_path / "run"
-    assert not checkpoints.open_run(run, "diffusion", CONFIG, tiny.CONTRACT)
+    assert not _open(run, "diffusion", CONFIG, tiny.CONTRACT)
     with pytest.raises(InputError, match="kind: found diffusion"):
-        checkpoints.open_run(run, "age", CONFIG, tiny.CONTRACT)
+        _open(run, "age", CONFIG, tiny.CONTRACT)
     with pytest.raises(InputError, match=r"model\.channels=\[16\] \(run: \[8\]\)"):
-        checkpoints.open_run(run, "diffusion", {**CONFIG, "model": {"channels": [16]}}, tiny.CONTRACT)
+        _open(run, "diffusion", {**CONFIG, "model": {"channels": [16]}}, tiny.CONTRACT)
     other = Contract(tiny.SCHEMA, (9, 9), fingerprint="tiny")
     with pytest.raises(ContractMismatch, match="image_size"):
-        checkpoints.open_run(run, "diffusion", CONFIG, other)
+        _open(run, "diffusion", CONFIG, other)
     with pytest.raises(ContractMismatch, match="fingerprint"):
-        checkpoints.open_run(run, "diffusion", CONFIG, Contract(tiny.SCHEMA, tiny.SIZE, fingerprint="other"))
-    checkpoints.open_run(run, "diffusion", {**CONFIG, "train": {"num_steps": 20}}, tiny.CONTRACT)
+        _open(run, "diffusion", CONFIG, Contract(tiny.SCHEMA, tiny.SIZE, fingerprint="other"))
+    _open(run, "diffusion", {**CONFIG, "train": {"num_steps": 20}}, tiny.CONTRACT)
     # A setting that came after the run was started, or that says only how the network is computed.
     younger = {**CONFIG["model"], "remat": "none", "scan_blocks": False}
-    checkpoints.open_run(run, "diffusion", {**CONFIG, "model": younger}, tiny.CONTRACT)
-    checkpoints.open_run(run, "diffusion", {**CONFIG, "model": {**younger, "remat": "blocks"}}, tiny.CONTRACT)
+    _open(run, "diffusion", {**CONFIG, "model": younger}, tiny.CONTRACT)
+    _open(run, "diffusion", {**CONFIG, "model": {**younger, "remat": "blocks"}}, tiny.CONTRACT)
     with pytest.raises(InputError, match=r"model\.scan_blocks=True \(run: False\)"):
-        checkpoints.open_run(run, "diffusion", {**CONFIG, "model": {**younger, "scan_blocks": True}}, tiny.CONTRACT)
+        _open(run, "diffusion", {**CONFIG, "model": {**younger, "scan_blocks": True}}, tiny.CONTRACT)
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="holds something else"):
-        checkpoints.open_run(full, "diffusion", CONFIG, None)
+        _open(full, "diffusion", CONFIG, None)
 
 
 @pytest.mark.parametrize(
@@ -239,21 +243,22 @@ def test_a_run_folder_of_something_else_is_refused(tmp_path):
     ],
 )
 def test_a_run_keeps_what_its_kind_reads_and_nothing_else(tmp_path, kind, free, fixed):
-    whole = configs.to_json(configs.base_config())
+    whole = configs.to_json(configs.base_config())  # as 0.1 wrote it
+    own = configs.to_json(configs.kind_config(configs.base_config(), kind))
 
     def changed(by):
-        return {**whole, **{section: {**whole[section], **values} for section, values in by.items()}}
+        return {**own, **{section: {**own[section], **values} for section, values in by.items() if section in own}}
 
-    checkpoints.open_run(tmp_path / "run", kind, whole, None)
+    _open(tmp_path / "run", kind, whole, None)
     ((section, values),) = fixed.items()
     (key,) = values
     with pytest.raises(InputError, match=rf"{section}\.{key}="):
-        checkpoints.open_run(tmp_path / "run", kind, changed(fixed), None)
+        _open(tmp_path / "run", kind, changed(fixed), None)
     assert checkpoints.read_config(tmp_path / "run") == {"kind": kind, **whole}
-    checkpoints.open_run(tmp_path / "run", kind, changed(free), None)
+    _open(tmp_path / "run", kind, changed(free), None)
     noted = [path for row in checkpoints.read_history(tmp_path / "run") for path in row["changes"]]
-    read = kinds.KINDS[kind].reads
-    assert noted == [f"{s}.{k}" for s in whole for k in free.get(s, ()) if kinds.covers(read, f"{s}.{k}")]
+    assert noted == [f"{s}.{k}" for s in whole if s in own for k in free.get(s, ())]
+    assert checkpoints.read_config(tmp_path / "run")["format"] == 2
 
 
 def test_two_runs_in_one_folder(tmp_path):

@@ -1,0 +1,28 @@
+"""Regressors of age."""
+
+from brain_diffusion_jax.tasks.spec import TaskSpec
+from brain_diffusion_jax.training.run_folder.changes import Kept, keys
+
+SPEC = TaskSpec(
+    kind="age",
+    summary="the regressor that judges age",
+    package=__name__,
+    section="age_model",
+    suffix="-age",
+    kept=Kept(
+        paths=(
+            *("seed", "train.power_ema"),
+            *keys("age_model", "backbone width dense pooling norm_eps backbone_options target_mean target_scale"),
+            *keys("age_model", "bins bin_low bin_high dtype target pretrained frozen loss optimizer clip_norm"),
+        ),
+        forms={"age_model.clip_norm": bool},
+    ),
+    network=("age_model",),
+    steps="age_model.num_steps",
+    numbers=("loss", "mae"),
+    makes_images=False,
+    reports=True,
+    use="Research: judging pictures by the age they look, and features for distances between sets of pictures.",
+    output="Age in years from one picture",
+    example="ages = model.predict(pictures)  # [n, rows, cols, 1] in [0, 1]",
+)

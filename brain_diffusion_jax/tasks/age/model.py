@@ -1,0 +1,68 @@
+"""The opened regressor of age."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from brain_diffusion_jax.array_types import Params
+from brain_diffusion_jax.covariates import Continuous, Schema
+from brain_diffusion_jax.diffusion.guidance import gaussian_log_likelihood
+from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.tasks.predictor import PredictorModel
+
+
+@dataclasses.dataclass(frozen=True)
+class _AgeLikelihood:
+    """log N(age read from x0; age asked for, std^2); 0 where no age is asked for. Equal for equal settings."""
+
+    module: Any
+    age: Continuous
+    column: int
+    process: Process
+    std: float
+
+    def __call__(self, params: Params, x0: Any, condition: Any) -> Float[Array, " batch"]:
+        def wanted(condition: Any) -> Any:
+            return self.age.in_unit(condition.values[:, self.column])
+
+        def predict(pictures: Any) -> Any:
+            return self.module.apply(params, pictures).reshape(-1)
+
+        if condition is None:
+            return jnp.zeros(len(x0))
+        log_likelihood = gaussian_log_likelihood(predict, wanted, self.std, self.process.to_unit)(x0, condition)
+        return jnp.where(condition.present[:, self.column], log_likelihood, 0.0)
+
+
+class AgeModel(PredictorModel):
+    """A regressor of age from pictures. kind "age"."""
+
+    kind = "age"
+
+    @functools.cached_property
+    def module(self) -> Any:
+        """The linen module that `params` belong to."""
+        return factory.age_network(self.config.age_model)
+
+    def predict(self, images: Any, batch_size: int = 64) -> Float[np.ndarray, " n"]:
+        """Ages in years. images: [n, rows, cols, 1 or 3] in [0, 1]."""
+        return self._run(images, batch_size).reshape(-1)
+
+    def likelihood(self, schema: Schema, process: Process, std: float) -> Any:
+        """The judge of `guidance.classifier_gradient` for conditions of this schema. std: in years."""
+        for column, covariate in enumerate(schema.covariates):
+            if covariate.name == "age" and isinstance(covariate, Continuous):
+                return jax.tree_util.Partial(_AgeLikelihood(self.module, covariate, column, process, std), self.params)
+        raise InputError(self.path, "covariates", ", ".join(schema.names), "an age, a number, to judge")
+
+
+MODEL = AgeModel

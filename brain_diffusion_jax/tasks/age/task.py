@@ -1,0 +1,142 @@
+"""How the regressor of ages is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from brain_diffusion_jax.config import part
+from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.tasks.age.loss import (
+    AgeLoss,
+    Target,
+    age_weights,
+    find_target,
+    make_init,
+    make_loss,
+    make_measure,
+)
+from brain_diffusion_jax.tasks.spec import DataInfo, Loading
+from brain_diffusion_jax.training import optimizer
+from brain_diffusion_jax.training.augmentation import wanted
+from brain_diffusion_jax.training.run_folder import checkpoints
+from brain_diffusion_jax.training.settings import TrainSettings
+from brain_diffusion_jax.training.task import Task
+
+# What fine-tuning takes from the run it starts from.
+_NETWORK = (
+    *("backbone", "width", "dense", "pooling", "norm_eps", "backbone_options", "bins", "bin_low", "bin_high"),
+    *("target_mean", "target_scale"),
+)
+
+
+def build(config: Any, data: DataInfo) -> Task:
+    """The task of config section `age_model`.
+
+    The mean and spread of the training ages enter the section, or the network of age_model.pretrained.
+    """
+    section = config.age_model
+    target = find_target(data.schema, section.target)
+    ages = _training_ages(data.shards, target)
+    start = _pretrained(section)
+    if start is None:
+        _set(section, target_mean=round(float(ages.mean()), 4), target_scale=round(max(float(ages.std()), 1.0), 4))
+    _require_consistent(section)
+    how = part(AgeLoss, section, augmentation=wanted(section.augmentation))
+    weights = age_weights(ages, how.balance, target.low, target.high) if how.balance else None
+
+    def network(axis_name: str | None) -> Any:
+        return factory.age_network(section, axis_name)
+
+    plain = network(None)
+    init = make_init(plain, data.image_size)
+    return Task(
+        kind="age",
+        init=init if start is None else lambda key: jax.tree.map(jnp.asarray, start),
+        make_loss=lambda axis_name: make_loss(network(axis_name), target, how, weights),
+        measure=make_measure(plain, target),
+        known=target.known,
+        **optimizer.recipe(
+            optimizer.OptimizerSettings(
+                name=section.optimizer,
+                learning_rate=section.learning_rate,
+                weight_decay=section.weight_decay,
+                schedule=section.schedule,
+                warmup_steps=min(100, section.num_steps // 10),
+                clip_norm=section.clip_norm,
+                plateau_factor=section.plateau_factor,
+                plateau_patience=section.plateau_patience,
+            ),
+            section.num_steps,
+        )._asdict(),
+    )
+
+
+def settings(config: Any) -> TrainSettings:
+    """Those of section `train`, with what section `age_model` says."""
+    section = config.age_model
+    return replace(
+        part(TrainSettings, config.train),
+        num_steps=section.num_steps,
+        ema_decay=section.ema_decay,
+        validate_every=section.validate_every,
+        checkpoint_every=section.validate_every,
+        early_stopping=section.early_stopping,
+        sample_every=0,
+        keep_last=1,
+        keep_best=1,
+    )
+
+
+def loading(config: Any, schema: Schema) -> Loading:
+    """Validation is on images whose age is known."""
+    return Loading(labelled=find_target(schema, config.age_model.target).column)
+
+
+def _set(section: Any, **values: Any) -> None:
+    with section.unlocked(), section.ignore_type():
+        for key, value in values.items():
+            section[key] = value
+
+
+def _training_ages(shards: str, target: Target) -> Float[np.ndarray, " n"]:
+    """Ages, in years, of the training slices that have one."""
+    path = Path(shards) / "conditions_train.npz"
+    if not path.exists():
+        raise InputError(path, "training split", "no such file", "shards with a training split")
+    with np.load(path, allow_pickle=False) as items:
+        known = items["present"][:, target.column]
+        ages = np.asarray(target.years(items["values"]))[known]
+    if len(ages) < 2 or np.ptp(ages) == 0:
+        raise InputError(shards, "age", f"{len(ages)} ages, {len(np.unique(ages))} distinct", "people of several ages")
+    return ages
+
+
+def _pretrained(section: Any) -> Any:
+    """Variables of age_model.pretrained, whose network settings enter `section`; None where there is none."""
+    if not section.pretrained:
+        return None
+    items = checkpoints.read_config(section.pretrained)
+    if items.get("kind") != "age":
+        raise InputError(section.pretrained, "kind", items.get("kind"), "age: a run of train-age or convert keras")
+    kept = {k: items["age_model"][k] for k in _NETWORK if k in items["age_model"]}
+    _set(section, **{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()})
+    _, params, state = checkpoints.load_weights(section.pretrained, "best")
+    return {"params": params, **state}
+
+
+def _require_consistent(section: Any) -> None:
+    if (section.loss == "distribution") != bool(section.bins):
+        expected = "bins above 0 with loss=distribution and 0 with any other, such as age_model.bins=48"
+        raise InputError("config", "age_model.bins", f"{section.bins} with loss {section.loss}", expected)
+    if section.frozen and section.weight_decay:
+        found = f"{section.weight_decay} with frozen layers {tuple(section.frozen)}"
+        raise InputError("config", "age_model.weight_decay", found, "0: decay would move what is frozen")

@@ -1,0 +1,67 @@
+"""How the classifier is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+
+from brain_diffusion_jax.config import part
+from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.tasks.classifier.loss import find_target, make_loss, make_measure
+from brain_diffusion_jax.tasks.spec import DataInfo, Loading
+from brain_diffusion_jax.training import optimizer
+from brain_diffusion_jax.training.augmentation import wanted
+from brain_diffusion_jax.training.settings import TrainSettings
+from brain_diffusion_jax.training.task import Task
+
+
+def build(config: Any, data: DataInfo) -> Task:
+    """The task of config section `class_model`."""
+    section = config.class_model
+    target = find_target(data.schema, section.target)
+    plain = factory.class_network(section, len(target.words))
+    return Task(
+        kind="class",
+        init=lambda key: dict(plain.init(key, jnp.zeros((1, *data.image_size, 1), jnp.float32))),
+        make_loss=lambda axis_name: make_loss(
+            factory.class_network(section, len(target.words), axis_name),
+            target,
+            label_smoothing=section.label_smoothing,
+            augmentation=wanted(section.augmentation),
+        ),
+        measure=make_measure(plain, target),
+        known=target.known,
+        **optimizer.recipe(
+            optimizer.OptimizerSettings(
+                learning_rate=section.learning_rate,
+                weight_decay=section.weight_decay,
+                warmup_steps=min(100, section.num_steps // 10),
+            ),
+            section.num_steps,
+        )._asdict(),
+    )
+
+
+def settings(config: Any) -> TrainSettings:
+    """Those of section `train`, with what section `class_model` says."""
+    section = config.class_model
+    return replace(
+        part(TrainSettings, config.train),
+        num_steps=section.num_steps,
+        ema_decay=section.ema_decay,
+        validate_every=section.validate_every,
+        checkpoint_every=section.validate_every,
+        early_stopping=0,
+        sample_every=0,
+        keep_last=1,
+        keep_best=1,
+    )
+
+
+def loading(config: Any, schema: Schema) -> Loading:
+    """Every class equally often; validation on images whose class is known."""
+    column = find_target(schema, config.class_model.target).column
+    return Loading(class_balance=schema.names[column], labelled=column)

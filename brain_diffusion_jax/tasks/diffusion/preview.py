@@ -1,0 +1,45 @@
+"""What a diffusion model in training makes for the conditions of held-out images, for the eye."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from brain_diffusion_jax.array_types import Params
+from brain_diffusion_jax.covariates import Condition
+from brain_diffusion_jax.data import picture_grid
+from brain_diffusion_jax.diffusion import levels, samplers, sweep
+from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.pixels import to_unit
+from brain_diffusion_jax.training.state import network_params
+
+
+def make_preview(
+    module: nn.Module, process: Process, section: Any, validation: dict[str, np.ndarray], columns: int = 8
+) -> Callable[[Params], np.ndarray]:
+    """params -> uint8 image: above, real held-out images; below, samples for their conditions, unguided and guided.
+
+    section: `sample` of a config.
+    """
+    rows = np.linspace(0, len(validation["image"]) - 1, columns).astype(int)
+    condition = Condition(validation["values"][rows], validation["present"][rows])
+    real = np.asarray(to_unit(jnp.asarray(validation["image"][rows])))[..., 0]
+    points = levels.select(process.table, min(20, section.num_steps), section.spacing)
+    scales = jnp.asarray([1.0, section.guidance_scale], jnp.float32)
+    noise = jax.random.normal(jax.random.key(0), (len(rows), *validation["image"].shape[1:]))
+
+    def network(params: Params, x: Any, t: Any, condition: Any) -> Any:
+        return module.apply({"params": params}, x, t, *condition, train=False)
+
+    def draw(params: Params) -> np.ndarray:
+        denoise = process.denoise_fn(jax.tree_util.Partial(network, network_params(params)))
+        samples = sweep.sweep(denoise, samplers.get("ddim"), points, noise, condition, jax.random.key(1), scales)
+        units = np.asarray(process.to_unit(samples))[..., 0].reshape(-1, *real.shape[1:])
+        return picture_grid.tile(np.concatenate([real, units]), columns)
+
+    return draw

@@ -1,0 +1,50 @@
+"""How the WGAN-GP baseline is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import optax
+
+from brain_diffusion_jax.config import part
+from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.models.gan import make_gan
+from brain_diffusion_jax.tasks.gan.loss import GanSettings, make_init, make_loss, make_measure, make_optimizer
+from brain_diffusion_jax.tasks.spec import DataInfo, Loading
+from brain_diffusion_jax.training.settings import TrainSettings
+from brain_diffusion_jax.training.task import Task
+
+
+def build(config: Any, data: DataInfo) -> Task:
+    """The task of config section `gan`."""
+    section = config.gan
+    rows, cols = data.image_size
+    gan = make_gan((rows, cols), data.schema.cardinalities, **section)
+    how = part(GanSettings, section)
+    return Task(
+        kind="gan",
+        init=make_init(gan, len(data.schema.names)),
+        make_loss=lambda axis_name: make_loss(gan, how),
+        measure=make_measure(gan),
+        optimizer=make_optimizer(how),
+        learning_rate=optax.constant_schedule(how.learning_rate),
+    )
+
+
+def settings(config: Any) -> TrainSettings:
+    """Those of section `train`, with what section `gan` says."""
+    section = config.gan
+    return replace(
+        part(TrainSettings, config.train),
+        num_steps=section.num_steps,
+        ema_decay=section.ema_decay,
+        early_stopping=0,
+        sample_every=0,
+        keep_best=0,  # the critic's numbers rank no checkpoint
+    )
+
+
+def loading(config: Any, schema: Schema) -> Loading:
+    """As section `data` says."""
+    return Loading(class_balance=config.data.class_balance, validation_samples=config.train.validation_samples)

@@ -1,0 +1,53 @@
+"""What opened networks that read images share."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from brain_diffusion_jax.array_types import Params
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.model import Model
+
+
+class PredictorModel(Model):
+    """A network that reads images. params are whole variables: parameters and batch statistics."""
+
+    module: Any
+
+    @functools.cached_property
+    def _program(self) -> Any:
+        module = self.module
+
+        @functools.partial(jax.jit, static_argnames="options")
+        def apply(params: Params, images: Any, options: tuple[tuple[str, Any], ...]) -> Any:
+            return module.apply(params, images, **dict(options))
+
+        return apply
+
+    def _run(self, images: Any, batch_size: int, **options: Any) -> np.ndarray:
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise InputError("images", "shape", images.shape, "[n, rows, cols, 1 or 3]")
+        if (
+            images.dtype == np.uint8
+            or not np.all(np.isfinite(images))
+            or images.min(initial=0) < 0
+            or images.max(initial=0) > 1
+        ):
+            raise InputError("images", "values", f"{images.dtype} {images.min()} to {images.max()}", "floats in [0, 1]")
+        size = min(batch_size, max(1, len(images)))
+        parts = []
+        for first in range(0, max(1, len(images)), size):
+            chunk = images[first : first + size].astype(np.float32)
+            padded = np.pad(chunk, ((0, size - len(chunk)), *((0, 0),) * 3))
+            parts.append(np.asarray(self._program(self.params, padded, tuple(options.items())))[: len(chunk)])
+        return np.concatenate(parts).astype(np.float32)
+
+    def features(self, images: Any, batch_size: int = 64) -> Float[np.ndarray, "n d"]:
+        """What the network sees after global pooling. images: [n, rows, cols, 1 or 3] in [0, 1]."""
+        return self._run(images, batch_size, features=True)
