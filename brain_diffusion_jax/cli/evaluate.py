@@ -46,9 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.evaluation.study import picture_sets, two_sets
 
     if arguments.classifier:
-        from brain_diffusion_jax.cli import evaluate_classes
-
-        return evaluate_classes.run(arguments)
+        return _classes(arguments)
     for name in ("gate", "out"):
         if getattr(arguments, name):
             raise InputError("command line", f"--{name}", "without --classifier", "--classifier RUN")
@@ -94,6 +92,39 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{count} pictures on each side")
         print(text(numbers))
+    return 0
+
+
+def _classes(arguments: argparse.Namespace) -> int:
+    """All folders WHAT in one table, read by --classifier."""
+    import json
+
+    from brain_diffusion_jax import api
+    from brain_diffusion_jax.contract import Contract
+    from brain_diffusion_jax.errors import InputError
+    from brain_diffusion_jax.evaluation.gate.gating import Real
+    from brain_diffusion_jax.evaluation.study import class_table
+
+    for name in ("age_model", "inception", "against"):
+        if getattr(arguments, name):
+            raise InputError("command line", f"--{name.replace('_', '-')}", "beside --classifier", "one of them")
+    if not arguments.data:
+        raise InputError("command line", "--data", "nothing", "the shards with the real pictures")
+    classifier, contract = api.load(arguments.classifier, "class"), Contract.load(arguments.data)
+    folders = {Path(what).name or str(what): Path(what) for what in arguments.what}
+    if len(folders) != len(arguments.what):
+        raise InputError("command line", "WHAT", "folders of the same name", "each folder once, by names that differ")
+    real = Real.read(Path(arguments.data), classifier)
+    sets = {n: class_table.read_folder(path, classifier, contract, arguments.data) for n, path in folders.items()}
+    table = class_table.measure(
+        classifier, real, sets, gate_rate=arguments.gate, replicates=arguments.bootstrap, seed=arguments.seed
+    )
+    found = table.to_json(classifier, arguments.data)
+    features = f"{classifier.config.class_model.backbone}-pool"
+    said = table.text(classifier, list(sets), len(real.splits["test"].labels), features)
+    if arguments.out:
+        class_table.write(Path(arguments.out), found, said, sets)
+    print(json.dumps(found) if arguments.json else said)
     return 0
 
 

@@ -45,6 +45,21 @@ class Classifier(Protocol):
         ...
 
 
+class ClassReader:
+    """Measures of sets of pictures beside real ones by a classifier, at equal N: `class_measures.measure`."""
+
+    def __init__(self, classifier: Classifier, real: gate.Pictures, replicates: int = 0, seed: int = 0) -> None:
+        self.classifier, self.options = classifier, {"replicates": replicates, "seed": seed}
+        self.real_features, self.real_labels = classifier.features(real.images), real.labels
+
+    def __call__(self, pictures: gate.Pictures) -> dict[str, Any]:
+        """One row of a table."""
+        features = self.classifier.features(pictures.images)
+        probabilities = self.classifier.probabilities(pictures.images)
+        real, words = (self.real_features, self.real_labels), self.classifier.words
+        return class_measures.measure(features, probabilities, pictures.labels, *real, words, **self.options)
+
+
 @dataclass(frozen=True)
 class Judged:
     """words: the class that each picture was asked for."""
@@ -108,20 +123,11 @@ def judge(
         seed=seed,
     )
     verdicts = control.judge(made)
-
-    def row(pictures: Any, classes: Any) -> dict[str, Any] | None:
-        if not len(pictures):
-            return None
-        features, p = classifier.features(pictures), classifier.probabilities(pictures)
-        return class_measures.measure(
-            features, p, classes, classifier.features(test.images), test.labels, classifier.words
-        )
-
-    passed = np.flatnonzero(verdicts.accepted)
+    read, passed = ClassReader(classifier, test), np.flatnonzero(verdicts.accepted)
     rows = {
-        "before the gate": row(images, labels),
-        "after the gate": row(images[passed], labels[passed]),
-        "real against real": row(*real.splits["validation"]),
+        "before the gate": read(made),
+        "after the gate": read(gate.Pictures(images[passed], labels[passed])) if len(passed) else None,
+        "real against real": read(real.splits["validation"]),
     }
     summary: dict[str, Any] = {
         "source": str(source),
