@@ -56,8 +56,15 @@ class ClassReader:
         """One row of a table."""
         features = self.classifier.features(pictures.images)
         probabilities = self.classifier.probabilities(pictures.images)
-        real, words = (self.real_features, self.real_labels), self.classifier.words
-        return class_measures.measure(features, probabilities, pictures.labels, *real, words, **self.options)
+        return class_measures.measure(
+            features,
+            probabilities,
+            pictures.labels,
+            self.real_features,
+            self.real_labels,
+            self.classifier.words,
+            **self.options,
+        )
 
 
 @dataclass(frozen=True)
