@@ -60,15 +60,15 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
     from brain_diffusion_jax.diffusion.stack import adjacent_differences
 
     contract = model.contract
-    if contract is None or not contract.grid:
+    if contract is None or not contract.grid.shape or not contract.slices.indices:
         raise InputError(arguments.run, "contract", "no grid", "a model of slices cut from volumes")
     if not 0 <= arguments.overlap <= 1:
         raise InputError("command line", "--overlap", arguments.overlap, "0 to 1")
     out = Path(arguments.out)
     if out.exists() and any(out.iterdir()):
         raise InputError(out, "output folder", "other files", "a new or empty folder")
-    indices = [int(k) for k in contract.slices["indices"]]
-    axis, shape = contract.slices["axis"], tuple(contract.grid["shape"])
+    indices = [int(k) for k in contract.slices.indices]
+    axis, shape = str(contract.slices.axis), contract.grid.shape
     chosen = slice_range(arguments.slices, indices, shape[slicing.AXES[axis]])
     wanted = conditions.from_arguments(arguments, model.schema)
     check_seed(arguments.seed + len(wanted) - 1, "command line", f"--seed of volume {len(wanted)}")
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
     couplings = {"overlap_scale": arguments.overlap}
     steps = {"num_steps": settings["num_steps"], "spacing": settings["spacing"]}
     model.cells([scale], **steps)
-    fit = slicing.Fit(**{k: v for k, v in contract.fit.items() if k in ("rule", "size", "method")})
+    fit = slicing.Fit.of(contract.fit)
     out.mkdir(parents=True, exist_ok=True)
     contract.save(out)
 
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace, model: Any) -> int:
         pictures = model.sample_volume(condition, chosen, scale, seed=seed, **steps, **couplings)[..., 0]
         values = in_source_unit(pictures, contract)
         volume = slicing.place_in_volume(values, chosen, shape, axis, fit)
-        nifti.save_volume(out / f"{number:04d}.nii.gz", volume, np.array(contract.grid["affine"]))
+        nifti.save_volume(out / f"{number:04d}.nii.gz", volume, np.array(contract.grid.affine))
         shown = pictures[:: max(1, len(chosen) // 16)]
         picture_grid.save_png(out / f"{number:04d}.png", picture_grid.tile(shown, 8))
         row = {

@@ -30,11 +30,11 @@ _FIXED = ("file", "index", "seed", "guidance_scale")
 
 def slice_index(contract: Contract, condition: Mapping[str, Any]) -> int | None:
     """The slice a condition asks for on the contract's grid; None where it names none that exists."""
-    indices = list(contract.slices.get("indices", ()))
-    if contract.grid.get("shape") is None or not indices:
+    indices, axis = contract.slices.indices, contract.slices.axis
+    if contract.grid.shape is None or axis is None or not indices:
         return None
     wanted = condition.get("slice", indices[0] if len(indices) == 1 else None)
-    size = contract.grid["shape"][AXES[contract.slices["axis"]]]
+    size = contract.grid.shape[AXES[axis]]
     whole = wanted is not None and float(wanted) == int(float(wanted)) and 0 <= float(wanted) < size
     return int(float(wanted)) if whole else None
 
@@ -42,18 +42,17 @@ def slice_index(contract: Contract, condition: Mapping[str, Any]) -> int | None:
 def in_source_unit(picture: Float[np.ndarray, "r c"], contract: Contract) -> Float[np.ndarray, "r c"]:
     """[0, 1] back in the unit of the scans where the rule was fixed; other rules differ from scan to scan."""
     rule = contract.intensity
-    if rule.get("rule") != "fixed":
+    if rule.rule != "fixed" or rule.low is None or rule.high is None:
         return picture
-    return picture * (rule["high"] - rule["low"]) + rule["low"]
+    return picture * (rule.high - rule.low) + rule.low
 
 
 def slice_nifti(picture: Float[np.ndarray, "r c"], contract: Contract, index: int) -> nibabel.Nifti1Image:
     """A displayed picture as a one-slice volume at its true position (RAS, mm)."""
-    dimension = AXES[contract.slices["axis"]]
-    shape, affine = contract.grid["shape"], np.array(contract.grid["affine"], float)
-    kept = [n for d, n in enumerate(shape) if d != dimension]
-    fit = {k: v for k, v in contract.fit.items() if k in ("rule", "size", "method")}
-    native = Fit(**fit).unapply(picture[None], (kept[1], kept[0]))[0]
+    dimension = AXES[str(contract.slices.axis)]
+    affine = np.array(contract.grid.affine, float)
+    kept = [n for d, n in enumerate(contract.grid.shape or ()) if d != dimension]
+    native = Fit.of(contract.fit).unapply(picture[None], (kept[1], kept[0]))[0]
     offset = np.zeros(4)
     offset[dimension] = index
     affine[:, 3] += affine @ offset

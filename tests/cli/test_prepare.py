@@ -200,4 +200,4 @@ def test_oasis_end_to_end(real_data, tmp_path, capsys):
     assert max(int(image.max()) for e in everything for image in e["image"]) > 95
     contract = Contract.load(tmp_path / "out")
     assert contract.image_size == (109, 91)
-    assert contract.slices["positions_mm"] == [0.0, 10.0, 20.0, 30.0, 40.0]
+    assert contract.slices.positions_mm == (0.0, 10.0, 20.0, 30.0, 40.0)

@@ -40,7 +40,7 @@ class Preparation:
     """
 
     spacing_mm: tuple[float, ...] = (2.0, 2.0, 2.0)
-    grid: str | tuple[int, int, int] = "mni"
+    grid: str | tuple[int, ...] = "mni"
     intensity: Mapping[str, Any] = field(default_factory=dict)
     axis: str = "axial"
     slices: Mapping[str, Any] = field(default_factory=dict)

@@ -63,7 +63,7 @@ class Loader:
             raise InputError(folder, split, f"{count} pictures", f"at least one batch of {batch_size}")
         if not 0 <= mirror <= 1:
             raise InputError("data", "mirror", mirror, "a probability in [0, 1]")
-        if mirror and self.contract.slices.get("axis") == "sagittal":
+        if mirror and self.contract.left_right_axis is None:
             raise InputError("data", "mirror", mirror, "0: a sagittal picture has no left and right")
         self.batch_size, self.local_batch_size = batch_size, batch_size // process_count
         self._identity = {

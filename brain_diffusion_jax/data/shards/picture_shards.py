@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from brain_diffusion_jax import __version__
-from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.contract import Contract, Fit, Intensity
 from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.data.prepare import pipeline
 from brain_diffusion_jax.data.prepare.intensity import Window
@@ -147,7 +147,7 @@ def write_picture_shards(
             "engine": "local",
             "parts": str((work / "parts").resolve()),
             "schema": schema.to_json(),
-            "split": split.to_json(),
+            "split": asdict(split),
             "bad_scans": "refuse",
             "image_size": list(size),
             "dtype": "uint8",
@@ -160,9 +160,9 @@ def write_picture_shards(
             kind="pictures",
             orientation="",
             display="as found",
-            fit=spec.prep.to_json(),
-            intensity={"rule": "fixed", "low": 0.0, "high": 255.0, "dtype": "uint8"},
-            split={**split.to_json(), "copies": spec.copies, "near_duplicate": spec.near_duplicate},
+            fit=Fit(more=spec.prep.to_json()),
+            intensity=Intensity("fixed", 0.0, 255.0, "uint8"),
+            split=replace(split.section(), more={"copies": spec.copies, "near_duplicate": spec.near_duplicate}),
             source=f"pictures: {source.where}",
             package_version=__version__,
         )

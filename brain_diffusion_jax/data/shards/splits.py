@@ -7,8 +7,8 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from brain_diffusion_jax.contract import Split
 from brain_diffusion_jax.errors import InputError
 
 NAMES = ("train", "validation", "test")
@@ -43,10 +43,9 @@ class SplitSpec:
         if self.stratify and self.unit == "slice":
             raise InputError("split", "stratify", self.stratify, "() with split.unit=slice")
 
-    def to_json(self) -> dict[str, Any]:
+    def section(self) -> Split:
         """For Contract.split; says in words what a split by slice does."""
-        items = asdict(self) | {"stratify": list(self.stratify)}
-        return items | ({"warning": SLICE_WARNING} if self.unit == "slice" else {})
+        return Split(**asdict(self), warning=SLICE_WARNING if self.unit == "slice" else None)
 
 
 def uniform(seed: int, *words: object) -> float:

@@ -8,6 +8,7 @@ scans lie in .prepare/parts: a killed prepare continues from them, and no half s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import io
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from brain_diffusion_jax import __version__, files
+from brain_diffusion_jax import contract as contracts
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.data.prepare import part_pool, pipeline
@@ -89,7 +91,7 @@ def write_shards(
             "engine": engine,
             "parts": str((work / "parts").resolve()),
             "schema": schema.to_json(),
-            "split": {k: v for k, v in split.to_json().items() if k != "warning"},
+            "split": dataclasses.asdict(split),
             "preparation": preparation.to_json(),
             "bad_scans": preparation.bad_scans,
             "image_size": list(size),
@@ -247,19 +249,17 @@ def _in_plain_words(error: Exception, folder: Path) -> Exception:
 def _contract(preparation, split: SplitSpec, schema: Schema, size, native, source: str) -> Contract:
     grid = preparation.fixed_grid()
     slicing = preparation.slicing
-    facts: dict[str, Any] = {"name": "native", "spacing_mm": list(preparation.spacing_mm)}
-    where: dict[str, Any] = {"axis": slicing.axis, "unit": "index", "rule": slicing.to_json()}
+    facts = contracts.Grid("native", spacing_mm=preparation.spacing_mm)
+    where = contracts.SliceSet(slicing.axis, "index", slicing.to_json())
     if grid is not None:
         indices = slicing.indices(grid.shape, grid.affine)
-        facts = {
-            "name": preparation.grid if isinstance(preparation.grid, str) else "box",
-            "shape": list(grid.shape),
-            "affine": grid.affine.tolist(),
-        }
-        where |= {"indices": indices, "positions_mm": slicing.positions_mm(indices, grid.affine)}
+        name = preparation.grid if isinstance(preparation.grid, str) else "box"
+        facts = contracts.Grid(name, grid.shape, tuple(map(tuple, grid.affine.tolist())))
+        positions = tuple(slicing.positions_mm(indices, grid.affine))
+        where = dataclasses.replace(where, indices=tuple(indices), positions_mm=positions)
         covariate = schema["slice"] if "slice" in schema.names else None
         if isinstance(covariate, Continuous):
-            values = where["positions_mm"] if covariate.unit == "mm" else indices
+            values = positions if covariate.unit == "mm" else indices
             if min(values) < covariate.low or max(values) > covariate.high:
                 warnings.warn(
                     f"prepare.slices: found {covariate.unit} {min(values):g} to {max(values):g}; the covariate "
@@ -273,10 +273,10 @@ def _contract(preparation, split: SplitSpec, schema: Schema, size, native, sourc
         spacing_mm=preparation.spacing_mm,
         grid=facts,
         slices=where,
-        fit=preparation.fitting.to_json(tuple(native) if grid is not None else None),
-        intensity=preparation.rule.to_json(),
+        fit=preparation.fitting.section(tuple(native) if grid is not None else None),
+        intensity=preparation.rule.section(),
         stored_dtype=preparation.rule.dtype,
-        split=split.to_json(),
+        split=split.section(),
         source=source,
         package_version=__version__,
     )
@@ -336,9 +336,7 @@ def finish(
     }
     reasons = Counter(reason.split(":")[0] for _, reason in dropped)
     counts["dropped"] = dict(sorted(reasons.items()))
-    contract = Contract(
-        **{**contract.__dict__, "counts": counts, "fingerprint": f"sha256:{total:064x}"},
-    )
+    contract = dataclasses.replace(contract, counts=counts, fingerprint=f"sha256:{total:064x}")
     contract.save(folder)
     files.write_json(folder / MANIFEST, {"splits": manifest, "fingerprint": contract.fingerprint}, indent=1)
     shutil.rmtree(work, ignore_errors=True)

@@ -46,8 +46,8 @@ def prepared(cohort_folder, tmp_path_factory) -> Path:
 def test_what_was_written_is_what_was_cut(prepared, cohort_folder):
     contract = Contract.load(prepared)
     assert contract.image_size == (22, 19)
-    assert contract.slices["indices"] == [7, 8, 9, 10]
-    assert contract.split["unit"] == "person"
+    assert contract.slices.indices == (7, 8, 9, 10)
+    assert contract.split.unit == "person"
     seen = set()
     for split in ("train", "test"):
         everything = writer.read_all(prepared, split)
@@ -368,7 +368,7 @@ def test_an_empty_split_is_refused(tmp_path):
 def test_split_by_slice_warns_and_is_in_the_contract(cohort_folder, tmp_path):
     with pytest.warns(UserWarning, match="neighbouring slices"):
         contract = write(tmp_path / "out", cohort_folder, split=SplitSpec(unit="slice"))
-    assert "far too good" in contract.split["warning"]
+    assert "far too good" in contract.split.warning
     assert sum(contract.counts[s]["pictures"] for s in ("train", "validation", "test")) == 24
     people = [set(writer.read_all(tmp_path / "out", s)["person"]) for s in ("train", "test")]
     assert people[0] & people[1]
