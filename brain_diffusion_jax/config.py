@@ -61,7 +61,7 @@ def base_config() -> ConfigDict:
             bad_scans="refuse",  # refuse | drop
         )
     )
-    # Pictures without geometry instead of scans, where root is set; see data.shards.picture_shards.PicturesSpec.
+    # Pictures without geometry instead of scans, where root is set; see data.sources.image_source.PicturesSpec.
     c.pictures = ConfigDict(
         dict(
             root="",  # ROOT/CLASS/*.jpg, ROOT/SPLIT/CLASS/*.jpg, or an .npz

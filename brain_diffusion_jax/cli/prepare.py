@@ -8,6 +8,13 @@ A killed or interrupted run continues when the same command is given again.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from brain_diffusion_jax.data.sources.image_source import ImageSource
+    from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,11 +79,9 @@ def _prepare(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from brain_diffusion_jax import config as configs
-    from brain_diffusion_jax.covariates import Schema
-    from brain_diffusion_jax.data.prepare.pipeline import Preparation
     from brain_diffusion_jax.data.shards.splits import SplitSpec
     from brain_diffusion_jax.data.shards.writer import write_shards
-    from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+    from brain_diffusion_jax.data.sources.image_source import ImageSource
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.kinds import READS
 
@@ -84,19 +89,14 @@ def _prepare(args: argparse.Namespace) -> int:
         raise InputError("command line", "--workers", args.workers, "0 or more")
     config = configs.load_config(args.config, args.overrides, reads=READS["prepare"])
     out = Path(args.out or config.data.shards or Path("shards") / config.name)
-    if config.pictures.root:
-        from brain_diffusion_jax.cli.prepare_pictures import prepare as prepare_pictures
-
-        return prepare_pictures(config, out, as_json=args.json)
-    schema = Schema.from_json(config.covariates)
-    sections = config.to_dict()
-    preparation, split = Preparation(**sections["prepare"]), SplitSpec(**sections["split"])
-    cohort = read_cohort(CohortSpec(**sections["cohort"]), schema)
-    workers = args.workers or (1 if len(cohort.scans) < 50 else os.cpu_count() or 1)
+    source, split = _source(config), SplitSpec(**config.split.to_dict())
+    count = len(source.entries())
+    pictures = isinstance(source, ImageSource)  # which lie in memory, so that workers would gain nothing
+    workers = 1 if pictures else args.workers or (1 if count < 50 else os.cpu_count() or 1)
     beam = None if args.beam is None else [f"--{option.lstrip('-')}" for option in args.beam]
 
     silent = True if args.json or beam is not None else None  # None: silent unless a terminal looks on
-    with tqdm(total=len(cohort.scans), unit="scan", disable=silent, file=sys.stderr) as bar:
+    with tqdm(total=count, unit="picture" if pictures else "scan", disable=silent, file=sys.stderr) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -104,21 +104,47 @@ def _prepare(args: argparse.Namespace) -> int:
 
         contract = write_shards(
             out,
-            cohort,
-            preparation,
+            source,
             split,
-            schema,
-            source=f"{config.cohort.layout}: {cohort.table}",
             workers=workers,
             progress=progress,
             engine="local" if beam is None else "beam",
             beam_options=beam,
         )
+    notes = {"remarks": list(source.notes)} if isinstance(source, ImageSource) else {}
     if args.json:
-        print(json.dumps({"out": str(out), "fingerprint": contract.fingerprint, **contract.counts}))
+        print(json.dumps({"out": str(out), "fingerprint": contract.fingerprint, **contract.counts, **notes}))
     else:
+        for lines in notes.values():
+            _warn(lines)
         print(summary(contract.to_json(), out))
     return 0
+
+
+def _source(config: ConfigDict) -> ScanSlices | ImageSource:
+    """What the config says to prepare: pictures where pictures.root is set, else slices of the cohort's scans."""
+    from brain_diffusion_jax.covariates import Schema
+    from brain_diffusion_jax.data.prepare.pipeline import Preparation
+    from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+    from brain_diffusion_jax.data.sources.image_source import PicturesSpec, open_images
+    from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
+
+    sections, schema = config.to_dict(), Schema.from_json(config.covariates)
+    if config.pictures.root:
+        return open_images(PicturesSpec.from_config(sections["pictures"]), schema)
+    preparation = Preparation(**sections["prepare"])
+    cohort = read_cohort(CohortSpec(**sections["cohort"]), schema)
+    return ScanSlices(cohort, preparation, schema, f"{config.cohort.layout}: {cohort.table}")
+
+
+def _warn(notes: list[str], shown: int = 20) -> None:
+    """One warning a note, the rest counted."""
+    import warnings
+
+    for note in notes[:shown]:
+        warnings.warn(note, stacklevel=2)
+    if len(notes) > shown:
+        warnings.warn(f"and {len(notes) - shown} more remarks of this kind", stacklevel=2)
 
 
 def summary(contract: dict, out: object) -> str:

@@ -12,10 +12,10 @@ from PIL import Image
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.prepare import picture_prep
-from brain_diffusion_jax.data.shards import picture_shards
 from brain_diffusion_jax.data.shards.loader import Loader, read_all
 from brain_diffusion_jax.data.shards.splits import SplitSpec
-from brain_diffusion_jax.data.sources import near_duplicates, pictures
+from brain_diffusion_jax.data.shards.writer import write_shards
+from brain_diffusion_jax.data.sources import image_source, near_duplicates, pictures
 from brain_diffusion_jax.data.sources.pictures import Picture
 from brain_diffusion_jax.errors import InputError
 
@@ -207,13 +207,13 @@ def test_folder_to_shards_and_back_with_copies_on_one_side(tmp_path):
     for i in range(14):  # every picture twice, once a little brighter
         copy = np.clip(pictures.read_picture(root / "a" / f"p{i}.png").astype(int) + 4, 0, 255).astype(np.uint8)
         Image.fromarray(copy).save(root / "a" / f"q{i}.png")
-    spec = picture_shards.PicturesSpec(str(root), copies="same_side", prep=picture_prep.PicturePrep(size=32))
-    contract, remarks = picture_shards.write_picture_shards(
-        tmp_path / "shards", spec, SplitSpec(train=0.6, validation=0.2, test=0.2, stratify=("class",)), SCHEMA
-    )
+    spec = image_source.PicturesSpec(str(root), copies="same_side", prep=picture_prep.PicturePrep(size=32))
+    source = image_source.open_images(spec, SCHEMA)
+    split = SplitSpec(train=0.6, validation=0.2, test=0.2, stratify=("class",))
+    contract = write_shards(tmp_path / "shards", source, split)
     assert contract.kind == "pictures"
     assert contract.image_size == (32, 32)
-    assert any("copies" in remark for remark in remarks)
+    assert any("copies" in note for note in source.notes)
     sides = {name: read_all(tmp_path / "shards", name) for name in ("train", "validation", "test")}
     people = [set(side["person"]) for side in sides.values()]
     assert not (people[0] & people[1])
