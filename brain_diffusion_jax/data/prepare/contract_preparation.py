@@ -25,20 +25,20 @@ def preparation_of(contract: Contract, where: object = "contract") -> Preparatio
 
 
 def _preparation(contract: Contract, where: object) -> Preparation:
-    told = contract.grid
-    if not isinstance(contract.slices.rule, Mapping) or not told.name:
+    section = contract.grid
+    if not isinstance(contract.slices.rule, Mapping) or not section.name:
         raise InputError(where, "preparation", "no slices.rule or grid.name", "what `prepare` writes")
     rule = dict(contract.slices.rule)
     axis = rule.pop("axis", contract.slices.axis)
     preparation = Preparation(
         spacing_mm=contract.spacing_mm,
-        grid=told.name if told.name in ("mni", "native") else tuple(told.shape or ()),
+        grid=section.name if section.name in ("mni", "native") else tuple(section.shape or ()),
         intensity={k: v for k, v in contract.intensity.to_json().items() if k != "inverse"},
         axis=axis,
         slices=rule,
         fit={k: v for k, v in vars(Fit.of(contract.fit)).items() if v is not None} | dict(contract.fit.more),
     )
     grid = preparation.fixed_grid()
-    if grid is not None and (told.affine is None or not np.allclose(grid.affine, told.affine, atol=1e-3)):
-        raise InputError(where, "grid.affine", told.affine, f"{grid.affine.tolist()} for {told.name!r}")
+    if grid is not None and (section.affine is None or not np.allclose(grid.affine, section.affine, atol=1e-3)):
+        raise InputError(where, "grid.affine", section.affine, f"{grid.affine.tolist()} for {section.name!r}")
     return preparation

@@ -70,14 +70,17 @@ class Preparation:
 
     @property
     def rule(self) -> IntensityRule:
+        """How a scan's window of intensities is found."""
         return IntensityRule(**self.intensity)
 
     @property
     def slicing(self) -> Slicing:
+        """Which slices are cut."""
         return Slicing(**{"axis": self.axis, **self.slices})
 
     @property
     def fitting(self) -> Fit:
+        """How a slice becomes an image of the wanted size."""
         return Fit(**self.fit)
 
     def fixed_grid(self) -> Grid | None:
@@ -96,6 +99,7 @@ class Preparation:
         return nifti.box_grid(tuple(int(n) for n in shape), self.spacing_mm, tuple(origin))
 
     def to_json(self) -> dict[str, Any]:
+        """All that decides stored values; `bad_scans` does not."""
         keys = ("spacing_mm", "grid", "intensity", "axis", "slices", "fit")
         return json.loads(json.dumps({key: getattr(self, key) for key in keys}, default=list))
 

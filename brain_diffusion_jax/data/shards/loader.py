@@ -30,7 +30,7 @@ class Loader:
     all pictures an epoch (people mixed), anew each epoch; batches run on across epochs. repeat:
     endless; without it the last, smaller batch is left out where it cannot be shared evenly.
     mirror: probability of a left-right flip (not for sagittal pictures). class_balance: a covariate
-    whose categories (or tenths of its domain) are drawn equally often, with replacement.
+    whose categories (or deciles of its domain) are drawn equally often, with replacement.
     """
 
     def __init__(
@@ -180,8 +180,8 @@ def _balance_weights(source: ShardSource, name: str) -> np.ndarray:
     schema: Schema = source.contract.schema
     column = schema.names.index(schema[name].name)
     values, present = (array[:, column] for array in _conditions(source, len(schema.names)))
-    tenths = not isinstance(schema[name], Categorical)
-    classes = np.clip(values * 10, 0, 9).astype(int) if tenths else values.astype(int)
+    deciles = not isinstance(schema[name], Categorical)
+    classes = np.clip(values * 10, 0, 9).astype(int) if deciles else values.astype(int)
     classes = np.where(present, classes, -1)
     _, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
     return 1.0 / counts[inverse]

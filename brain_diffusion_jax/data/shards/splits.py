@@ -102,7 +102,7 @@ def share_out(entries: Sequence[Entry], spec: SplitSpec, schema: Schema, where: 
 
 
 def _strata(entries: Sequence[Entry], spec: SplitSpec, schema: Schema) -> dict[str, Hashable] | None:
-    """Stratum of each group by its first entry: tenths of a continuous domain, the word of a category."""
+    """Stratum of each group by its first entry: deciles of a continuous domain, the word of a category."""
     if not spec.stratify:
         return None
     strata: dict[str, Hashable] = {}

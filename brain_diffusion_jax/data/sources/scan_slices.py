@@ -24,7 +24,7 @@ from brain_diffusion_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ScanSlices:
-    """The `Source` of a cohort's slices. told: a line for the contract saying where the data come from.
+    """The `Source` of a cohort's slices. description: a line for the contract saying where the data come from.
 
     A covariate "slice" of the schema is supplied: as an index, or in mm where the schema says mm.
     """
@@ -32,7 +32,7 @@ class ScanSlices:
     cohort: Cohort
     preparation: Preparation
     schema: Schema
-    told: str = ""
+    description: str = ""
 
     @property
     def where(self) -> Path:
@@ -64,11 +64,11 @@ class ScanSlices:
     def prepare(self, entry: Entry) -> Examples:
         """All slices of a scan [n, rows, cols, 1]."""
         prepared = prepare_volume(entry.path, self.preparation)
-        told = {"mm": prepared.positions_mm, "index": prepared.indices}
+        values = {"mm": prepared.positions_mm, "index": prepared.indices}
         return Examples(
             prepared.pictures[..., None],
             np.asarray(prepared.indices, np.int32),
-            {"slice": np.asarray(told[self._supplied])} if self._supplied else {},
+            {"slice": np.asarray(values[self._supplied])} if self._supplied else {},
             prepared.window,
             prepared.warnings,
         )
@@ -97,7 +97,7 @@ class ScanSlices:
             fit=preparation.fitting.section(native if grid is not None else None),
             intensity=preparation.rule.section(),
             stored_dtype=preparation.rule.dtype,
-            source=self.told,
+            source=self.description,
             package_version=__version__,
         )
 
