@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, Union, get_args, get_type_hints
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.covariates import Schema
@@ -16,6 +17,7 @@ from brain_diffusion_jax.json_types import require_types
 
 FILE_NAME = "contract.json"
 MOST_PIXELS = 2**27  # 512 cubed
+MOST_CHANNELS = 64
 # Facts that may differ between data and weights that still belong together.
 _NOT_COMPARED = ("package_version", "fingerprint", "counts", "source")
 
@@ -29,15 +31,119 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class _Section:
+    """One object of the contract's JSON. A field that is None is absent; `more` keeps what no reader needs."""
+
+    more: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The section as it stands in contract.json."""
+        items = {name: getattr(self, name) for name in self.names()}
+        return _plain({k: v for k, v in items.items() if v is not None} | dict(self.more))
+
+    @classmethod
+    def from_json(cls, items: Mapping[str, Any]) -> Self:
+        """The section of JSON whose types have been checked."""
+        known = {k: _tuples(v) for k, v in items.items() if k in cls.names()}
+        return cls(**known, more={k: v for k, v in items.items() if k not in cls.names()})
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The fields that have a meaning here."""
+        return [f.name for f in fields(cls) if f.name != "more"]
+
+
+@dataclass(frozen=True)
+class Grid(_Section):
+    """The RAS grid that images were cut from. name: mni, box or native (each scan's own: no shape, no affine).
+
+    shape: voxels (x, y, z). affine: 4 x 4, voxel index to mm. spacing_mm: of a native grid; () is each scan's own.
+    """
+
+    name: str | None = None
+    shape: tuple[int, ...] | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SliceSet(_Section):
+    """Which slices were cut. axis: axial, coronal or sagittal. unit: of `indices`, always "index".
+
+    rule: keys of `data.prepare.slicing.Slicing`. indices, positions_mm: of a grid that all scans share.
+    """
+
+    axis: str | None = None
+    unit: str | None = None
+    rule: Mapping[str, Any] | str | None = None
+    indices: tuple[float, ...] | None = None
+    positions_mm: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Fit(_Section):
+    """How slices became images of one size: keys of `data.prepare.slicing.Fit`. native_size: (rows, cols) before.
+
+    A set of kind "pictures" keeps here, in `more`, how its pictures were prepared (`picture_prep.PicturePrep`).
+    """
+
+    rule: str | None = None
+    native_size: tuple[int, ...] | None = None
+    size: tuple[int, ...] | None = None
+    method: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As written since 0.1: a native size that differs from scan to scan stands there as null."""
+        empty = {} if self.rule is None else {"rule": self.rule, "native_size": None}
+        return empty | super().to_json()
+
+
+@dataclass(frozen=True)
+class Intensity(_Section):
+    """From a scan's unit to stored values: keys of `data.prepare.intensity.IntensityRule`; inverse: the way back."""
+
+    rule: str | None = None
+    low: float | None = None
+    high: float | None = None
+    dtype: str | None = None
+    top: float | None = None
+    inverse: str | None = None
+
+
+@dataclass(frozen=True)
+class Split(_Section):
+    """How people were shared out: keys of `data.shards.splits.SplitSpec`; warning: of a split by slice."""
+
+    unit: str | None = None
+    seed: int | None = None
+    train: float | None = None
+    validation: float | None = None
+    test: float | None = None
+    stratify: tuple[str, ...] | None = None
+    warning: str | None = None
+
+
+_SECTIONS: dict[str, type[_Section]] = {
+    "grid": Grid,
+    "slices": SliceSet,
+    "fit": Fit,
+    "intensity": Intensity,
+    "split": Split,
+}
+
+
 @dataclass(frozen=True)
 class Contract:
     """Everything needed to read pixels and conditions rightly.
 
     kind: "slices" (2D cuts of volumes), "volumes" or "pictures" (2D without geometry).
-    image_size: (rows, cols) or (x, y, z). value_range: what stored 0 and full scale mean in the
-    scan's own unit, after `intensity`. spacing_mm, affine: of the RAS grid the slices were cut from.
-    slices: {"axis", "indices", "unit"} and fit: {"rule", "native_size"} as `data.prepare.slicing` defines.
-    display: how an array row and column lie in the head.
+    image_size: (rows, cols) or (x, y, z). channels: of every image, 1 unless written.
+    spacing_mm: of the RAS grid the images were cut from. display: how an array row and column lie in the head.
     """
 
     schema: Schema
@@ -46,23 +152,41 @@ class Contract:
     orientation: str = "RAS"
     display: str = "row 0 anterior, column 0 the person's right (radiological)"
     spacing_mm: tuple[float, ...] = ()
-    grid: Mapping[str, Any] = field(default_factory=dict)
-    slices: Mapping[str, Any] = field(default_factory=dict)
-    fit: Mapping[str, Any] = field(default_factory=dict)
-    intensity: Mapping[str, Any] = field(default_factory=dict)
+    grid: Grid = Grid()
+    slices: SliceSet = SliceSet()
+    fit: Fit = Fit()
+    intensity: Intensity = Intensity()
     stored_dtype: str = "uint8"
-    split: Mapping[str, Any] = field(default_factory=dict)
+    split: Split = Split()
     source: str = ""
     fingerprint: str = ""
     counts: Mapping[str, Any] = field(default_factory=dict)
     package_version: str = ""
+    channels: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(*spatial, channels) of one image."""
+        return (*self.image_size, self.channels)
+
+    @property
+    def left_right_axis(self) -> int | None:
+        """The axis of one image [*spatial, channels] that runs from left to right; None for sagittal slices."""
+        if self.kind == "volumes":
+            return 0
+        return None if self.slices.axis == "sagittal" else 1
 
     def to_json(self) -> dict[str, Any]:
+        """The contract as contract.json holds it; one channel is left out, as in 0.1."""
         items = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "schema"}
+        items |= {name: items[name].to_json() for name in _SECTIONS}
+        if self.channels == 1:
+            del items["channels"]
         return _plain({"schema": self.schema.to_json(), **items})
 
     @classmethod
     def from_json(cls, items: Mapping[str, Any], where: object = "contract") -> Contract:
+        """The contract of its JSON; raises InputError for the first field that its readers could not take."""
         known = {f.name for f in fields(cls)}
         unknown, missing = set(items) - known, {"schema", "image_size"} - set(items)
         if unknown or missing:
@@ -75,34 +199,41 @@ class Contract:
             raise InputError(where, f"schema: {error.field}", error.found, error.expected) from None
         for name in ("image_size", "spacing_mm"):
             values[name] = tuple(values.get(name, ()))
+        for name, section in _SECTIONS.items():
+            own = values.get(name, {})
+            foreign = name == "fit" and values.get("kind") == "pictures"
+            values[name] = Fit(more=own) if foreign else section.from_json(own)
         return cls(**values)
 
     def save(self, folder: str | Path) -> Path:
+        """Write contract.json into `folder`; returns its path."""
         path = Path(folder) / FILE_NAME
         files.write_json(path, self.to_json())
         return path
 
     @classmethod
     def load(cls, folder: str | Path) -> Contract:
+        """The contract of a folder; raises InputError for one that is missing or damaged."""
         path = Path(folder) / FILE_NAME
         return cls.from_json(files.read_json(path, "contract"), path)
 
 
+def _present(hint: Any) -> Any:
+    """The type of an optional field where it is present."""
+    return Union[tuple(part for part in get_args(hint) if part is not types.NoneType)]  # noqa: UP007
+
+
 # Types of the fields, and what else the readers of a contract rely on: (field, is it so, in words).
 _TYPES: dict[str, Any] = {
+    **{k: v for k, v in get_type_hints(Contract).items() if k not in _SECTIONS},
     "schema": list[dict],
-    "image_size": list[int],
-    "spacing_mm": list[float],
-    **dict.fromkeys(("kind", "orientation", "display", "stored_dtype", "source", "fingerprint"), str),
-    "package_version": str,
-    **dict.fromkeys(("grid", "slices", "fit", "intensity", "split", "counts"), dict[str, Any]),
+    **dict.fromkeys(_SECTIONS, dict[str, Any]),
 }
 _INNER: dict[str, dict[str, Any]] = {
-    "grid": {"name": str, "shape": list[int], "affine": list[list[float]]},
-    "slices": {"axis": str, "indices": list[float], "rule": dict[str, Any] | str},
-    "fit": {"rule": str, "method": str, "size": list[int] | None, "native_size": list[int] | None},
-    "intensity": {"rule": str, "low": float, "high": float},
+    name: {key: _present(hint) for key, hint in get_type_hints(section).items() if key != "more"}
+    for name, section in _SECTIONS.items()
 }
+_INNER["fit"] |= {"size": list[int] | None, "native_size": list[int] | None}  # null where scans differ
 
 
 def _sizes(*lengths: int) -> tuple[Callable[[list[int]], bool], str]:
@@ -114,6 +245,7 @@ def _sizes(*lengths: int) -> tuple[Callable[[list[int]], bool], str]:
 
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("image_size", *_sizes(2, 3)),
+    ("channels", lambda v: 0 < v <= MOST_CHANNELS, f"a whole number from 1 to {MOST_CHANNELS}"),
     ("spacing_mm", lambda v: all(0 < s < math.inf for s in v), "numbers above 0"),
     ("stored_dtype", lambda v: v in ("uint8", "float32"), "uint8 or float32"),
     ("grid.shape", *_sizes(3)),
@@ -153,7 +285,7 @@ def _check(items: Mapping[str, Any], where: object) -> None:
 
 def differences(mine: Contract, other: Contract, ignore: tuple[str, ...] = ()) -> list[str]:
     """One line for each field that differs, both values in it."""
-    left, right = mine.to_json(), other.to_json()
+    left, right = ({**c.to_json(), "channels": c.channels} for c in (mine, other))
     skip = set(_NOT_COMPARED) | set(ignore)
     return [f"{k}: {left[k]!r} against {right[k]!r}" for k in left if k not in skip and left[k] != right[k]]
 

@@ -29,6 +29,7 @@ def write_shards(folder: Path, pictures: int, rows: int, cols: int) -> None:
     from brain_diffusion_jax.data.shards.splits import SplitSpec
     from brain_diffusion_jax.data.shards.writer import write_shards as write
     from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+    from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 
     root = folder / "cohort"
     rng = np.random.default_rng(0)
@@ -60,7 +61,8 @@ def write_shards(folder: Path, pictures: int, rows: int, cols: int) -> None:
         slices={"rule": "range_index", "start": 0, "stop": 40},
     )
     split = SplitSpec(train=1.0, validation=0.0, test=0.0)
-    write(folder / "shards", read_cohort(CohortSpec(root=str(root)), schema), preparation, split, schema)
+    cohort = read_cohort(CohortSpec(root=str(root)), schema)
+    write(folder / "shards", ScanSlices(cohort, preparation, schema), split)
 
 
 def measure(folder: Path, batch: int, seconds: float, threads: int) -> tuple[float, float]:

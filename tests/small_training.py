@@ -9,6 +9,7 @@ import small_cohort
 from brain_diffusion_jax.data.prepare import pipeline
 from brain_diffusion_jax.data.shards import splits, writer
 from brain_diffusion_jax.data.sources import cohort
+from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 
 OVERRIDES = [
     "model.channels=(8,)",
@@ -31,7 +32,7 @@ def write_shards(folder: Path) -> Path:
     people = cohort.read_cohort(cohort.CohortSpec(layout="bids", root=str(bids)))
     spec = splits.SplitSpec(train=0.6, validation=0.2, test=0.2, seed=3)
     preparation = pipeline.Preparation(**small_cohort.PREPARE)
-    writer.write_shards(folder / "shards", people, preparation, spec, small_cohort.SCHEMA)
+    writer.write_shards(folder / "shards", ScanSlices(people, preparation, small_cohort.SCHEMA), spec)
     return folder / "shards"
 
 

@@ -12,7 +12,7 @@ import pytest
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.api import scan_ages
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.contract import Contract, Fit, Grid, Intensity, SliceSet, Split
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
 from brain_diffusion_jax.data.sample_folder import SampleFolder, slice_index, slice_nifti
@@ -30,15 +30,11 @@ CONTRACT = Contract(
     schema=Schema((Continuous("age", "years", 18, 88), Categorical("sex", ("F", "M")), Continuous("slice", "", 0, 90))),
     image_size=(109, 91),
     spacing_mm=(2.0, 2.0, 2.0),
-    grid={
-        "name": "mni",
-        "shape": [91, 109, 91],
-        "affine": [[2, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]],
-    },
-    slices={"axis": "axial", "indices": [40, 41], "rule": {"rule": "list_index", "values": [40, 41]}},
-    fit={"rule": "none", "native_size": [109, 91]},
-    intensity={"rule": "fixed", "low": 0.0, "high": 2.5, "dtype": "uint8"},
-    split={"unit": "person", "seed": 0},
+    grid=Grid("mni", (91, 109, 91), ((2, 0, 0, -90), (0, 2, 0, -126), (0, 0, 2, -72), (0, 0, 0, 1))),
+    slices=SliceSet("axial", indices=(40, 41), rule={"rule": "list_index", "values": [40, 41]}),
+    fit=Fit("none", (109, 91)),
+    intensity=Intensity("fixed", 0.0, 2.5, "uint8"),
+    split=Split("person", 0),
 )
 STUDY = StudyResult(
     title="t",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.contract import Contract, Fit, Grid, Intensity, SliceSet
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.gan import make_gan
@@ -39,15 +39,15 @@ CLASSES = "covariates=({'name': 'kind', 'values': ('round', 'square')},)"
 
 def contract(schema: Schema) -> Contract:
     """Axial slices of a coarse grid over the MNI box."""
-    affine = [[14.0, 0, 0, -84], [0, 15.0, 0, -120], [0, 0, 20.0, -72], [0, 0, 0, 1]]
+    affine = ((14.0, 0, 0, -84), (0, 15.0, 0, -120), (0, 0, 20.0, -72), (0, 0, 0, 1))
     return Contract(
         schema=schema,
         image_size=SIZE,
         spacing_mm=(14.0, 15.0, 20.0),
-        grid={"name": "test", "shape": [12, 14, 8], "affine": affine},
-        slices={"axis": "axial", "rule": "range_index", "indices": [2, 3, 4], "positions_mm": [-32, -12, 8]},
-        fit={"rule": "none", "native_size": list(SIZE)},
-        intensity={"rule": "fixed", "low": 0.0, "high": 2.55},
+        grid=Grid("test", (12, 14, 8), affine),
+        slices=SliceSet("axial", rule="range_index", indices=(2, 3, 4), positions_mm=(-32, -12, 8)),
+        fit=Fit("none", SIZE),
+        intensity=Intensity("fixed", 0.0, 2.55),
     )
 
 

@@ -23,7 +23,7 @@ def load_regressor(path: str | Path, contract: Contract | None) -> AgeModel:
     if model.contract is not None and contract is not None:
         require_same(contract, model.contract, path, ignore=("slices",))
         # One that learned from more slices of the same heads reads these as well.
-        cut, known = (set(c.slices.get("indices", ())) for c in (contract, model.contract))
+        cut, known = (set(c.slices.indices or ()) for c in (contract, model.contract))
         if not cut <= known:
             raise InputError(
                 path, "slices", f"trained on {sorted(known)}", f"a regressor that knows {sorted(cut - known)}"

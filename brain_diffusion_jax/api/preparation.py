@@ -14,10 +14,11 @@ from brain_diffusion_jax.config.defaults import PREPARE, reads_of
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
-from brain_diffusion_jax.data.shards.picture_shards import PicturesSpec, write_picture_shards
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.shards.writer import write_shards
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+from brain_diffusion_jax.data.sources.image_source import ImageSource, PicturesSpec, open_images
+from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 from brain_diffusion_jax.errors import InputError
 
 FEW_SCANS = 50  # below which starting processes takes longer than it saves
@@ -53,27 +54,29 @@ def prepare(
     else:
         config = configs.load_config(config, overrides, reads=reads_of(PREPARE))
     folder = Path(out or config.data.shards or Path("shards") / config.name)
-    sections, schema = config.to_dict(), Schema.from_json(config.covariates)
-    split = SplitSpec(**sections["split"])
-    if config.pictures.root:
-        spec = PicturesSpec.from_config(sections["pictures"])
-        contract, remarks = write_picture_shards(folder, spec, split, schema, progress=progress)
-        return Shards(folder, contract, remarks)
-    preparation = Preparation(**sections["prepare"])
-    cohort = read_cohort(CohortSpec(**sections["cohort"]), schema)
+    source = open_source(config)
+    images = isinstance(source, ImageSource)  # they lie in memory, so that workers would gain nothing
+    few = images or len(source.entries()) < FEW_SCANS
     contract = write_shards(
         folder,
-        cohort,
-        preparation,
-        split,
-        schema,
-        source=f"{config.cohort.layout}: {cohort.table}",
-        workers=workers or (1 if len(cohort.scans) < FEW_SCANS else os.cpu_count() or 1),
+        source,
+        SplitSpec(**config.split.to_dict()),
+        workers=1 if images else workers or (1 if few else os.cpu_count() or 1),
         progress=progress,
         engine="local" if beam is None else "beam",
         beam_options=None if beam is None else list(beam),
     )
-    return Shards(folder, contract, [])
+    return Shards(folder, contract, list(source.notes) if isinstance(source, ImageSource) else [])
+
+
+def open_source(config: ConfigDict) -> ScanSlices | ImageSource:
+    """What a config says to prepare: images where pictures.root is set, else slices of the cohort's scans."""
+    sections, schema = config.to_dict(), Schema.from_json(config.covariates)
+    if config.pictures.root:
+        return open_images(PicturesSpec.from_config(sections["pictures"]), schema)
+    preparation = Preparation(**sections["prepare"])
+    cohort = read_cohort(CohortSpec(**sections["cohort"]), schema)
+    return ScanSlices(cohort, preparation, schema, f"{config.cohort.layout}: {cohort.table}")
 
 
 def describe(shards: Shards) -> str:

@@ -26,9 +26,14 @@ from brain_diffusion_jax.tasks.model import Conditions
 def known_slices(model: DiffusionModel) -> tuple[Contract, list[int]]:
     """The contract of a model of slices cut from volumes, and the slices it was trained on; refuses another model."""
     contract = model.contract
-    if contract is None or not contract.grid:
+    if contract is None or not contract.grid.shape or not contract.slices.indices:
         raise InputError(model.path, "contract", "no grid", "a model of slices cut from volumes")
-    return contract, [int(k) for k in contract.slices["indices"]]
+    return contract, [int(k) for k in contract.slices.indices]
+
+
+def _grid_shape(contract: Contract) -> tuple[int, int, int]:
+    x, y, z = contract.grid.shape or ()
+    return x, y, z
 
 
 def slice_range(model: DiffusionModel, text: str | None) -> list[int]:
@@ -36,7 +41,7 @@ def slice_range(model: DiffusionModel, text: str | None) -> list[int]:
     contract, indices = known_slices(model)
     if text is None:
         return list(range(min(indices), max(indices) + 1))
-    count = tuple(contract.grid["shape"])[slicing.AXES[contract.slices["axis"]]]
+    count = _grid_shape(contract)[slicing.AXES[str(contract.slices.axis)]]
     first, separator, last = text.partition(":")
     try:
         found = list(range(int(first), int(last) + 1)) if separator else []
@@ -86,8 +91,8 @@ def write_volumes(
     check_seed(seed + len(conditions) - 1, "command line", f"--seed of volume {len(conditions)}")
     if sampling.sampler != "ddim" or sampling.eta:
         raise InputError("command line", "--sampler", f"{sampling.sampler}, eta {sampling.eta}", "ddim, eta 0")
-    axis, shape = contract.slices["axis"], tuple(contract.grid["shape"])
-    fit = slicing.Fit(**{k: v for k, v in contract.fit.items() if k in ("rule", "size", "method")})
+    axis, shape = str(contract.slices.axis), _grid_shape(contract)
+    fit = slicing.Fit.of(contract.fit)
     out.mkdir(parents=True, exist_ok=True)
     contract.save(out)
 
@@ -104,7 +109,7 @@ def write_volumes(
             overlap_scale=overlap,
         )[..., 0]
         volume = slicing.place_in_volume(in_source_unit(pictures, contract), list(slices), shape, axis, fit)
-        nifti.save_volume(out / f"{number:04d}.nii.gz", volume, np.array(contract.grid["affine"]))
+        nifti.save_volume(out / f"{number:04d}.nii.gz", volume, np.array(contract.grid.affine))
         shown = pictures[:: max(1, len(slices) // 16)]
         picture_grid.save_png(out / f"{number:04d}.png", picture_grid.tile(shown, 8))
         row = {

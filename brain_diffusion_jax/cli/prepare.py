@@ -8,6 +8,10 @@ A killed or interrupted run continues when the same command is given again.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +73,6 @@ def _prepare(args: argparse.Namespace) -> int:
 
     from brain_diffusion_jax.api import preparation
     from brain_diffusion_jax.cli.options import bar_of
-    from brain_diffusion_jax.data.shards import picture_shards
 
     beam = None if args.beam is None else [f"--{option.lstrip('-')}" for option in args.beam]
     silent = True if args.json or beam is not None else None  # None: silent unless a terminal looks on
@@ -82,6 +85,16 @@ def _prepare(args: argparse.Namespace) -> int:
         summary = {"out": str(written.folder), "fingerprint": contract.fingerprint, **contract.counts}
         print(json.dumps(summary | ({"remarks": written.remarks} if contract.kind == "pictures" else {})))
     else:
-        picture_shards.warn(written.remarks)
+        _warn(written.remarks)
         print(preparation.describe(written))
     return 0
+
+
+def _warn(notes: list[str], shown: int = 20) -> None:
+    """One warning a note, the rest counted."""
+    import warnings
+
+    for note in notes[:shown]:
+        warnings.warn(note, stacklevel=2)
+    if len(notes) > shown:
+        warnings.warn(f"and {len(notes) - shown} more remarks of this kind", stacklevel=2)

@@ -1,34 +1,45 @@
-"""Many pictures as one: tiling and writing PNG."""
+"""Many images as one picture: what of an image is shown, tiling, writing PNG."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.pixels import to_uint8
 
 
-def tile(
-    unit_pictures: Float[np.ndarray, "n rows cols"], columns: int = 0, gap: int = 1
-) -> UInt8[np.ndarray, "height width"]:
-    """Pictures in [0, 1] (a last axis of 1 is dropped) row by row as one grey uint8 picture.
+def displayed(images: Shaped[np.ndarray, "n *spatial channels"]) -> Shaped[np.ndarray, "n rows cols *rgb"]:
+    """What a reader sees of images [n, *spatial, channels]: [n, rows, cols], or [n, rows, cols, 3] of 3 channels.
 
-    columns: 0 makes it about square. gap: pixels between pictures, mid grey; cells left over are black.
+    Of volumes [n, x, y, z, channels] it is the middle axial slice, anterior up and the person's right on the left;
+    of 2, 4 or more channels the first.
     """
-    pictures = np.asarray(unit_pictures, np.float32)
-    if pictures.ndim == 4 and pictures.shape[-1] == 1:
-        pictures = pictures[..., 0]
-    count, rows, cols = pictures.shape
+    if images.ndim == 5:
+        images = images[:, ::-1, ::-1, images.shape[3] // 2].swapaxes(1, 2)
+    return images if images.shape[-1] == 3 else images[..., 0]
+
+
+def tile(
+    unit_images: Float[np.ndarray, "n rows cols *more"], columns: int = 0, gap: int = 1
+) -> UInt8[np.ndarray, "height width *rgb"]:
+    """Images in [0, 1] row by row as one uint8 picture; grey [n, rows, cols], or any that `displayed` takes.
+
+    columns: 0 makes it about square. gap: pixels between images, mid grey; places left over are black.
+    """
+    images = np.asarray(unit_images, np.float32)
+    if images.ndim > 3:
+        images = displayed(images)
+    count, rows, cols, *colours = images.shape
     columns = min(count, columns or int(np.ceil(np.sqrt(count))))
     lines = -(-count // columns)
-    sheet = np.full((lines * (rows + gap) - gap, columns * (cols + gap) - gap), 96, np.uint8)
-    grey = to_uint8(np.nan_to_num(pictures))
+    sheet = np.full((lines * (rows + gap) - gap, columns * (cols + gap) - gap, *colours), 96, np.uint8)
+    stored = to_uint8(np.nan_to_num(images))
     for number in range(lines * columns):
         top, left = (number // columns) * (rows + gap), (number % columns) * (cols + gap)
-        sheet[top : top + rows, left : left + cols] = grey[number] if number < count else 0
+        sheet[top : top + rows, left : left + cols] = stored[number] if number < count else 0
     return sheet
 
 

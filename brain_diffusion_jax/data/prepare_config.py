@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
-from brain_diffusion_jax.data.shards.picture_shards import PicturesSpec
 from brain_diffusion_jax.data.shards.settings import Shards
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.sources.cohort import COVARIATES, CohortSpec
+from brain_diffusion_jax.data.sources.image_source import PicturesSpec
 
 
 @dataclass(frozen=True, kw_only=True)

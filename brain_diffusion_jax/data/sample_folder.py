@@ -1,4 +1,8 @@
-"""A folder of synthetic pictures: PNGs, NIfTI slices at their place in the world, a manifest, the contract."""
+"""A folder of synthetic images: PNGs, NIfTI at their place in the world, a manifest, the contract.
+
+A slice or picture is its PNG, beside which slices of a known grid lie as NIfTI. A volume is its NIfTI; its PNG
+shows the middle axial slice.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,12 @@ from jaxtyping import Float
 from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
+from brain_diffusion_jax.data.picture_grid import displayed
 from brain_diffusion_jax.data.prepare.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.data.sources.cohort_values import Unusable, parse_value
-from brain_diffusion_jax.data.sources.picture_file import read_grey
+from brain_diffusion_jax.data.sources.picture_file import read_colour, read_grey
 from brain_diffusion_jax.data.table import Row, read_table, table_text
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.pixels import to_uint8, to_unit
 
 SETTINGS = "sampling.json"
@@ -30,35 +35,45 @@ _FIXED = ("file", "index", "seed", "guidance_scale")
 
 def slice_index(contract: Contract, condition: Mapping[str, Any]) -> int | None:
     """The slice a condition asks for on the contract's grid; None where it names none that exists."""
-    indices = list(contract.slices.get("indices", ()))
-    if contract.grid.get("shape") is None or not indices:
+    indices, axis = contract.slices.indices, contract.slices.axis
+    if contract.grid.shape is None or axis is None or not indices:
         return None
     wanted = condition.get("slice", indices[0] if len(indices) == 1 else None)
-    size = contract.grid["shape"][AXES[contract.slices["axis"]]]
+    size = contract.grid.shape[AXES[axis]]
     whole = wanted is not None and float(wanted) == int(float(wanted)) and 0 <= float(wanted) < size
     return int(float(wanted)) if whole else None
 
 
-def in_source_unit(picture: Float[np.ndarray, "r c"], contract: Contract) -> Float[np.ndarray, "r c"]:
+def in_source_unit(picture: Float[np.ndarray, "*shape"], contract: Contract) -> Float[np.ndarray, "*shape"]:
     """[0, 1] back in the unit of the scans where the rule was fixed; other rules differ from scan to scan."""
     rule = contract.intensity
-    if rule.get("rule") != "fixed":
+    if rule.rule != "fixed" or rule.low is None or rule.high is None:
         return picture
-    return picture * (rule["high"] - rule["low"]) + rule["low"]
+    return picture * (rule.high - rule.low) + rule.low
 
 
 def slice_nifti(picture: Float[np.ndarray, "r c"], contract: Contract, index: int) -> nibabel.Nifti1Image:
     """A displayed picture as a one-slice volume at its true position (RAS, mm)."""
-    dimension = AXES[contract.slices["axis"]]
-    shape, affine = contract.grid["shape"], np.array(contract.grid["affine"], float)
-    kept = [n for d, n in enumerate(shape) if d != dimension]
-    fit = {k: v for k, v in contract.fit.items() if k in ("rule", "size", "method")}
-    native = Fit(**fit).unapply(picture[None], (kept[1], kept[0]))[0]
+    dimension = AXES[str(contract.slices.axis)]
+    affine = np.array(contract.grid.affine, float)
+    kept = [n for d, n in enumerate(contract.grid.shape or ()) if d != dimension]
+    native = Fit.of(contract.fit).unapply(picture[None], (kept[1], kept[0]))[0]
     offset = np.zeros(4)
     offset[dimension] = index
     affine[:, 3] += affine @ offset
     plane = np.expand_dims(from_display(in_source_unit(native, contract)), dimension)
-    image = nibabel.Nifti1Image(np.ascontiguousarray(plane, np.float32), affine)
+    return _synthetic(plane, affine)
+
+
+def volume_nifti(volume: Float[np.ndarray, "x y z c"], contract: Contract) -> nibabel.Nifti1Image:
+    """A volume on the contract's grid (RAS, mm); several channels are a fourth axis."""
+    data = volume[..., 0] if volume.shape[-1] == 1 else volume
+    affine = np.eye(4) if contract.grid.affine is None else np.array(contract.grid.affine, float)
+    return _synthetic(in_source_unit(data, contract), affine)
+
+
+def _synthetic(data: np.ndarray, affine: np.ndarray) -> nibabel.Nifti1Image:
+    image = nibabel.Nifti1Image(np.ascontiguousarray(data, np.float32), affine)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = b"synthetic, brain-diffusion-jax"
     return image
@@ -76,6 +91,10 @@ def require_usable(path: str | Path, *, resume: bool = False) -> None:
 
 def _name(index: int) -> str:
     return f"pictures/{index:06d}.png"
+
+
+def _nifti_name(picture: str) -> str:
+    return f"nifti/{Path(picture).stem}.nii.gz"
 
 
 class SampleFolder:
@@ -127,7 +146,7 @@ class SampleFolder:
     def write(
         self,
         first: int,
-        pictures: Float[np.ndarray, "n r c 1"],
+        pictures: Float[np.ndarray, "n *spatial c"],
         conditions: Sequence[Mapping[str, Any]],
         *,
         seed: int,
@@ -137,17 +156,20 @@ class SampleFolder:
     ) -> None:
         """Write pictures first, first + 1 ..., then their manifest lines: a line stands for a whole picture.
 
-        guidance_scale: None of a model that has none, a word where there is one a covariate.
+        guidance_scale: None of a model that has none, a word where there is one a covariate. nifti: of slices;
+        volumes are always written so. Raises InputError for what neither can hold: slices of 2, 4 or more channels.
         """
+        flat, channels = pictures.ndim == 4, pictures.shape[-1]
+        if (flat and channels not in (1, 3)) or (not flat and self.contract is None):
+            raise InputError(self.path, "images", pictures.shape[1:], "1 or 3 channels, or volumes and their contract")
         rows, scale = [], "" if guidance_scale is None else guidance_scale
-        stored = to_uint8(pictures[..., 0])  # refuses the batch where a picture is not finite
-        for index, (picture, condition) in enumerate(zip(pictures[..., 0], conditions, strict=True), first):
+        shown = displayed(to_uint8(pictures))  # refuses the batch where a picture is not finite
+        for index, (picture, condition) in enumerate(zip(pictures, conditions, strict=True), first):
             name = _name(index)
-            files.write_png(self.path / name, stored[index - first])
-            place = slice_index(self.contract, condition) if self.contract and nifti else None
-            if self.contract is not None and place is not None:
-                volume = gzip.compress(slice_nifti(picture, self.contract, place).to_bytes(), 1, mtime=0)
-                files.write_bytes(self.path / f"nifti/{index:06d}.nii.gz", volume)
+            files.write_png(self.path / name, shown[index - first])
+            if self.contract is not None and (made := self._nifti(picture, condition, nifti)) is not None:
+                data = gzip.compress(made.to_bytes(), 1, mtime=0)
+                files.write_bytes(self.path / _nifti_name(name), data)
             rows.append([name, index, seed, scale, *(condition.get(c, "") for c in columns)])
         manifest = self.path / MANIFEST
         new = not manifest.exists() or not manifest.stat().st_size
@@ -155,9 +177,19 @@ class SampleFolder:
             stream.write(table_text([[*_FIXED, *columns], *rows] if new else rows))
         self.done = first + len(rows)
 
+    def _nifti(
+        self, image: Float[np.ndarray, "*spatial c"], condition: Mapping[str, Any], slices: bool
+    ) -> nibabel.Nifti1Image | None:
+        """The NIfTI of an image; None of one that has no place in a volume."""
+        assert self.contract is not None
+        if image.ndim == 4:
+            return volume_nifti(image, self.contract)
+        place = slice_index(self.contract, condition) if slices and image.shape[-1] == 1 else None
+        return None if place is None else slice_nifti(image[..., 0], self.contract, place)
 
-def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n r c 1"], list[dict[str, str]]]:
-    """Pictures in [0, 1] and manifest rows of a sample folder, in its order.
+
+def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n *spatial c"], list[dict[str, str]]]:
+    """Images [n, *spatial, channels] in [0, 1] and manifest rows of a sample folder, in its order.
 
     Raises InputError with the line for a picture that cannot be read, or a condition that the contract does not know.
     """
@@ -166,14 +198,16 @@ def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n r c 1"], lis
     header, rows = read_table(manifest, "manifest", "a folder written by `brain-diffusion sample`")
     if "file" not in header:
         raise InputError(manifest, "header", header, "a column 'file'")
-    pictures = [_read_picture(folder, row) for row in rows]
+    contract = Contract.load(folder) if (folder / FILE_NAME).exists() else None
+    pictures = [_read_image(folder, row, contract) for row in rows]
     for row, picture in zip(rows, pictures, strict=True):
         if picture.shape != pictures[0].shape:
-            found = f"{row.get('file')} with {picture.shape} pixels"
-            raise InputError(manifest, f"line {row.line}", found, f"{pictures[0].shape}, as in line {rows[0].line}")
-    covariates = Contract.load(folder).schema.covariates if (folder / FILE_NAME).exists() else ()
-    known = [c for c in covariates if c.name in header]
-    return np.stack(pictures)[..., None], [{**row.cells, **_condition(manifest, row, known)} for row in rows]
+            found = f"{row.get('file')} with {picture.shape[:-1]} pixels"
+            raise InputError(
+                manifest, f"line {row.line}", found, f"{pictures[0].shape[:-1]}, as in line {rows[0].line}"
+            )
+    known = [c for c in (contract.schema.covariates if contract else ()) if c.name in header]
+    return np.stack(pictures), [{**row.cells, **_condition(manifest, row, known)} for row in rows]
 
 
 def _condition(manifest: Path, row: Row, known: Sequence[Covariate]) -> dict[str, str]:
@@ -189,10 +223,28 @@ def _condition(manifest: Path, row: Row, known: Sequence[Covariate]) -> dict[str
     return found
 
 
-def _read_picture(folder: Path, row: Row) -> Float[np.ndarray, "r c"]:
-    """The grey picture that a row of the manifest names, in [0, 1]."""
+def _read_image(folder: Path, row: Row, contract: Contract | None) -> Float[np.ndarray, "*spatial c"]:
+    """The image that a row of the manifest names, in [0, 1]."""
     try:
-        return to_unit(read_grey(folder / row.get("file")))
+        if contract is not None and contract.kind == "volumes":
+            return _read_volume(folder / _nifti_name(row.get("file")), contract)
+        if contract is not None and contract.channels == 3:
+            return to_unit(read_colour(folder / row.get("file")))
+        return to_unit(read_grey(folder / row.get("file")))[..., None]
     except InputError as error:
         found = f"{row.get('file')!r}: {error.field} {error.found}"
         raise InputError(folder / MANIFEST, f"line {row.line}", found, error.expected) from None
+
+
+def _read_volume(path: Path, contract: Contract) -> Float[np.ndarray, "x y z c"]:
+    """A volume as `volume_nifti` made it, back in [0, 1]."""
+    try:
+        data = np.asarray(nibabel.load(path).dataobj, np.float32)  # type: ignore[attr-defined]
+    except Exception as error:  # nibabel raises OSError, EOFError, zlib.error, ImageFileError ...
+        raise InputError(path, "volume", one_line(error)[:160], "a volume that `sample` wrote") from error
+    if contract.channels == 1:
+        data = data[..., None]
+    if data.shape != contract.shape:
+        raise InputError(path, "shape", data.shape, contract.shape)
+    low, high = in_source_unit(np.array([0.0, 1.0], np.float32), contract)
+    return (data - low) / (high - low)

@@ -32,6 +32,7 @@ class Row:
     cells: Mapping[str, str]
 
     def get(self, column: str) -> str:
+        """The text of a cell; "" where there is none."""
         return self.cells.get(column, "")
 
 

@@ -80,10 +80,10 @@ def _data(contract: Contract | None) -> str:
         "picture size": " x ".join(map(str, contract.image_size)),
         "orientation": f"{contract.orientation}; {contract.display}",
         "spacing": " x ".join(f"{s:g}" for s in contract.spacing_mm) + " mm" if contract.spacing_mm else "not stated",
-        "slices": contract.slices,
-        "fit": contract.fit,
-        "intensity": contract.intensity,
-        "split": contract.split,
+        "slices": contract.slices.to_json(),
+        "fit": contract.fit.to_json(),
+        "intensity": contract.intensity.to_json(),
+        "split": contract.split.to_json(),
         "counts": contract.counts,
         "fingerprint": contract.fingerprint or "not stated",
     }
@@ -164,7 +164,7 @@ def _limits(
     if continuous:
         domain = ", ".join(f"{c.name} {c.low:g} to {c.high:g} {c.unit}" for c in continuous)
         lines.append(f"Knows only people like those it saw ({_escaped(domain)}); outside it extrapolates.")
-    unit = (contract.split if contract else config.get("split", {})).get("unit")
+    unit = contract.split.unit if contract else config.get("split", {}).get("unit")
     if unit == "slice":
         lines.append(
             "Split by slice: neighbouring slices of one person stand on both sides, so that every number "

@@ -21,8 +21,9 @@ from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.prepare.picture_prep import PicturePrep
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.data.shards.loader import read_all
-from brain_diffusion_jax.data.shards.picture_shards import PicturesSpec, write_picture_shards
 from brain_diffusion_jax.data.shards.splits import SplitSpec
+from brain_diffusion_jax.data.shards.writer import write_shards
+from brain_diffusion_jax.data.sources.image_source import PicturesSpec, open_images
 from brain_diffusion_jax.evaluation.probes.pixel_probe import block_means
 
 SIZE, WORDS = 24, ("left", "right")
@@ -50,7 +51,7 @@ def setting(tmp_path_factory):
     schema = Schema.from_json([{"name": "side", "values": WORDS}])
     spec = PicturesSpec(str(root / "real"), covariate="side", near_duplicate=0.9999, prep=PicturePrep(size=SIZE))
     split = SplitSpec(train=0.28, validation=0.5, test=0.22, stratify=("side",))
-    contract, _ = write_picture_shards(root / "shards", spec, split, schema)
+    contract = write_shards(root / "shards", open_images(spec, schema), split)
     words = [WORDS[i % 2] for i in range(50)]
     images = np.stack([picture(word, rng) for word in words])
     images[30:40] = ndimage.gaussian_filter(images[30:40], (0, 1.5, 1.5))

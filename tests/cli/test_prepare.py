@@ -107,7 +107,7 @@ def test_ctrl_c_keeps_parts_and_continues(place):
     slow = (
         # A background job of a script inherits an ignored SIGINT.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import time, sys; from brain_diffusion_jax.data.prepare import pipeline as p; real = p.save_part\n"
+        "import time, sys; from brain_diffusion_jax.data.prepare import part_pool as p; real = p.save_part\n"
         "def save(*a):\n    real(*a); print('part', flush=True); time.sleep(0.5)\n"
         "p.save_part = save\nfrom brain_diffusion_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
@@ -130,14 +130,14 @@ def test_ctrl_c_keeps_parts_and_continues(place):
 
 SLOW_WORKERS = """
 import signal, sys, time
-from brain_diffusion_jax.data.prepare import pipeline
+from brain_diffusion_jax.data.prepare import part_pool
 
-real = pipeline.save_part
+real = part_pool.save_part
 def save(*arguments):
     real(*arguments)
     print("part", flush=True)
     time.sleep(600)
-pipeline.save_part = save  # in every worker too, which imports this file
+part_pool.save_part = save  # in every worker too, which imports this file
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -200,4 +200,4 @@ def test_oasis_end_to_end(real_data, tmp_path, capsys):
     assert max(int(image.max()) for e in everything for image in e["image"]) > 95
     contract = Contract.load(tmp_path / "out")
     assert contract.image_size == (109, 91)
-    assert contract.slices["positions_mm"] == [0.0, 10.0, 20.0, 30.0, 40.0]
+    assert contract.slices.positions_mm == (0.0, 10.0, 20.0, 30.0, 40.0)

@@ -53,7 +53,7 @@ def test_sample_writes_pictures_where_they_belong(run_folder, tmp_path, capsys):
     # The NIfTI of slice 3 lies where index 3 of the grid lies, and holds the picture in the scans' unit.
     image = nibabel.load(out / "nifti" / "000000.nii.gz")
     assert nibabel.aff2axcodes(image.affine) == ("R", "A", "S")
-    np.testing.assert_allclose(image.affine @ [0, 0, 0, 1], np.array(contract.grid["affine"]) @ [0, 0, 3, 1])
+    np.testing.assert_allclose(image.affine @ [0, 0, 0, 1], np.array(contract.grid.affine) @ [0, 0, 3, 1])
     picture = np.asarray(Image.open(out / "pictures" / "000000.png"), np.float32) / 255
     np.testing.assert_allclose(image.get_fdata()[::-1, ::-1, 0].T / 2.55, picture, atol=0.5 / 255 + 1e-3)
     assert not (out / "nifti" / "000002.nii.gz").exists()  # no slice was asked for
@@ -327,7 +327,7 @@ def test_a_stack_is_a_volume_on_the_grid(run_folder, tmp_path, capsys):
     assert min(summary["volumes"][0]["at_trained_slices"]) > 0
     image = nibabel.load(out / "0000.nii.gz")
     contract = Contract.load(out)
-    np.testing.assert_allclose(image.affine, contract.grid["affine"])
+    np.testing.assert_allclose(image.affine, contract.grid.affine)
     volume = image.get_fdata()
     assert volume.shape == (12, 14, 8)
     assert not volume[..., [0, 6, 7]].any()

@@ -15,6 +15,7 @@ from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.shards.writer import write_shards
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.probes import input_checks, input_profile
 from tests import small_cohort
@@ -30,7 +31,8 @@ def shards(tmp_path_factory):
     )
     out = folder / "shards"
     split = SplitSpec(seed=1, train=0.5, validation=0.25, test=0.25)
-    write_shards(out, cohort, Preparation(**small_cohort.PREPARE), split, small_cohort.SCHEMA, workers=1)
+    source = ScanSlices(cohort, Preparation(**small_cohort.PREPARE), small_cohort.SCHEMA)
+    write_shards(out, source, split)
     return out
 
 

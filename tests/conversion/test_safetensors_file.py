@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax import config as configs
-from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.contract import Contract, Split
 from brain_diffusion_jax.conversion import safetensors_file
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
@@ -21,7 +21,7 @@ CONFIG: dict[str, Any] = configs.to_json(configs.base_config())
 CONTRACT = Contract(
     schema=Schema.from_json(CONFIG["covariates"]),
     image_size=(109, 91),
-    split={"unit": "slice", "seed": 1},
+    split=Split("slice", 1),
     source="a|b",
 )
 PARAMS = {

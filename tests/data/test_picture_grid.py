@@ -27,3 +27,21 @@ def test_png_comes_back(tmp_path):
     path = picture_grid.save_png(tmp_path / "new" / "a.png", sheet)
     np.testing.assert_array_equal(np.asarray(Image.open(path)), sheet)
     assert [p.name for p in path.parent.iterdir()] == ["a.png"]
+
+
+def test_of_a_volume_the_middle_axial_slice_is_shown_anterior_up_and_right_on_the_left():
+    volume = np.zeros((1, 5, 4, 3, 1), np.float32)
+    volume[0, 4, 3, 1] = 1.0  # the person's right, at the front
+    volume[0, 0, 0, 0] = 1.0  # in another slice
+    sheet = picture_grid.tile(volume)
+    assert sheet.shape == (4, 5)
+    assert np.argwhere(sheet == 255).tolist() == [[0, 0]]
+
+
+def test_three_channels_are_colours():
+    images = np.zeros((2, 4, 3, 3), np.float32)
+    images[1, ..., 0] = 1.0
+    sheet = picture_grid.tile(images, columns=2)
+    assert sheet.shape == (4, 7, 3)
+    assert (sheet[:, 4:] == (255, 0, 0)).all()
+    assert (sheet[:, :3] == 0).all()

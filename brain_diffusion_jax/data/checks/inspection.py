@@ -31,10 +31,12 @@ class Inspected:
 
     @property
     def flagged(self) -> bool:
+        """Whether anything about the scan asks for a look."""
         return bool(self.assessment.flags)
 
     @property
     def reasons(self) -> str:
+        """What asks for a look, in words."""
         return "; ".join(dict.fromkeys(flag.says for flag in self.assessment.flags))
 
 
@@ -50,7 +52,7 @@ def preview(volume: Volume) -> Float[np.ndarray, "109 291"]:
 
 
 def inspect_cohort(cohort: Cohort, progress: Callable[[int], None] | None = None) -> tuple[list[Inspected], list[str]]:
-    """Every scan of a cohort, in its order, and remarks about the cohort as a whole.
+    """Every scan of a cohort, in its order, and notes about the cohort as a whole.
 
     A scan that cannot be read or judged, or lies outside MNI space, is flagged with the reason; so are copies of
     one scan under two names. One volume is in memory at a time.
@@ -68,7 +70,7 @@ def inspect_cohort(cohort: Cohort, progress: Callable[[int], None] | None = None
             read.append((None, None, f"cannot be judged ({one_line(error)})"))
         if progress is not None:
             progress(count + 1)
-    assessed, remarks = quality.assess([m for m, _, _ in read if m is not None])
+    assessed, notes = quality.assess([m for m, _, _ in read if m is not None])
     queue = iter(assessed)
     inspected = []
     for scan, (measurements, picture, text) in zip(cohort.scans, read, strict=True):
@@ -77,7 +79,7 @@ def inspect_cohort(cohort: Cohort, progress: Callable[[int], None] | None = None
             inspected.append(Inspected(scan, quality.Assessment({}, (unreadable,)), None))
         else:
             inspected.append(Inspected(scan, next(queue), picture))
-    return _with_copies(inspected, [text for _, _, text in read]), remarks
+    return _with_copies(inspected, [text for _, _, text in read]), notes
 
 
 def _with_copies(inspected: list[Inspected], prints: list[str]) -> list[Inspected]:

@@ -26,6 +26,7 @@ class Turn(NamedTuple):
     flips: tuple[int, ...]
 
     def apply(self, array: np.ndarray) -> np.ndarray:
+        """The array with its axes reordered and reversed."""
         return array.transpose(self.order)[tuple(slice(None, None, f) for f in self.flips)]
 
     def undo(self, array: np.ndarray) -> np.ndarray:

@@ -46,10 +46,10 @@ def check_brain(volume: Volume, ignore: Collection[str] = ()) -> list[Finding]:
         return [Finding("position", str(error.found), str(error.expected))]
     measured = quality.measure(scan) | detail.measure(volume)
     flags = [f for f in quality.assess([measured])[0][0].flags if f.measure not in ignore]
-    spoiled = [f for f in flags if f.measure in _DETAIL]
-    findings = [f for f in [_misplaced(scan, measured, [f for f in flags if f not in spoiled])] if f]
-    if spoiled:
-        found = ", ".join(f"{f.says} ({f.measure} {f.value:.2f}, limit {f.limit:g})" for f in spoiled)
+    corrupted = [f for f in flags if f.measure in _DETAIL]
+    findings = [f for f in [_misplaced(scan, measured, [f for f in flags if f not in corrupted])] if f]
+    if corrupted:
+        found = ", ".join(f"{f.says} ({f.measure} {f.value:.2f}, limit {f.limit:g})" for f in corrupted)
         findings.append(Finding("detail", found, "a scan with the detail, planes and greys of an acquired one"))
     return findings
 

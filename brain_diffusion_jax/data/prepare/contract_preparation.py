@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
+from brain_diffusion_jax.data.prepare.slicing import Fit
 from brain_diffusion_jax.errors import InputError
 
 
@@ -15,24 +18,27 @@ def preparation_of(contract: Contract, where: object = "contract") -> Preparatio
         raise InputError(where, "kind", contract.kind, "slices: a model of pictures without geometry reads no volumes")
     try:
         return _preparation(contract, where)
-    except (KeyError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(where, "preparation", f"{type(error).__name__}: {error}", "what `prepare` writes") from error
 
 
 def _preparation(contract: Contract, where: object) -> Preparation:
-    rule = dict(contract.slices["rule"])
-    axis = rule.pop("axis", contract.slices["axis"])
-    fit = {k: v for k, v in contract.fit.items() if k != "native_size"}
-    name = contract.grid["name"]
+    section = contract.grid
+    if not isinstance(contract.slices.rule, Mapping) or not section.name:
+        raise InputError(where, "preparation", "no slices.rule or grid.name", "what `prepare` writes")
+    rule = dict(contract.slices.rule)
+    axis = rule.pop("axis", contract.slices.axis)
     preparation = Preparation(
         spacing_mm=contract.spacing_mm,
-        grid=name if name in ("mni", "native") else tuple(contract.grid["shape"]),
-        intensity={k: v for k, v in contract.intensity.items() if k != "inverse"},
+        grid=section.name if section.name in ("mni", "native") else tuple(section.shape or ()),
+        intensity={k: v for k, v in contract.intensity.to_json().items() if k != "inverse"},
         axis=axis,
         slices=rule,
-        fit={k: tuple(v) if isinstance(v, list) else v for k, v in fit.items()},
+        fit={k: v for k, v in vars(Fit.of(contract.fit)).items() if v is not None} | dict(contract.fit.more),
     )
     grid = preparation.fixed_grid()
-    if grid is not None and not np.allclose(grid.affine, contract.grid["affine"], atol=1e-3):
-        raise InputError(where, "grid.affine", contract.grid["affine"], f"{grid.affine.tolist()} for {name!r}")
+    if grid is not None and (section.affine is None or not np.allclose(grid.affine, section.affine, atol=1e-3)):
+        raise InputError(where, "grid.affine", section.affine, f"{grid.affine.tolist()} for {section.name!r}")
     return preparation

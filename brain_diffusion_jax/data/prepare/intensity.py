@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from brain_diffusion_jax import contract
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.pixels import full_scale, to_uint8, to_unit
 
@@ -52,11 +53,12 @@ class IntensityRule:
         if self.rule == "percentile" and not (self.low >= 0 and self.high <= 100):
             raise InputError("prepare.intensity", "low, high", (self.low, self.high), "percentiles in [0, 100]")
 
-    def to_json(self) -> dict[str, Any]:
+    def section(self) -> contract.Intensity:
         """For Contract.intensity: the rule and how to go back to the scan's unit."""
         where = "low, high above" if self.rule == "fixed" else "the scan's low, high in scans.csv"
         scale = full_scale(self.dtype)
-        return {**asdict(self), "inverse": f"value = low + stored / {scale:g} * (high - low), with {where}"}
+        inverse = f"value = low + stored / {scale:g} * (high - low), with {where}"
+        return contract.Intensity(**asdict(self), inverse=inverse)
 
 
 def white_matter_peak(data: np.ndarray) -> float:

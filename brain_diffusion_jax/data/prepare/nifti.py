@@ -39,6 +39,7 @@ class Volume:
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
+        """Edges of a voxel along x, y, z."""
         return voxel_sizes(self.affine)
 
 

@@ -1,4 +1,4 @@
-"""Preparing many scans at once, each into its own part file; finished parts are never done twice."""
+"""Preparing many entries of a source at once, each into its own part file; finished parts are never done twice."""
 
 from __future__ import annotations
 
@@ -17,30 +17,68 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NamedTuple
 
-from brain_diffusion_jax.data.prepare import pipeline
-from brain_diffusion_jax.data.sources.cohort import Scan
+import numpy as np
+
+from brain_diffusion_jax import files
+from brain_diffusion_jax.data.prepare.intensity import Window
+from brain_diffusion_jax.data.sources.source import Entry, Examples, Source
 from brain_diffusion_jax.errors import InputError
+
+_SUPPLIED = "supplied "  # before the names of these arrays
 
 
 class Parts(NamedTuple):
-    """parts: (scan, part file name), in the cohort's order; bad: (scan, reason) of dropped ones."""
+    """parts: (entry, part file name), in the source's order; bad: (id, reason) of dropped ones."""
 
-    parts: list[tuple[Scan, str]]
+    parts: list[tuple[Entry, str]]
     bad: list[tuple[str, str]]
 
 
-def _prepare_one(path: str, target: str, preparation: pipeline.Preparation) -> tuple[InputError | None, list[str]]:
-    """In a worker: (what is wrong with the scan, warnings)."""
+def save_part(path: Path, examples: Examples) -> None:
+    """Write a part, complete or not at all."""
+    files.write_npz(
+        path,
+        images=examples.images,
+        indices=np.asarray(examples.indices, np.int32),
+        window=np.asarray(examples.window, np.float64),
+        notes=np.asarray(examples.notes, np.str_),
+        **{f"{_SUPPLIED}{name}": values for name, values in examples.supplied.items()},
+    )
+
+
+def load_part(path: Path) -> Examples:
+    """A part as `save_part` wrote it; its zip checksums are verified by reading."""
+    with np.load(path, allow_pickle=False) as items:
+        return Examples(
+            items["images"],
+            items["indices"],
+            {name.removeprefix(_SUPPLIED): items[name] for name in items.files if name.startswith(_SUPPLIED)},
+            Window(*(float(v) for v in items["window"])),
+            [str(v) for v in items["notes"]],
+        )
+
+
+def _prepare_one(source: Source, entry: Entry, target: Path) -> tuple[InputError | None, Sequence[str]]:
+    """(what is wrong with the entry, notes)."""
     try:
-        prepared = pipeline.prepare_volume(path, preparation)
+        examples = source.prepare(entry)
     except InputError as error:
         return error, []
-    pipeline.save_part(Path(target), prepared)
-    return None, prepared.warnings
+    save_part(target, examples)
+    return None, examples.notes
 
 
-def _start_worker() -> None:
+_source_of_worker: Source
+
+
+def _prepare_in_worker(entry: Entry, target: Path) -> tuple[InputError | None, Sequence[str]]:
+    return _prepare_one(_source_of_worker, entry, target)
+
+
+def _start_worker(source: Source) -> None:
     """Let the parent alone decide what Ctrl-C means, and end with it, however it ends."""
+    global _source_of_worker  # once a worker, not with every entry
+    _source_of_worker = source
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -58,54 +96,48 @@ def _whole(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        pipeline.load_part(path)
+        load_part(path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         path.unlink()
         return False
     return True
 
 
-def prepare_parts(
-    scans: Sequence[Scan],
-    preparation: pipeline.Preparation,
-    folder: Path,
-    *,
-    workers: int,
-    progress: Callable[[int, int], None],
-) -> Parts:
-    """Prepare every scan into `folder`; parts that are there already are kept as they are.
+def prepare_parts(source: Source, folder: Path, *, workers: int, progress: Callable[[int, int], None]) -> Parts:
+    """Prepare every entry into `folder`; parts that are there already are kept as they are.
 
-    All scans are tried before a bad one is refused, so that one run names every bad file.
+    All entries are tried before a bad one is refused, so that one run names every bad file.
     """
+    entries = source.entries()
     bad: dict[str, InputError] = {}
     names: dict[str, str] = {}
-    for scan in scans:
+    for entry in entries:
         try:
-            names[scan.scan] = pipeline.part_name(scan, preparation)
+            names[entry.id] = source.part_name(entry)
         except InputError as error:
-            bad[scan.scan] = error
+            bad[entry.id] = error
     for stale in folder.glob("*.part"):
         stale.unlink()
-    todo = [scan for scan in scans if scan.scan in names and not _whole(folder / names[scan.scan])]
-    done = len(scans) - len(todo)
-    progress(done, len(scans))
+    todo = [(e, folder / names[e.id]) for e in entries if e.id in names and not _whole(folder / names[e.id])]
+    done = len(entries) - len(todo)
+    progress(done, len(entries))
 
-    def took(scan: Scan, result: tuple[InputError | None, list[str]]) -> None:
+    def took(entry: Entry, result: tuple[InputError | None, Sequence[str]]) -> None:
         nonlocal done
         error, notes = result
         if error is not None:
-            bad[scan.scan] = error
+            bad[entry.id] = error
         for note in notes:
             warnings.warn(note, stacklevel=2)
         done += 1
-        progress(done, len(scans))
+        progress(done, len(entries))
 
     if workers <= 1 or len(todo) < 2:
-        for scan in todo:
-            took(scan, _prepare_one(str(scan.path), str(folder / names[scan.scan]), preparation))
+        for entry, target in todo:
+            took(entry, _prepare_one(source, entry, target))
     else:
-        _in_pool(todo, names, preparation, folder, min(workers, len(todo)), took)
-    if bad and preparation.bad_scans != "drop":
+        _in_pool(todo, source, min(workers, len(todo)), took)
+    if bad and not source.drop_bad:
         first = next(iter(bad.values()))
         if len(bad) > 1:
             lines = "; ".join(str(error) for error in list(bad.values())[1:6])
@@ -116,24 +148,21 @@ def prepare_parts(
                 f"{first.expected} [{len(bad)} bad scans, also: {lines}], or prepare.bad_scans=drop",
             )
         raise InputError(first.where, first.field, first.found, f"{first.expected}, or prepare.bad_scans=drop")
-    kept = [(scan, names[scan.scan]) for scan in scans if scan.scan not in bad]
+    kept = [(entry, names[entry.id]) for entry in entries if entry.id not in bad]
     if not kept:
         first = next(iter(bad.values()))
-        raise InputError(first.where, "scans", f"none of {len(scans)} could be prepared ({first})", "readable scans")
+        raise InputError(first.where, "scans", f"none of {len(entries)} could be prepared ({first})", "readable scans")
     return Parts(kept, [(name, f"bad scan: {error}") for name, error in bad.items()])
 
 
-def _in_pool(todo, names, preparation, folder: Path, workers: int, took) -> None:
+def _in_pool(todo: list[tuple[Entry, Path]], source: Source, workers: int, took: Callable) -> None:
     # spawn: the parent may hold threads of JAX or gRPC, which fork would copy in a broken state.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(source,))
     try:
         with _interrupts_held():  # or Ctrl-C would reach a worker before it can ignore it
-            futures: dict[Future, Scan] = {
-                pool.submit(_prepare_one, str(scan.path), str(folder / names[scan.scan]), preparation): scan
-                for scan in todo
-            }
+            futures: dict[Future, Entry] = {pool.submit(_prepare_in_worker, *item): item[0] for item in todo}
         for future in as_completed(futures):
             took(futures[future], future.result())
     except BrokenProcessPool as error:

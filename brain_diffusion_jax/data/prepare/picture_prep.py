@@ -48,6 +48,7 @@ class PicturePrep:
             raise InputError("pictures", "on_failure", self.on_failure, "keep, drop or refuse")
 
     def to_json(self) -> dict[str, Any]:
+        """The steps, for the contract."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in self.__dict__.items()}
 
 

@@ -5,7 +5,6 @@ The same functions run in this process, in a pool and in Beam workers; nothing h
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -15,14 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from brain_diffusion_jax import files
-from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.data.prepare import intensity as intensity_rules
 from brain_diffusion_jax.data.prepare import nifti, nifti_file
 from brain_diffusion_jax.data.prepare.intensity import IntensityRule, Window
 from brain_diffusion_jax.data.prepare.nifti import Grid, Volume
 from brain_diffusion_jax.data.prepare.slicing import Fit, Slicing, pictures_from_volume
-from brain_diffusion_jax.data.sources.cohort import Scan
 from brain_diffusion_jax.errors import InputError
 
 # Part of the name of every cached part: raise it when the meaning of stored pixels changes.
@@ -40,7 +36,7 @@ class Preparation:
     """
 
     spacing_mm: tuple[float, ...] = (2.0, 2.0, 2.0)
-    grid: str | tuple[int, int, int] = "mni"
+    grid: str | tuple[int, ...] = "mni"
     intensity: Mapping[str, Any] = field(default_factory=dict, metadata={"config": IntensityRule})
     axis: str = "axial"
     slices: Mapping[str, Any] = field(default_factory=dict, metadata={"config": Slicing})
@@ -74,14 +70,17 @@ class Preparation:
 
     @property
     def rule(self) -> IntensityRule:
+        """How a scan's window of intensities is found."""
         return IntensityRule(**self.intensity)
 
     @property
     def slicing(self) -> Slicing:
+        """Which slices are cut."""
         return Slicing(**{"axis": self.axis, **self.slices})
 
     @property
     def fitting(self) -> Fit:
+        """How a slice becomes an image of the wanted size."""
         return Fit(**self.fit)
 
     def fixed_grid(self) -> Grid | None:
@@ -100,6 +99,7 @@ class Preparation:
         return nifti.box_grid(tuple(int(n) for n in shape), self.spacing_mm, tuple(origin))
 
     def to_json(self) -> dict[str, Any]:
+        """All that decides stored values; `bad_scans` does not."""
         keys = ("spacing_mm", "grid", "intensity", "axis", "slices", "fit")
         return json.loads(json.dumps({key: getattr(self, key) for key in keys}, default=list))
 
@@ -161,93 +161,3 @@ def prepare_volume(path: str | Path, preparation: Preparation) -> PreparedScan:
     if not stored.any():
         raise InputError(path, "pictures", "all slices empty", f"a head in the {slicing.axis} slices {indices[:3]}...")
     return PreparedScan(stored, indices, slicing.positions_mm(indices, volume.affine), window, native, notes)
-
-
-def conditions_of(scan: Scan, prepared: PreparedScan, schema: Schema) -> list[dict[str, Any]]:
-    """The condition of each picture; "slice" is supplied as index, or as mm if the schema says mm."""
-    wanted = {name: value for name, value in scan.covariates.items() if name in schema.names}
-    if "slice" not in schema.names:
-        return [dict(wanted) for _ in prepared.indices]
-    covariate = schema["slice"]
-    in_mm = isinstance(covariate, Continuous) and covariate.unit == "mm"
-    where = prepared.positions_mm if in_mm else prepared.indices
-    return [{**wanted, "slice": value} for value in where]
-
-
-def examples_of(scan: Scan, prepared: PreparedScan, schema: Schema) -> list[dict[str, Any]]:
-    """One record of the shards for each picture of a scan."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the cohort has warned about its ages, once
-        condition = schema.encode(conditions_of(scan, prepared, schema))
-    return [
-        {
-            "image": prepared.pictures[i][..., None],
-            "values": condition.values[i],
-            "present": condition.present[i],
-            "window": np.asarray(prepared.window, np.float32),
-            "person": scan.person,
-            "scan": scan.scan,
-            "slice_index": np.int32(index),
-        }
-        for i, index in enumerate(prepared.indices)
-    ]
-
-
-def expected_sizes(preparation: Preparation, scan: Scan) -> tuple[tuple[int, int], tuple[int, int]]:
-    """((rows, cols) stored, (rows, cols) native) of every picture; `scan` speaks for a native grid."""
-    grid = preparation.fixed_grid()
-    if grid is None:
-        header = nifti.read_header(scan.path)
-        prepared = prepare_volume(header.path, preparation)
-        return prepared.pictures.shape[1:], prepared.native_size  # type: ignore[return-value]
-    kept = [n for axis, n in enumerate(grid.shape) if axis != preparation.slicing.dimension]
-    native = (kept[1], kept[0])
-    return preparation.fitting.output_size(native), native
-
-
-def require_size(prepared: PreparedScan, size: tuple[int, ...], path: Path) -> None:
-    if prepared.pictures.shape[1:] != tuple(size):
-        raise InputError(
-            path,
-            "picture size",
-            prepared.pictures.shape[1:],
-            f"{tuple(size)} as the first scan; set prepare.grid=mni or a prepare.fit rule",
-        )
-
-
-def part_name(scan: Scan, preparation: Preparation) -> str:
-    """File name of a scan's cached part; another file, time, size or preparation is another name.
-
-    Raises InputError where there is no file to read.
-    """
-    stat = nifti_file.require_file(scan.path)
-    key = [str(scan.path.resolve()), stat.st_size, stat.st_mtime_ns, preparation.to_json(), PIPELINE_VERSION]
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-    readable = "".join(c if c.isalnum() or c in "-_" else "_" for c in scan.scan)[:60]
-    return f"{readable}-{digest}.npz"
-
-
-def save_part(path: Path, prepared: PreparedScan) -> None:
-    """Write a part, complete or not at all."""
-    files.write_npz(
-        path,
-        pictures=prepared.pictures,
-        indices=np.asarray(prepared.indices, np.int32),
-        positions_mm=np.asarray(prepared.positions_mm, np.float64),
-        window=np.asarray(prepared.window, np.float64),
-        native_size=np.asarray(prepared.native_size, np.int32),
-        warnings=np.asarray(prepared.warnings, np.str_),
-    )
-
-
-def load_part(path: Path) -> PreparedScan:
-    """A part as `save_part` wrote it; its zip checksums are verified by reading."""
-    with np.load(path, allow_pickle=False) as items:
-        return PreparedScan(
-            pictures=items["pictures"],
-            indices=[int(v) for v in items["indices"]],
-            positions_mm=[float(v) for v in items["positions_mm"]],
-            window=Window(*(float(v) for v in items["window"])),
-            native_size=tuple(int(v) for v in items["native_size"]),  # type: ignore[arg-type]
-            warnings=[str(v) for v in items["warnings"]],
-        )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from brain_diffusion_jax import contract
 from brain_diffusion_jax.data.prepare.nifti import Volume
 from brain_diffusion_jax.data.prepare.nifti_file import MAX_AXIS
 from brain_diffusion_jax.errors import InputError, nearest
@@ -72,6 +73,7 @@ class Slicing:
 
     @property
     def dimension(self) -> int:
+        """The axis of a volume that is cut across."""
         return AXES[self.axis]
 
     def indices(self, shape: tuple[int, ...], affine: np.ndarray, where: object = "prepare.slices") -> list[int]:
@@ -107,6 +109,7 @@ class Slicing:
         return [float(origin + spacing * k) for k in indices]
 
     def to_json(self) -> dict[str, Any]:
+        """The keys that `Slicing` takes, for the contract."""
         return asdict(self) | {"values": list(self.values)}
 
 
@@ -132,7 +135,14 @@ class Fit:
             raise InputError("prepare.fit", "size", self.size, f"(rows, cols), each at most {MAX_AXIS}")
         object.__setattr__(self, "size", size)
 
+    @classmethod
+    def of(cls, section: contract.Fit) -> Fit:
+        """The fit that a contract tells of."""
+        size = (section.size[0], section.size[1]) if section.size else None
+        return cls(section.rule or "none", size, section.method or "area")
+
     def output_size(self, native: tuple[int, int]) -> tuple[int, int]:
+        """(rows, cols) of slices that are `native` before the fit."""
         return native if self.rule == "none" or self.size is None else self.size
 
     def apply(self, pictures: Float[np.ndarray, "n rows cols"], where: object = "scan"):
@@ -155,14 +165,10 @@ class Fit:
             return pictures
         return resize(pictures, native, "bilinear") if self.rule == "resize" else centre(pictures, native)
 
-    def to_json(self, native: tuple[int, int] | None) -> dict[str, Any]:
-        """For Contract.fit."""
-        items: dict[str, Any] = {"rule": self.rule, "native_size": list(native) if native else None}
-        if self.rule != "none":
-            items |= {"size": list(self.size or ())}
-        if self.rule == "resize":
-            items |= {"method": self.method}
-        return items
+    def section(self, native: tuple[int, int] | None) -> contract.Fit:
+        """For Contract.fit; native: (rows, cols) of all slices, None where they differ from scan to scan."""
+        size = None if self.rule == "none" else self.size
+        return contract.Fit(self.rule, native, size, self.method if self.rule == "resize" else None)
 
 
 def centre(pictures: Shaped[np.ndarray, "n rows cols"], size: tuple[int, ...]) -> Shaped[np.ndarray, "n r c"]:

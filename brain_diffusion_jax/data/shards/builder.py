@@ -1,38 +1,42 @@
-"""The tensorflow_datasets builder of picture shards (no TensorFlow); imported only when writing.
+"""The tensorflow_datasets builder of shards (no TensorFlow); imported only when writing.
 
 One builder serves both engines: "local" streams the parts that a process pool has prepared, "beam"
-prepares each scan inside a Beam worker. Records, keys and their order within a split are the same.
+prepares each entry inside a Beam worker. Records, keys and their order within a split are the same.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from brain_diffusion_jax.covariates import Schema
-from brain_diffusion_jax.data.prepare import pipeline
+from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.data.prepare import part_pool
+from brain_diffusion_jax.data.shards.plan import Plan
 from brain_diffusion_jax.data.shards.splits import SplitSpec, assign_slice
-from brain_diffusion_jax.data.sources.cohort import Scan
+from brain_diffusion_jax.data.sources.source import Entry, Examples, Source
 from brain_diffusion_jax.errors import InputError
 
 NAME = "brain_pictures"
 VERSION = "1.0.0"
 
 
-def features(image_size: list[int], dtype: str, num_covariates: int) -> tfds.features.FeaturesDict:
+def features(contract: Contract) -> tfds.features.FeaturesDict:
+    """The fields of a record; "person", "scan" and "slice_index" are an entry's group, id and index."""
+
     def raw(shape, kind):
         return tfds.features.Tensor(shape=shape, dtype=kind, encoding=tfds.features.Encoding.BYTES)
 
+    count = len(contract.schema.covariates)
     return tfds.features.FeaturesDict(
         {
-            "image": raw((*image_size, 1), np.dtype(dtype)),
-            "values": raw((num_covariates,), np.float32),
-            "present": raw((num_covariates,), np.uint8),
+            "image": raw(contract.shape, np.dtype(contract.stored_dtype)),
+            "values": raw((count,), np.float32),
+            "present": raw((count,), np.uint8),
             "window": raw((2,), np.float32),
             "person": tfds.features.Text(),
             "scan": tfds.features.Text(),
@@ -41,33 +45,47 @@ def features(image_size: list[int], dtype: str, num_covariates: int) -> tfds.fea
     )
 
 
-def scan_from_json(items: dict[str, Any]) -> Scan:
-    return Scan(items["person"], items["scan"], Path(items["path"]), dict(items["covariates"]))
-
-
-def _keyed_examples(
-    entry: dict[str, Any], prepared: pipeline.PreparedScan, plan: dict[str, Any], split: str
+def records(
+    entry: Entry, examples: Examples, contract: Contract, spec: SplitSpec, split: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, record) of the pictures of one scan that belong to `split`."""
-    scan = scan_from_json(entry)
-    spec = SplitSpec(**plan["split"])
-    pipeline.require_size(prepared, plan["image_size"], scan.path)
-    for example in pipeline.examples_of(scan, prepared, Schema.from_json(plan["schema"])):
-        index = int(example["slice_index"])
-        if spec.unit == "slice" and assign_slice(scan.person, scan.scan, index, spec) != split:
+    """(key, record) of the examples of one entry that belong to `split`."""
+    if examples.images.shape[1:] != contract.shape:
+        found, wanted = (
+            shape[:-1] if shape[-1] == contract.channels else shape
+            for shape in (examples.images.shape[1:], contract.shape)
+        )
+        hint = " as the first scan; set prepare.grid=mni or a prepare.fit rule" if contract.kind != "pictures" else ""
+        raise InputError(entry.path, "picture size", found, f"{wanted}{hint}")
+    count = len(examples.images)
+    supplied = [{name: values[i].item() for name, values in examples.supplied.items()} for i in range(count)]
+    known = {name: value for name, value in entry.conditions.items() if name in contract.schema.names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the cohort has warned about its ages, once
+        condition = contract.schema.encode([{**known, **own} for own in supplied])
+    for i, index in enumerate(map(int, examples.indices)):
+        if spec.unit == "slice" and assign_slice(entry.group, entry.id, index, spec) != split:
             continue
-        example["present"] = example["present"].astype(np.uint8)
-        yield f"{scan.scan}/{index:05d}", example
+        yield (
+            f"{entry.id}/{index:05d}",
+            {
+                "image": examples.images[i],
+                "values": condition.values[i],
+                "present": condition.present[i].astype(np.uint8),
+                "window": np.asarray(examples.window, np.float32),
+                "person": entry.group,
+                "scan": entry.id,
+                "slice_index": np.int32(index),
+            },
+        )
 
 
-def _prepare_in_worker(entry: dict[str, Any], plan: dict[str, Any], split: str):
-    """Beam: read, prepare and yield one scan; a bad scan fails the job or is left out, as chosen."""
-    preparation = pipeline.Preparation(**plan["preparation"])
+def _prepare_in_worker(entry: dict[str, Any], source: Source, contract: Contract, spec: SplitSpec, split: str):
+    """Beam: read, prepare and yield one entry; a bad one fails the job or is left out, as chosen."""
+    item = Entry(**{**entry, "path": Path(entry["path"])})
     try:
-        prepared = pipeline.prepare_volume(entry["path"], preparation)
-        yield from _keyed_examples(entry, prepared, plan, split)
+        yield from records(item, source.prepare(item), contract, spec, split)
     except InputError:
-        if plan["bad_scans"] != "drop":
+        if not source.drop_bad:
             raise
 
 
@@ -77,43 +95,40 @@ class _OwnInfo(tfds.core.DatasetInfo):
 
 
 class BrainPictures(tfds.core.GeneratorBasedBuilder):
-    """Pictures with their conditions, in ArrayRecord; `plan` is the JSON text that shards.py makes."""
+    """Images with their conditions, in ArrayRecord."""
 
     VERSION = tfds.core.Version(VERSION)
     name = NAME
 
-    def __init__(self, *, plan: str, **options: Any) -> None:
-        self._plan_text = plan
+    def __init__(self, *, plan: Plan, **options: Any) -> None:
+        self._plan = plan
         super().__init__(file_format="array_record", **options)
 
-    @property
-    def plan(self) -> dict[str, Any]:
-        return json.loads(self._plan_text)
-
     def _info(self) -> tfds.core.DatasetInfo:
-        plan = self.plan
         return _OwnInfo(
             builder=self,
-            description="Pictures cut from brain volumes; see contract.json beside this folder.",
-            features=features(plan["image_size"], plan["dtype"], len(plan["schema"])),
+            description="Images made from scans or pictures; see contract.json beside this folder.",
+            features=features(self._plan.contract),
         )
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        return {split: self._generate_examples(split, entries) for split, entries in self.plan["splits"].items()}
+        return {split: self._generate_examples(split, entries) for split, entries in self._plan.splits.items()}
 
-    def _generate_examples(self, split: str, entries: list[dict[str, Any]]):
-        plan = self.plan
-        if plan["engine"] == "local":
+    def _generate_examples(self, split: str, entries: Sequence[Entry]):
+        plan = self._plan
+        if plan.names:
             return self._from_parts(split, entries, plan)
         import apache_beam as beam
 
-        small = {key: value for key, value in plan.items() if key != "splits"}
+        # Absolute, or a worker with another working directory would not find the file.
+        items = [{**entry._asdict(), "path": str(entry.path.resolve())} for entry in entries]
+        told = {"source": plan.source, "contract": plan.contract, "spec": plan.split, "split": split}
         # Reshuffle, or the runner fuses Create and FlatMap into one worker.
-        return beam.Create(entries) | beam.Reshuffle() | beam.FlatMap(_prepare_in_worker, plan=small, split=split)
+        return beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_prepare_in_worker, **told)
 
     @staticmethod
-    def _from_parts(split: str, entries: list[dict[str, Any]], plan: dict[str, Any]):
+    def _from_parts(split: str, entries: Sequence[Entry], plan: Plan):
         for entry in entries:
-            prepared = pipeline.load_part(Path(plan["parts"]) / entry["part"])
-            yield from _keyed_examples(entry, prepared, plan, split)
+            examples = part_pool.load_part(plan.parts / plan.names[entry.id])
+            yield from records(entry, examples, plan.contract, plan.split, split)

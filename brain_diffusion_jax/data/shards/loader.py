@@ -24,13 +24,13 @@ _STATE_VERSION = 1
 
 
 class Loader:
-    """Iterator of batches dict(image [b, rows, cols, 1] as stored, values f32[b, n], present bool[b, n]).
+    """Iterator of batches dict(image [b, *spatial, channels] as stored, values f32[b, n], present bool[b, n]).
 
     batch_size: pictures of a global batch; divisible by process_count. shuffle: one permutation of
     all pictures an epoch (people mixed), anew each epoch; batches run on across epochs. repeat:
     endless; without it the last, smaller batch is left out where it cannot be shared evenly.
     mirror: probability of a left-right flip (not for sagittal pictures). class_balance: a covariate
-    whose categories (or tenths of its domain) are drawn equally often, with replacement.
+    whose categories (or deciles of its domain) are drawn equally often, with replacement.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class Loader:
             raise InputError(folder, split, f"{count} pictures", f"at least one batch of {batch_size}")
         if not 0 <= mirror <= 1:
             raise InputError("data", "mirror", mirror, "a probability in [0, 1]")
-        if mirror and self.contract.slices.get("axis") == "sagittal":
+        axis = self.contract.left_right_axis
+        if mirror and axis is None:
             raise InputError("data", "mirror", mirror, "0: a sagittal picture has no left and right")
         self.batch_size, self.local_batch_size = batch_size, batch_size // process_count
         self._identity = {
@@ -88,7 +89,7 @@ class Loader:
         if repeat:
             positions = positions.repeat()
         batches = positions.batch(batch_size, drop_remainder=repeat or process_count > 1)
-        dataset = batches.random_map(_ReadBatch(self.source, rows, mirror))
+        dataset = batches.random_map(_ReadBatch(self.source, rows, mirror, axis or 0))
         self.steps_per_epoch = max(1, count // batch_size)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))
         self._dataset = dataset.to_iter_dataset(options)
@@ -142,15 +143,15 @@ class _WeightedDraw(grain.transforms.RandomMap):
 class _ReadBatch(grain.transforms.RandomMap):
     """Positions of a global batch to this process's rows of it, mirrored at random."""
 
-    def __init__(self, source: ShardSource, rows: slice, mirror: float) -> None:
-        self._source, self._rows, self._mirror = source, rows, mirror
+    def __init__(self, source: ShardSource, rows: slice, mirror: float, axis: int) -> None:
+        self._source, self._rows, self._mirror, self._axis = source, rows, mirror, axis
 
     def random_map(self, element: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
         batch = self._source.batch(element[self._rows])
         if self._mirror:
             # Drawn for the global batch, so that it does not depend on the number of processes.
             flip = (rng.random(len(element)) < self._mirror)[self._rows]
-            batch["image"][flip] = batch["image"][flip][:, :, ::-1]
+            batch["image"][flip] = np.flip(batch["image"][flip], 1 + self._axis)
         return batch
 
 
@@ -179,8 +180,8 @@ def _balance_weights(source: ShardSource, name: str) -> np.ndarray:
     schema: Schema = source.contract.schema
     column = schema.names.index(schema[name].name)
     values, present = (array[:, column] for array in read_conditions(source, len(schema.names)))
-    tenths = not isinstance(schema[name], Categorical)
-    classes = np.clip(values * 10, 0, 9).astype(int) if tenths else values.astype(int)
+    deciles = not isinstance(schema[name], Categorical)
+    classes = np.clip(values * 10, 0, 9).astype(int) if deciles else values.astype(int)
     classes = np.where(present, classes, -1)
     _, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
     return 1.0 / counts[inverse]

@@ -50,7 +50,7 @@ def parse_record(record: bytes) -> dict[str, Any]:
 class ShardSource:
     """The records of one split, by position. Opens its files on first use, in each process anew.
 
-    A record is dict(image [rows, cols, 1], values float32[n], present bool[n], window float32[2] =
+    A record is dict(image [*spatial, channels], values float32[n], present bool[n], window float32[2] =
     intensities stored as 0 and full scale, person str, scan str, slice_index int).
     """
 
@@ -72,7 +72,7 @@ class ShardSource:
         self.lengths = [int(item["records"]) for item in self.files]
         self._ends = np.cumsum(self.lengths)
         self._dtype = np.dtype(self.contract.stored_dtype)
-        self._shape = (*self.contract.image_size, 1)
+        self._shape = self.contract.shape
         self._num = len(self.contract.schema.covariates)
         self._readers: list[Any] = [None] * len(self.files)
 
@@ -119,7 +119,7 @@ class ShardSource:
         return out
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """image [b, rows, cols, 1], values [b, n], present [b, n] at `positions`; the fast way in."""
+        """image [b, *spatial, channels], values [b, n], present [b, n] at `positions`; the fast way in."""
         parsed = [parse_record(record) for record in self.raw(positions)]
         count = len(parsed)
 
@@ -161,7 +161,7 @@ def open_split(folder: str | Path, split: str) -> ShardSource:
 def read_all(folder: str | Path, split: str) -> dict[str, Any]:
     """The whole split in memory, ordered by person, scan and slice.
 
-    dict(image [n, rows, cols, 1] as stored, values [n, k], present [n, k], person list[str], scan
+    dict(image [n, *spatial, channels] as stored, values [n, k], present [n, k], person list[str], scan
     list[str], slice_index int32[n], conditions list[dict]).
     """
     source = open_split(folder, split)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+import numpy as np
+
+from brain_diffusion_jax.contract import Split
+from brain_diffusion_jax.covariates import Categorical, Schema
+from brain_diffusion_jax.data.sources.source import Entry
 from brain_diffusion_jax.errors import InputError
 
 NAMES = ("train", "validation", "test")
@@ -43,10 +47,9 @@ class SplitSpec:
         if self.stratify and self.unit == "slice":
             raise InputError("split", "stratify", self.stratify, "() with split.unit=slice")
 
-    def to_json(self) -> dict[str, Any]:
+    def section(self) -> Split:
         """For Contract.split; says in words what a split by slice does."""
-        items = asdict(self) | {"stratify": list(self.stratify)}
-        return items | ({"warning": SLICE_WARNING} if self.unit == "slice" else {})
+        return Split(**asdict(self), warning=SLICE_WARNING if self.unit == "slice" else None)
 
 
 def uniform(seed: int, *words: object) -> float:
@@ -88,12 +91,43 @@ def assign(person_ids: Iterable[str], spec: SplitSpec, strata: Mapping[str, Hash
     return result
 
 
+def share_out(entries: Sequence[Entry], spec: SplitSpec, schema: Schema, where: object) -> dict[str, list[Entry]]:
+    """split -> its entries, groups whole; with split.unit=slice every entry is in every split."""
+    names = [name for name in NAMES if getattr(spec, name) > 0]
+    if spec.unit == "slice":
+        return {name: list(entries) for name in names}
+    side = assign((entry.group for entry in entries), spec, _strata(entries, spec, schema))
+    require_no_empty(side.values(), spec, where)
+    return {name: [entry for entry in entries if side[entry.group] == name] for name in names}
+
+
+def _strata(entries: Sequence[Entry], spec: SplitSpec, schema: Schema) -> dict[str, Hashable] | None:
+    """Stratum of each group by its first entry: deciles of a continuous domain, the word of a category."""
+    if not spec.stratify:
+        return None
+    strata: dict[str, Hashable] = {}
+    for entry in entries:
+        if entry.group in strata:
+            continue
+        key: list[object] = []
+        for name in spec.stratify:
+            covariate, value = schema[name], entry.conditions.get(name)
+            if value is None or isinstance(covariate, Categorical):
+                key.append(value)
+            else:
+                unit = (float(value) - covariate.low) / (covariate.high - covariate.low)
+                key.append(int(np.clip(unit * 10, 0, 9)))
+        strata[entry.group] = tuple(key)
+    return strata
+
+
 def assign_slice(person: str, scan: str, index: int, spec: SplitSpec) -> str:
     """Split of one slice for split.unit='slice'; what it does to the numbers is in SLICE_WARNING."""
     return split_at(uniform(spec.seed, person, scan, index), spec)
 
 
 def warn_about_unit(spec: SplitSpec) -> None:
+    """Warn once where slices of one person will stand on both sides."""
     if spec.unit == "slice":
         warnings.warn(SLICE_WARNING, stacklevel=2)
 

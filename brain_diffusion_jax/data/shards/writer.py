@@ -1,104 +1,83 @@
-"""Writing prepared shards: parts of single scans first, then ArrayRecord through tensorflow_datasets.
+"""Writing prepared shards: parts of single entries first, then ArrayRecord through tensorflow_datasets.
 
 Folder: contract.json, shards.json (files, sizes, records; written last, so it marks a finished
 set), scans.csv, dropped.csv and the tensorflow_datasets folder. While work is going on, finished
-scans lie in .prepare/parts: a killed prepare continues from them, and no half shard is ever used.
+entries lie in .prepare/parts: a killed prepare continues from them, and no half shard is ever used.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import io
-import json
+import math
 import re
 import shutil
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax import __version__, files
+from brain_diffusion_jax import contract as contracts
+from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
-from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
-from brain_diffusion_jax.data.prepare import part_pool, pipeline
-from brain_diffusion_jax.data.prepare.slicing import DISPLAY
+from brain_diffusion_jax.data.prepare import part_pool
 from brain_diffusion_jax.data.shards import splits
+from brain_diffusion_jax.data.shards.plan import Plan
 from brain_diffusion_jax.data.shards.reader import MANIFEST, ShardSource, open_split, parse_record, read_all
 from brain_diffusion_jax.data.shards.splits import SplitSpec
-from brain_diffusion_jax.data.sources.cohort import Cohort, Scan
+from brain_diffusion_jax.data.sources.source import Entry, Source
 from brain_diffusion_jax.data.table import write_table
 from brain_diffusion_jax.errors import InputError
 
 WORK = ".prepare"
 Progress = Callable[[int, int], None]
 
-__all__ = [
-    "ShardSource",
-    "build",
-    "finish",
-    "open_split",
-    "read_all",
-    "split_entries",
-    "working_folder",
-    "write_shards",
-]
+__all__ = ["ShardSource", "open_split", "read_all", "working_folder", "write_shards"]
 
 
 def write_shards(
     folder: str | Path,
-    cohort: Cohort,
-    preparation: pipeline.Preparation,
+    source: Source,
     split: SplitSpec,
-    schema: Schema,
     *,
-    source: str = "",
     workers: int = 1,
     progress: Progress | None = None,
     engine: str = "local",
     beam_options: list[str] | None = None,
 ) -> Contract:
-    """Prepare every scan of the cohort and write the shards and their contract into `folder`.
+    """Prepare every entry of the source and write the shards and their contract into `folder`.
 
-    source: a line for the contract saying where the data come from. engine: "local" (a pool of
-    `workers` processes) or "beam" (`beam_options` as apache_beam takes them on its command line).
-    Called again after an interruption, it continues. Raises InputError for a folder that holds
-    something else, a scan that cannot be prepared (unless preparation.bad_scans is "drop"), an
-    empty split and a full disk; finished parts are kept in all these cases.
+    engine: "local" (a pool of `workers` processes) or "beam" (`beam_options` as apache_beam takes them on its
+    command line). Called again after an interruption, it continues. Raises InputError for a folder that holds
+    something else, an entry that cannot be prepared (unless the source drops those), an empty split and a full
+    disk; finished parts are kept in all these cases.
     """
     folder = Path(folder)
     with working_folder(folder) as work:
         splits.warn_about_unit(split)
-        dropped = list(cohort.dropped)
-        size, native = _sizes(cohort, preparation, dropped)
-        if engine == "beam":
-            scans = [(scan, "") for scan in cohort.scans]
-        else:
-            _require_space(folder, cohort, preparation, size)
+        contract = source.contract()
+        if split.unit == "slice" and contract.kind != "slices":
+            raise InputError("split", "unit", "slice", f"person: {contract.kind} have no slices")
+        entries, dropped = source.entries(), list(source.dropped)
+        names: dict[str, str] = {}
+        if engine == "local":
+            _require_space(folder, len(entries), contract)
             done = part_pool.prepare_parts(
-                cohort.scans, preparation, work / "parts", workers=workers, progress=progress or (lambda done, of: None)
+                source, work / "parts", workers=workers, progress=progress or (lambda done, of: None)
             )
             dropped += done.bad
-            scans = list(done.parts)
-        entries = split_entries(scans, split, schema, cohort.table)
-        plan = {
-            "engine": engine,
-            "parts": str((work / "parts").resolve()),
-            "schema": schema.to_json(),
-            "split": {k: v for k, v in split.to_json().items() if k != "warning"},
-            "preparation": preparation.to_json(),
-            "bad_scans": preparation.bad_scans,
-            "image_size": list(size),
-            "dtype": preparation.rule.dtype,
-            "splits": entries,
-        }
-        build(folder, plan, beam_options)
-        contract = _contract(preparation, split, schema, size, native, source)
-        return finish(folder, work, contract, split, cohort, dropped)
+            names = {entry.id: name for entry, name in done.parts}
+            entries = [entry for entry, _ in done.parts]
+        shared = splits.share_out(entries, split, contract.schema, source.where)
+        own = contracts.Split.from_json({**split.section().to_json(), **contract.split.to_json()})
+        contract = dataclasses.replace(contract, split=own)
+        _build(folder, Plan(source, contract, split, shared, work / "parts", names), engine, beam_options)
+        return _finish(folder, work, contract, split, source.entries(), dropped)
 
 
 @contextlib.contextmanager
@@ -137,23 +116,11 @@ def working_folder(folder: Path) -> Iterator[Path]:
         lock.close()
 
 
-def _sizes(cohort: Cohort, preparation: pipeline.Preparation, dropped: list) -> tuple[tuple, tuple]:
-    for scan in cohort.scans:
-        try:
-            return pipeline.expected_sizes(preparation, scan)
-        except InputError as error:
-            if preparation.bad_scans != "drop" or preparation.fixed_grid() is not None:
-                raise
-            last = error
-    raise last
-
-
-def _require_space(folder: Path, cohort: Cohort, preparation: pipeline.Preparation, size: tuple[int, ...]) -> None:
-    grid = preparation.fixed_grid()
-    count = len(preparation.slicing.indices(grid.shape, grid.affine)) if grid else 100
-    picture = int(np.prod(size)) * np.dtype(preparation.rule.dtype).itemsize
+def _require_space(folder: Path, entries: int, contract: Contract) -> None:
+    count = 1 if contract.kind != "slices" else len(contract.slices.indices or range(100))
+    image = math.prod(contract.shape) * np.dtype(contract.stored_dtype).itemsize
     # The parts, the shuffle buffer and the shards of tensorflow_datasets stand side by side for a while.
-    needed = int(3.2 * len(cohort.scans) * count * picture)
+    needed = int(3.2 * entries * count * image)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
@@ -161,44 +128,7 @@ def _require_space(folder: Path, cohort: Cohort, preparation: pipeline.Preparati
         )
 
 
-def split_entries(scans: list[tuple[Scan, str]], spec: SplitSpec, schema: Schema, table: Path) -> dict[str, list]:
-    """split -> JSON entries of its scans; with split.unit=slice every scan is in every split."""
-
-    def entry(scan: Scan, part: str) -> dict[str, Any]:
-        # Absolute, or a Beam worker with another working directory would not find it.
-        path = str(scan.path.resolve())
-        return {**scan._asdict(), "path": path, "part": part}
-
-    if spec.unit == "slice":
-        return {name: [entry(*s) for s in scans] for name in splits.NAMES if getattr(spec, name) > 0}
-    strata = _strata([scan for scan, _ in scans], spec, schema)
-    where = splits.assign((scan.person for scan, _ in scans), spec, strata)
-    splits.require_no_empty(where.values(), spec, table)
-    names = [name for name in splits.NAMES if getattr(spec, name) > 0]
-    return {name: [entry(*s) for s in scans if where[s[0].person] == name] for name in names}
-
-
-def _strata(scans: list[Scan], spec: SplitSpec, schema: Schema) -> dict[str, tuple] | None:
-    """Stratum of each person: tenths of a continuous domain, the word of a category (first scan's)."""
-    if not spec.stratify:
-        return None
-    strata: dict[str, tuple] = {}
-    for scan in scans:
-        if scan.person in strata:
-            continue
-        key: list[object] = []
-        for name in spec.stratify:
-            covariate, value = schema[name], scan.covariates.get(name)
-            if value is None or isinstance(covariate, Categorical):
-                key.append(value)
-            else:
-                unit = (float(value) - covariate.low) / (covariate.high - covariate.low)
-                key.append(int(np.clip(unit * 10, 0, 9)))
-        strata[scan.person] = tuple(key)
-    return strata
-
-
-def build(folder: Path, plan: dict[str, Any], beam_options: list[str] | None) -> None:
+def _build(folder: Path, plan: Plan, engine: str, beam_options: list[str] | None) -> None:
     """Run the tensorflow_datasets builder; what an earlier, interrupted run left is removed first."""
     import logging
 
@@ -209,7 +139,7 @@ def build(folder: Path, plan: dict[str, Any], beam_options: list[str] | None) ->
     # Only complete sets are kept, and shards.json (not there yet) marks those.
     shutil.rmtree(folder / builder.NAME, ignore_errors=True)
     options: dict[str, Any] = {}
-    if plan["engine"] == "beam":
+    if engine == "beam":
         try:
             from apache_beam.options.pipeline_options import PipelineOptions
         except ImportError:
@@ -220,7 +150,7 @@ def build(folder: Path, plan: dict[str, Any], beam_options: list[str] | None) ->
         options["beam_options"] = PipelineOptions(beam_options or [])
     logging.getLogger("absl").setLevel(logging.WARNING)
     tfds.disable_progress_bar()
-    builder = builder.BrainPictures(plan=json.dumps(plan), data_dir=str(folder))
+    builder = builder.BrainPictures(plan=plan, data_dir=str(folder))
     config = tfds.download.DownloadConfig(**options)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints about downloads; there are none
         try:
@@ -244,46 +174,13 @@ def _in_plain_words(error: Exception, folder: Path) -> Exception:
     return error
 
 
-def _contract(preparation, split: SplitSpec, schema: Schema, size, native, source: str) -> Contract:
-    grid = preparation.fixed_grid()
-    slicing = preparation.slicing
-    facts: dict[str, Any] = {"name": "native", "spacing_mm": list(preparation.spacing_mm)}
-    where: dict[str, Any] = {"axis": slicing.axis, "unit": "index", "rule": slicing.to_json()}
-    if grid is not None:
-        indices = slicing.indices(grid.shape, grid.affine)
-        facts = {
-            "name": preparation.grid if isinstance(preparation.grid, str) else "box",
-            "shape": list(grid.shape),
-            "affine": grid.affine.tolist(),
-        }
-        where |= {"indices": indices, "positions_mm": slicing.positions_mm(indices, grid.affine)}
-        covariate = schema["slice"] if "slice" in schema.names else None
-        if isinstance(covariate, Continuous):
-            values = where["positions_mm"] if covariate.unit == "mm" else indices
-            if min(values) < covariate.low or max(values) > covariate.high:
-                warnings.warn(
-                    f"prepare.slices: found {covariate.unit} {min(values):g} to {max(values):g}; the covariate "
-                    f"'slice' expects {covariate.low:g} to {covariate.high:g}",
-                    stacklevel=3,
-                )
-    return Contract(
-        schema=schema,
-        image_size=tuple(size),
-        display=DISPLAY[slicing.axis],
-        spacing_mm=preparation.spacing_mm,
-        grid=facts,
-        slices=where,
-        fit=preparation.fitting.to_json(tuple(native) if grid is not None else None),
-        intensity=preparation.rule.to_json(),
-        stored_dtype=preparation.rule.dtype,
-        split=split.to_json(),
-        source=source,
-        package_version=__version__,
-    )
-
-
-def finish(
-    folder: Path, work: Path, contract: Contract, split: SplitSpec, cohort: Cohort, dropped: list[tuple[str, str]]
+def _finish(
+    folder: Path,
+    work: Path,
+    contract: Contract,
+    split: SplitSpec,
+    entries: Sequence[Entry],
+    dropped: list[tuple[str, str]],
 ) -> Contract:
     """Read every record once: manifest, fingerprint, counts and scans.csv come from what is on disk."""
     from array_record.python.array_record_module import ArrayRecordReader
@@ -318,9 +215,9 @@ def finish(
     written = {scan for _, scan, _ in scans}
     named = {name for name, _ in dropped}
     dropped += [
-        (s.scan, "could not be prepared (see the worker's log)")
-        for s in cohort.scans
-        if s.scan not in written and s.scan not in named
+        (entry.id, "could not be prepared (see the worker's log)")
+        for entry in entries
+        if entry.id not in written and entry.id not in named
     ]
     for name, rows in index.items():
         present = np.stack(rows["present"]).astype(bool)
@@ -336,9 +233,7 @@ def finish(
     }
     reasons = Counter(reason.split(":")[0] for _, reason in dropped)
     counts["dropped"] = dict(sorted(reasons.items()))
-    contract = Contract(
-        **{**contract.__dict__, "counts": counts, "fingerprint": f"sha256:{total:064x}"},
-    )
+    contract = dataclasses.replace(contract, counts=counts, fingerprint=f"sha256:{total:064x}")
     contract.save(folder)
     files.write_json(folder / MANIFEST, {"splits": manifest, "fingerprint": contract.fingerprint}, indent=1)
     shutil.rmtree(work, ignore_errors=True)

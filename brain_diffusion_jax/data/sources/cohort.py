@@ -96,6 +96,7 @@ class Cohort(NamedTuple):
 
     @property
     def people(self) -> list[str]:
+        """Ids of the people, in order."""
         return sorted({scan.person for scan in self.scans})
 
 

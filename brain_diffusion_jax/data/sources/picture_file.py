@@ -40,9 +40,25 @@ def read_grey(path: str | Path) -> Grey:
     files, several pictures in one, CMYK, colour or transparent pictures, signed or 32-bit integers, floats
     outside [0, 1].
     """
+    path = Path(path)
+    pixels, mode, full_scale = _decoded(path)
+    if full_scale is not None:
+        return _deep(path, pixels, full_scale)
+    return _grey(path, pixels, mode)
+
+
+def read_colour(path: str | Path) -> UInt8[np.ndarray, "rows cols 3"]:
+    """An RGB picture of 8 bits a channel; InputError for any other, and as `read_grey`."""
+    pixels, mode, _ = _decoded(Path(path))
+    if mode != "RGB":
+        raise InputError(path, "colours", mode, "RGB")
+    return np.asarray(pixels)
+
+
+def _decoded(path: Path) -> tuple[np.ndarray, str, float | None]:
+    """(pixels, mode as Pillow calls it, full scale of more than 8 bits)."""
     from PIL import Image
 
-    path = Path(path)
     if not os.path.exists(path):  # Path.exists raises for a name that is too long
         raise InputError(path, "file", "no such file", "a picture")
     if path.stat().st_size == 0:
@@ -58,9 +74,7 @@ def read_grey(path: str | Path) -> Grey:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ...
         raise InputError(path, "picture", one_line(error)[:160], "a readable PNG, JPEG, TIFF or BMP") from error
-    if full_scale is not None:
-        return _deep(path, pixels, full_scale)
-    return _grey(path, pixels, mode)
+    return pixels, mode, full_scale
 
 
 def read_stack(paths: Iterable[Path]) -> UInt8[np.ndarray, "n rows cols"] | Float[np.ndarray, "n rows cols"]:

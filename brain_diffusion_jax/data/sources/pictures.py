@@ -41,6 +41,7 @@ class PictureSource(NamedTuple):
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """Words of the classes, in order."""
         return tuple(sorted({p.label for p in self.pictures}))
 
 

@@ -47,14 +47,14 @@ _BOX_ROWS, _BOX_COLS = (30 / 109, 85 / 109), (28 / 91, 63 / 91)
 def to_unit(value: float, contract: Contract) -> float:
     """A value in the scan's own unit as a value of unit pictures; only a fixed intensity rule knows it."""
     rule = contract.intensity
-    if rule.get("rule") != "fixed":
+    if rule.rule != "fixed" or rule.low is None or rule.high is None:
         raise InputError(
             "study.dark_fraction",
             "threshold",
-            f"{value} under intensity rule {rule.get('rule')!r}",
+            f"{value} under intensity rule {rule.rule!r}",
             "a fixed intensity rule (low, high), or threshold_unit in [0, 1]",
         )
-    return (value - float(rule["low"])) / (float(rule["high"]) - float(rule["low"]))
+    return (value - rule.low) / (rule.high - rule.low)
 
 
 def dark_fraction(spec: Mapping[str, Any] | None, contract: Contract | None, real: np.ndarray) -> DarkFraction:

@@ -14,6 +14,7 @@ from brain_diffusion_jax.data.shards import writer
 from brain_diffusion_jax.data.shards.loader import Loader
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 from brain_diffusion_jax.errors import InputError
 
 
@@ -25,7 +26,7 @@ def folder(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("shards") / "set"
     cohort = read_cohort(CohortSpec(root=str(root)), SCHEMA)
     split = SplitSpec(train=1.0, validation=0.0, test=0.0)
-    writer.write_shards(out, cohort, Preparation(**PREPARE), split, SCHEMA)
+    writer.write_shards(out, ScanSlices(cohort, Preparation(**PREPARE), SCHEMA), split)
     return out
 
 

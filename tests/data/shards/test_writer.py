@@ -16,11 +16,13 @@ import pytest
 from small_cohort import AFFINE, PREPARE, SCHEMA, brain, write_bids, write_scan
 
 from brain_diffusion_jax.contract import Contract, require_same
-from brain_diffusion_jax.data.prepare import part_pool, pipeline
+from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.data.prepare import part_pool
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards import writer
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 from brain_diffusion_jax.errors import InputError
 
 HALVES = SplitSpec(train=0.5, validation=0.0, test=0.5, seed=1)
@@ -31,9 +33,13 @@ def cohort_folder(tmp_path_factory) -> Path:
     return write_bids(tmp_path_factory.mktemp("cohort"), people=6)
 
 
-def write(out: Path, root: Path, *, prepare: dict | None = None, split: SplitSpec = HALVES, **options) -> Contract:
+def write(
+    out: Path, root: Path, *, prepare: dict | None = None, split: SplitSpec = HALVES, source="", **options
+) -> Contract:
     cohort = read_cohort(CohortSpec(root=str(root)), SCHEMA)
-    return writer.write_shards(out, cohort, Preparation(**{**PREPARE, **(prepare or {})}), split, SCHEMA, **options)
+    return writer.write_shards(
+        out, ScanSlices(cohort, Preparation(**{**PREPARE, **(prepare or {})}), SCHEMA, source), split, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +52,8 @@ def prepared(cohort_folder, tmp_path_factory) -> Path:
 def test_what_was_written_is_what_was_cut(prepared, cohort_folder):
     contract = Contract.load(prepared)
     assert contract.image_size == (22, 19)
-    assert contract.slices["indices"] == [7, 8, 9, 10]
-    assert contract.split["unit"] == "person"
+    assert contract.slices.indices == (7, 8, 9, 10)
+    assert contract.split.unit == "person"
     seen = set()
     for split in ("train", "test"):
         everything = writer.read_all(prepared, split)
@@ -96,7 +102,7 @@ def test_missing_covariates_are_absent(tmp_path):
     root = write_bids(tmp_path / "c", rows=[("sub-00", "30", "F"), ("sub-01", "n/a", "M")])
     cohort = read_cohort(CohortSpec(root=str(root), bad_ages="absent"), SCHEMA)
     split = SplitSpec(train=1.0, validation=0.0, test=0.0)
-    writer.write_shards(tmp_path / "out", cohort, Preparation(**PREPARE), split, SCHEMA)
+    writer.write_shards(tmp_path / "out", ScanSlices(cohort, Preparation(**PREPARE), SCHEMA), split)
     everything = writer.read_all(tmp_path / "out", "train")
     assert {tuple(p) for p in everything["present"][4:].tolist()} == {(False, True, True)}
     assert everything["present"][:4].all()
@@ -129,8 +135,8 @@ def test_ctrl_c_keeps_parts_and_the_next_run_continues(prepared, cohort_folder, 
     with pytest.raises(InputError, match="shards: found an unfinished prepare"):
         writer.open_split(out, "train")
     made = []
-    real = pipeline.save_part
-    monkeypatch.setattr(pipeline, "save_part", lambda path, item: (made.append(path), real(path, item)))
+    real = part_pool.save_part
+    monkeypatch.setattr(part_pool, "save_part", lambda path, item: (made.append(path), real(path, item)))
     assert write(out, cohort_folder).fingerprint == Contract.load(prepared).fingerprint
     assert len(made) == 3
     assert not (out / ".prepare").exists()
@@ -148,12 +154,12 @@ KILLED = """
     else:
         progress = None
         if {when!r} == "records":
-            real, calls = slices_builder._keyed_examples, []
+            real, calls = slices_builder.records, []
             def fail_late(*arguments):
                 calls.append(1)
                 if len(calls) > 4: die()
                 yield from real(*arguments)
-            slices_builder._keyed_examples = fail_late
+            slices_builder.records = fail_late
         else:
             real_save = shards.Contract.save
             shards.Contract.save = lambda *arguments: (real_save(*arguments), die())
@@ -190,12 +196,15 @@ def test_a_damaged_part_is_made_again(prepared, cohort_folder, tmp_path):
 
 
 def test_a_part_of_another_preparation_or_file_is_not_reused(cohort_folder, tmp_path):
-    scan = read_cohort(CohortSpec(root=str(cohort_folder)), SCHEMA).scans[0]
-    first = pipeline.part_name(scan, Preparation(**PREPARE))
-    assert pipeline.part_name(scan, Preparation(**PREPARE | {"axis": "coronal"})) != first
-    moved = scan._replace(path=tmp_path / "copy.nii.gz")
-    shutil.copy(scan.path, moved.path)
-    assert pipeline.part_name(moved, Preparation(**PREPARE)) != first
+    cohort = read_cohort(CohortSpec(root=str(cohort_folder)), SCHEMA)
+    source = ScanSlices(cohort, Preparation(**PREPARE), SCHEMA)
+    entry = source.entries()[0]
+    first = source.part_name(entry)
+    other = ScanSlices(cohort, Preparation(**PREPARE | {"axis": "coronal"}), SCHEMA)
+    without_slices = ScanSlices(cohort, Preparation(**PREPARE), Schema(SCHEMA.covariates[:2]))
+    moved = entry._replace(path=tmp_path / "copy.nii.gz")
+    shutil.copy(entry.path, moved.path)
+    assert first not in (other.part_name(entry), without_slices.part_name(entry), source.part_name(moved))
 
 
 def test_no_space_on_the_disk(cohort_folder, tmp_path, monkeypatch, prepared):
@@ -205,7 +214,7 @@ def test_no_space_on_the_disk(cohort_folder, tmp_path, monkeypatch, prepared):
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
         with pytest.raises(InputError, match=r"out: disk: found 0.00 GiB free; expected about"):
             write(out, cohort_folder)
-    real = pipeline.save_part
+    real = part_pool.save_part
     done = []
 
     def full(path, item):
@@ -215,7 +224,7 @@ def test_no_space_on_the_disk(cohort_folder, tmp_path, monkeypatch, prepared):
         done.append(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "save_part", full)
+        patch.setattr(part_pool, "save_part", full)
         with pytest.raises(InputError, match="out: disk: found no space left; expected free space; finished scans are"):
             write(out, cohort_folder)
     assert len(list((out / ".prepare" / "parts").glob("*.npz"))) == 2
@@ -368,7 +377,7 @@ def test_an_empty_split_is_refused(tmp_path):
 def test_split_by_slice_warns_and_is_in_the_contract(cohort_folder, tmp_path):
     with pytest.warns(UserWarning, match="neighbouring slices"):
         contract = write(tmp_path / "out", cohort_folder, split=SplitSpec(unit="slice"))
-    assert "far too good" in contract.split["warning"]
+    assert "far too good" in contract.split.warning
     assert sum(contract.counts[s]["pictures"] for s in ("train", "validation", "test")) == 24
     people = [set(writer.read_all(tmp_path / "out", s)["person"]) for s in ("train", "test")]
     assert people[0] & people[1]
@@ -435,7 +444,7 @@ def test_wrong_preparations_are_refused(keys, message):
 
 
 def test_a_dead_worker_is_reported(tmp_path, cohort_folder, monkeypatch):
-    monkeypatch.setattr(part_pool, "_prepare_one", _die)
+    monkeypatch.setattr(part_pool, "_prepare_in_worker", _die)
     with pytest.raises(InputError, match="worker process died"):
         write(tmp_path / "out", cohort_folder, workers=2)
 

@@ -87,3 +87,12 @@ def test_a_stack_of_several_depths_is_one_of_unit_pictures(tmp_path):
     assert stack.dtype == np.float32
     np.testing.assert_array_equal(stack[0], stack[1])
     assert picture_file.read_stack(paths[:1]).dtype == np.uint8
+
+
+def test_colour_is_read_where_it_is_asked_for(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture_file.read_colour(tmp_path / "a.png"), pixels)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "b.png")
+    with pytest.raises(InputError, match="colours: found L; expected RGB"):
+        picture_file.read_colour(tmp_path / "b.png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.contract import Contract, Intensity
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics import anatomy
@@ -14,7 +14,7 @@ OASIS = {"rows": (30, 85), "cols": (28, 63), "threshold": 0.45}
 
 
 def contract(**intensity):
-    return Contract(Schema(()), (109, 91), intensity=intensity)
+    return Contract(Schema(()), (109, 91), intensity=Intensity(**intensity))
 
 
 @pytest.fixture

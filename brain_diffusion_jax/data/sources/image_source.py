@@ -1,0 +1,152 @@
+"""Pictures without geometry, as a source of shards (contract kind "pictures").
+
+The group of an image is its group of near copies, so that a split keeps copies on one side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from brain_diffusion_jax import __version__
+from brain_diffusion_jax.contract import Contract, Fit, Intensity, Split
+from brain_diffusion_jax.covariates import Categorical, Schema
+from brain_diffusion_jax.data.prepare.intensity import Window
+from brain_diffusion_jax.data.prepare.picture_prep import PicturePrep, prepare_picture
+from brain_diffusion_jax.data.sources import near_duplicates
+from brain_diffusion_jax.data.sources.pictures import Picture, PictureSource, read_source
+from brain_diffusion_jax.data.sources.source import Entry, Examples
+from brain_diffusion_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class PicturesSpec:
+    """PicturesSpec(**config.pictures). root: a folder of classes or an .npz; covariate: the class's name.
+
+    near_duplicate: correlation above which pictures are copies. copies: keep_one, or same_side (all stay,
+    on one side of the split). classes: those to take (default: all of the covariate). prep: see PicturePrep.
+    """
+
+    root: str = ""
+    covariate: str = "class"
+    classes: tuple[str, ...] = ()
+    bad_pictures: str = "refuse"
+    near_duplicate: float = 0.97
+    copies: str = "keep_one"
+    prep: PicturePrep = field(default_factory=PicturePrep)
+
+    @classmethod
+    def from_config(cls, section: dict[str, Any]) -> PicturesSpec:
+        """From a flat config section; keys of PicturePrep go there."""
+        inner = {k: v for k, v in section.items() if k in PicturePrep.__dataclass_fields__}
+        outer = {k: v for k, v in section.items() if k not in inner}
+        return cls(**{**outer, "classes": tuple(outer.get("classes", ()))}, prep=PicturePrep(**inner))
+
+    def __post_init__(self) -> None:
+        if not self.root:
+            raise InputError("config", "pictures.root", "nothing", "pictures.root=FOLDER or FILE.npz")
+        if self.copies not in ("keep_one", "same_side"):
+            raise InputError("pictures", "copies", self.copies, "keep_one or same_side")
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The `Source` of prepared pictures. pixels: id -> [size, size]; notes: leaks, copies and failed steps."""
+
+    where: Path
+    dropped: Sequence[tuple[str, str]]
+    notes: Sequence[str]
+    pixels: Mapping[str, UInt8[np.ndarray, "size size"]]
+    kept: Sequence[Entry]
+    spec: PicturesSpec
+    schema: Schema
+    drop_bad: bool = False
+
+    def entries(self) -> Sequence[Entry]:
+        """One entry a picture."""
+        return self.kept
+
+    def part_name(self, entry: Entry) -> str:
+        """The hash of the prepared pixels."""
+        content = self.pixels[entry.id]
+        return hashlib.sha256(f"{entry.id}\n{content.shape}".encode() + content.tobytes()).hexdigest()[:32] + ".npz"
+
+    def prepare(self, entry: Entry) -> Examples:
+        """One image [1, size, size, 1]."""
+        images = self.pixels[entry.id][None, ..., None]
+        return Examples(images, np.zeros(1, np.int32), {}, Window(0.0, 255.0))
+
+    def contract(self) -> Contract:
+        """Kind "pictures": no grid, no slices."""
+        return Contract(
+            schema=self.schema,
+            image_size=(self.spec.prep.size, self.spec.prep.size),
+            kind="pictures",
+            orientation="",
+            display="as found",
+            fit=Fit(more=self.spec.prep.to_json()),
+            intensity=Intensity("fixed", 0.0, 255.0, "uint8"),
+            split=Split(more={"copies": self.spec.copies, "near_duplicate": self.spec.near_duplicate}),
+            source=f"pictures: {self.where}",
+            package_version=__version__,
+        )
+
+
+def open_images(spec: PicturesSpec, schema: Schema) -> ImageSource:
+    """Read the pictures, find copies, check labels against the schema, do the steps; every omission is listed.
+
+    Raises InputError as `pictures.read_source` does, for classes that the schema does not know, and for a
+    failed step where pictures.on_failure is "refuse".
+    """
+    source = read_source(spec.root, bad_pictures=spec.bad_pictures)
+    pictures = _of_wanted_classes(source, spec, schema)
+    copies = near_duplicates.find(pictures, spec.near_duplicate)
+    found = near_duplicates.summary(pictures, copies)
+    notes = [str(leak) for leak in near_duplicates.leaks(pictures, copies)]
+    if found["near_redundant"]:
+        notes.append(
+            f"{found['near_redundant']} of {found['pictures']} pictures are copies "
+            f"({found['exact_redundant']} with equal pixels); {spec.copies.replace('_', ' ')}"
+        )
+    dropped = list(source.failures)
+    positions = list(range(len(pictures)))
+    if spec.copies == "keep_one":
+        positions, gone = near_duplicates.keep_one(pictures, copies)
+        dropped += gone
+    entries, pixels, failed = [], {}, []
+    for position in positions:
+        picture = pictures[position]
+        result = prepare_picture(picture.pixels, spec.prep)
+        failed += [(picture.name, reason) for reason in result.failed]
+        if result.failed and spec.prep.on_failure == "drop":
+            dropped.append((picture.name, f"preparation: {'; '.join(result.failed)}"))
+            continue
+        path = source.where / picture.name if source.where.is_dir() else source.where
+        group = f"group-{int(copies.group[position]):06d}"
+        entries.append(Entry(picture.name, group, {spec.covariate: picture.label}, path))
+        pixels[picture.name] = result.pixels
+    if failed and spec.prep.on_failure == "refuse":
+        shown = "; ".join(f"{name}: {reason}" for name, reason in failed[:5])
+        raise InputError(source.where, "preparation", f"{len(failed)} failures ({shown})", "pictures.on_failure=keep")
+    notes += [f"{name}: {reason}" for name, reason in failed]
+    return ImageSource(source.where, tuple(dropped), tuple(notes), pixels, tuple(entries), spec, schema)
+
+
+def _of_wanted_classes(source: PictureSource, spec: PicturesSpec, schema: Schema) -> list[Picture]:
+    covariate = schema[spec.covariate]
+    if not isinstance(covariate, Categorical):
+        raise InputError("config", f"covariate {spec.covariate}", "a number", "categories")
+    wanted = spec.classes or covariate.values
+    unknown = sorted(set(wanted) - set(source.labels))
+    strange = sorted(set(source.labels) - set(covariate.values)) if not spec.classes else []
+    if unknown or strange:
+        raise InputError(
+            source.where, f"covariate {spec.covariate}", f"classes {', '.join(source.labels)}", ", ".join(wanted)
+        )
+    return [p for p in source.pictures if p.label in wanted]
