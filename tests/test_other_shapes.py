@@ -26,7 +26,8 @@ from brain_diffusion_jax.diffusion import levels, samplers, sweep
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
-from brain_diffusion_jax.training import diffusion_step, state, step
+from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
+from brain_diffusion_jax.training import state, step
 
 SCHEMA = Schema.from_json([{"name": "age", "unit": "years", "low": 18, "high": 96}])
 AFFINE = ((20.0, 0, 0, -70.0), (0, 20.0, 0, -70.0), (0, 0, 20.0, -60.0), (0, 0, 0, 1.0))
@@ -94,10 +95,10 @@ def test_a_train_step_and_a_sampler(contract, shards, tmp_path):
         **{"norm_num_groups": 2, "context_dim": 4, "fast_conv_gradient": False},
     }
     module = factory.diffusion_network(model, {"mode": "tokens", "width": 4}, known.schema)
-    process, settings = Process(num_train_steps=50), diffusion_step.DiffusionLoss(4)
+    process, settings = Process(num_train_steps=50), diffusion_loss.DiffusionLoss(batch_size=4)
     optimizer = optax.adam(1e-2)
-    init = diffusion_step.make_init(module, known.shape, len(known.schema.names), settings)
-    train = jax.jit(step.build_step(diffusion_step.make_loss(module, process, settings), optimizer))
+    init = diffusion_loss.make_init(module, known.shape, len(known.schema.names), settings)
+    train = jax.jit(step.build_step(diffusion_loss.make_loss(module, process, settings), optimizer))
     before = state.create(init(jax.random.key(0)), optimizer)
     batch = {**next(Loader(shards, "train", 4)), "index": np.arange(4, dtype=np.int32)}
     after, metrics = train(before, batch, jax.random.key(1))

@@ -41,6 +41,12 @@ class DataInfo:
     image_size: tuple[int, ...]
     shards: str = ""
     validation: dict[str, np.ndarray] | None = None
+    channels: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(*image_size, channels): of one example."""
+        return (*self.image_size, self.channels)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def train(config: Any, run: str | Path, *, show_progress: bool = True, profile_s
     settings = declared.settings(config)
     loading = declared.loading(config, contract.schema)
     validation = validation_arrays(config.data.shards, loading)
-    data = DataInfo(contract.schema, tuple(contract.image_size), config.data.shards, validation)
+    data = DataInfo(contract.schema, tuple(contract.image_size), config.data.shards, validation, contract.channels)
     task = declared.build(config, data)
     loader = _loader(config, declared, loading)
     record = RunRecord(to_json(config), contract, declared.kept, config.seed, show_progress, profile_steps)
@@ -100,18 +100,18 @@ def plan(config: Any, mesh_text: str = "") -> estimate.Estimate:
     declared = spec(kind_of(config))
     if config.data.shards:
         contract = Contract.load(config.data.shards)
-        schema, image_size = contract.schema, tuple(contract.image_size)
+        known = DataInfo(contract.schema, contract.image_size, config.data.shards, channels=contract.channels)
     else:
-        schema, image_size = Schema.from_json(config.covariates), tuple(config.prepare.fit.size or (109, 91))
+        known = DataInfo(Schema.from_json(config.covariates), tuple(config.prepare.fit.size or (109, 91)))
     settings = declared.settings(config)
     data, fsdp = parse_mesh(mesh_text, settings)
     batch = config[declared.section].batch_size
     mesh.require_divisible(batch, data * fsdp, settings.accumulation, 1)
-    task = declared.build(config, DataInfo(schema, image_size, config.data.shards))
+    task = declared.build(config, known)
     example = {
-        "image": jax.ShapeDtypeStruct((batch, *image_size, 1), "uint8"),
-        "values": jax.ShapeDtypeStruct((batch, len(schema.names)), "float32"),
-        "present": jax.ShapeDtypeStruct((batch, len(schema.names)), "bool"),
+        "image": jax.ShapeDtypeStruct((batch, *known.shape), "uint8"),
+        "values": jax.ShapeDtypeStruct((batch, len(known.schema.names)), "float32"),
+        "present": jax.ShapeDtypeStruct((batch, len(known.schema.names)), "bool"),
         "index": jax.ShapeDtypeStruct((batch,), "int32"),
     }
     return estimate.estimate(

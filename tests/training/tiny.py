@@ -87,7 +87,7 @@ def age_task(norm: bool = False) -> Task:
 
     return Task(
         "age",
-        age_loss.make_init(network(None), SIZE),
+        age_loss.make_init(network(None), (*SIZE, 1)),
         lambda axis: age_loss.make_loss(network(axis), target, age_loss.AgeLoss()),
         age_loss.make_measure(network(None), target),
         known=target.known,
@@ -100,7 +100,7 @@ def class_task() -> Task:
     network = AgeNetwork(TinyTrunk(), dense=(16,), dropout=0.2, bins=2)
     return Task(
         "class",
-        age_loss.make_init(network, SIZE),
+        age_loss.make_init(network, (*SIZE, 1)),
         lambda axis: class_loss.make_loss(network, target, label_smoothing=0.1),
         class_loss.make_measure(network, target),
         known=target.known,

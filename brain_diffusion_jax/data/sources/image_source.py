@@ -39,7 +39,7 @@ class PicturesSpec:
     bad_pictures: str = "refuse"
     near_duplicate: float = 0.97
     copies: str = "keep_one"
-    prep: PicturePrep = field(default_factory=PicturePrep)
+    prep: PicturePrep = field(default_factory=PicturePrep, metadata={"config": "inline"})
 
     @classmethod
     def from_config(cls, section: dict[str, Any]) -> PicturesSpec:

@@ -163,6 +163,6 @@ def make_measure(network: AgeNetwork, target: Target) -> Callable[..., Metrics]:
     return measure
 
 
-def make_init(network: AgeNetwork, image_size: tuple[int, ...]) -> Callable[[Key], dict[str, Any]]:
-    """init(key) -> variables, for pictures of (rows, cols)."""
-    return lambda key: dict(network.init(key, jnp.zeros((1, *image_size, 1), jnp.float32)))
+def make_init(network: AgeNetwork, shape: tuple[int, ...]) -> Callable[[Key], dict[str, Any]]:
+    """init(key) -> variables, for images of shape (rows, cols, channels)."""
+    return lambda key: dict(network.init(key, jnp.zeros((1, *shape), jnp.float32)))

@@ -57,7 +57,7 @@ def build(config: Any, data: DataInfo) -> Task:
         return factory.age_network(section, axis_name)
 
     plain = network(None)
-    init = make_init(plain, data.image_size)
+    init = make_init(plain, data.shape)
     return Task(
         kind="age",
         init=init if start is None else lambda key: jax.tree.map(jnp.asarray, start),

@@ -25,7 +25,7 @@ def build(config: Any, data: DataInfo) -> Task:
     plain = factory.class_network(section, len(target.words))
     return Task(
         kind="class",
-        init=lambda key: dict(plain.init(key, jnp.zeros((1, *data.image_size, 1), jnp.float32))),
+        init=lambda key: dict(plain.init(key, jnp.zeros((1, *data.shape), jnp.float32))),
         make_loss=lambda axis_name: make_loss(
             factory.class_network(section, len(target.words), axis_name),
             target,

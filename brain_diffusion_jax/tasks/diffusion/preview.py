@@ -28,7 +28,7 @@ def make_preview(
     """
     rows = np.linspace(0, len(validation["image"]) - 1, columns).astype(int)
     condition = Condition(validation["values"][rows], validation["present"][rows])
-    real = np.asarray(to_unit(jnp.asarray(validation["image"][rows])))[..., 0]
+    real = np.asarray(to_unit(jnp.asarray(validation["image"][rows])))
     points = levels.select(process.table, min(20, section.num_steps), section.spacing)
     scales = jnp.asarray([1.0, section.guidance_scale], jnp.float32)
     noise = jax.random.normal(jax.random.key(0), (len(rows), *validation["image"].shape[1:]))
@@ -39,7 +39,7 @@ def make_preview(
     def draw(params: Params) -> np.ndarray:
         denoise = process.denoise_fn(jax.tree_util.Partial(network, network_params(params)))
         samples = sweep.sweep(denoise, samplers.get("ddim"), points, noise, condition, jax.random.key(1), scales)
-        units = np.asarray(process.to_unit(samples))[..., 0].reshape(-1, *real.shape[1:])
+        units = np.asarray(process.to_unit(samples)).reshape(-1, *real.shape[1:])
         return picture_grid.tile(np.concatenate([real, units]), columns)
 
     return draw

@@ -23,7 +23,7 @@ def build(config: Any, data: DataInfo) -> Task:
     how = part(DiffusionLoss, config.train, batch_size=config.data.batch_size)
     return Task(
         kind="diffusion",
-        init=make_init(module, (*data.image_size, 1), len(data.schema.names), how),
+        init=make_init(module, data.shape, len(data.schema.names), how),
         make_loss=lambda axis_name: make_loss(module, process, how),
         measure=make_measure(module, process),
         preview=make_preview(module, process, config.sample, data.validation) if data.validation else None,
