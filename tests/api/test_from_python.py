@@ -15,7 +15,7 @@ from brain_diffusion_jax.errors import InputError
 
 COVARIATES = tuple({**covariate} for covariate in small_cohort.SCHEMA.to_json())
 SMALL = [*small_training.OVERRIDES, "train.num_steps=2", "train.sample_every=0", "train.validate_every=2"]
-STUDY = ["sample.batch_size=4", "study.bootstrap=2", "study.guidance_scales=(1.0,)"]
+STUDY = ["study.evaluated=train", "sample.batch_size=4", "study.bootstrap=2", "study.guidance_scales=(1.0,)"]
 
 
 @pytest.fixture(scope="module")

@@ -49,12 +49,12 @@ def save(path, data, codes="RAS", factor=1.0):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A random small regressor with a contract."""
-    from brain_diffusion_jax.data.shards.splits import SplitSpec
-    from brain_diffusion_jax.data.shards.writer import _contract  # the one place that writes contracts
+    from brain_diffusion_jax.data.sources.cohort import Cohort
+    from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 
     schema = Schema.from_json([{"name": "age", "unit": "years", "low": 18, "high": 96}])
     preparation = Preparation(**PREPARE)
-    contract = _contract(preparation, SplitSpec(), schema, (109, 91), (109, 91), "test")
+    contract = ScanSlices(Cohort((), ()), preparation, schema, "test").contract()
     config = configs.base_config()
     config.age_model.width, config.age_model.target_mean, config.age_model.target_scale = 0.1, 50.0, 20.0
     network = factory.age_network(config.age_model)

@@ -184,7 +184,7 @@ def test_an_interrupt_handler_does_not_outlive_the_call(place):
 @pytest.mark.realdata
 def test_oasis_end_to_end(real_data, tmp_path, capsys):
     root = real_data("oasis1_mni2mm")
-    config = Path(__file__).resolve().parents[2] / "configs" / "oasis_axial_cpu.py"
+    config = Path(__file__).resolve().parents[2] / "configs" / "oasis" / "diffusion_cpu.py"
     # Ages 70 to 72 only, so that it is quick.
     more = ["cohort.keep.age=(70, 71, 72)", "split.train=0.4", "split.validation=0.3", "split.test=0.3"]
     assert main(["prepare", str(config), f"cohort.root={root}", *more, "--out", str(tmp_path / "out"), "--json"]) == 0

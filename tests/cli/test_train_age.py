@@ -69,8 +69,9 @@ def test_the_run_keeps_what_its_inputs_look_like(trained, shards, tmp_path, monk
     monkeypatch.setattr(input_profile, "FEWEST", 3)
     run = tmp_path / "run"
     shutil.copytree(trained, run)
+    model = bdj.load(run)
     assert input_checks.write_profile(model, str(shards))
-    model, profile = bdj.load(run), input_profile.load_profile(run)
+    profile = input_profile.load_profile(run)
     manifest = json.loads((shards / "shards.json").read_text())["splits"]
     scans = {name: sum(int(f["records"]) for f in manifest[name]) // 4 for name in ("train", "validation", "test")}
     assert len(profile.table) == scans["train"] + scans["validation"]

@@ -72,9 +72,11 @@ def test_gan_trains_goes_on_and_samples_by_class_and_seed(setting, capsys, monke
     shown = capsys.readouterr().out
     assert "steps        20 of 20" in shown
     assert "changed      at step 10: gan.num_steps 10 -> 20" in shown
-    assert "gan.critic_steps" in shown
+    assert "gan.latent" in shown
     for other in ("model.channels", "age_model.", "train.num_steps", "optimizer.", "validation loss"):
         assert other not in shown, other
+    assert main(["info", str(run), "--all"]) == 0
+    assert "critic_steps" in capsys.readouterr().out
     assert main(["convert", "safetensors", str(run), "--out", str(root / "gan.safetensors")]) == 0
     card = (root / "gan.md").read_text()
     assert "| gan.critic_steps | 5 |" in card

@@ -53,6 +53,8 @@ def write(run: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
 def summary(result: dict[str, Any], run: Path) -> str:
     """The report as text."""
     parts = [f"{name}:\n{age_evaluation.table(result[name])}" for name in ("validation", "test") if name in result]
+    if not result["input_profile"]:
+        parts.append("too few training scans for an input profile: predict-age will not know what is unlike them")
     files = "age_report.json, age_people.csv, age_calibration.png"
     return "\n\n".join([*parts, f"{run}: step {result['step']}; {files}"])
 
