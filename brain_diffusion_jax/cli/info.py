@@ -1,7 +1,7 @@
 """What a run folder holds: how far it got, its best and last numbers, its data, and what its config changes.
 
 brain-diffusion info runs/NAME
-brain-diffusion info runs/NAME --all      the whole config, defaults included
+brain-diffusion info runs/NAME --all     # the whole config, defaults included
 """
 
 from __future__ import annotations
