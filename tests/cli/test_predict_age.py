@@ -133,12 +133,10 @@ def test_a_header_in_metres_and_a_surprise_are_rows_with_a_reason(brain, run, tm
 
 
 def test_an_age_that_nobody_has_does_not_stand(brain, run, tmp_path, monkeypatch):
-    from brain_diffusion_jax.evaluation.probes import age_prediction
-
     scans = [save(tmp_path / f"{name}.nii.gz", brain) for name in ("old", "nan", "wide", "fine")]
     said = np.repeat([[130.0], [np.nan], [50.0], [119.0]], 4, axis=1)
     said[2, 0] = -4.0
-    monkeypatch.setattr(age_prediction, "predict_slices", lambda *_: (said.ravel(), np.zeros((16, 1))))
+    monkeypatch.setattr(scan_ages, "predict_slices", lambda *_: (said.ravel(), np.zeros((16, 1))))
     monkeypatch.setattr(scan_ages, "bias_correction", lambda _: lambda age: age + 5)
     assert main(["predict-age", str(run), *scans, "--out", str(tmp_path / "out")]) == 2
     rows = ages(tmp_path / "out")
