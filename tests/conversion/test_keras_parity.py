@@ -140,7 +140,7 @@ def test_gradients_of_a_training_step_equal_keras(backbone, tmp_path):
         return jax.value_and_grad(loss, has_aux=True)(trainable)
 
     @jax.jit
-    def my_gradients(variables):
+    def my_gradients(variables, images, years):
         def loss(params):
             rest = {k: v for k, v in variables.items() if k != "params"}
             ages, moved = network.apply({"params": params, **rest}, images, train=True, mutable=["batch_stats"])
@@ -150,23 +150,31 @@ def test_gradients_of_a_training_step_equal_keras(backbone, tmp_path):
 
     trainable = [v.value for v in model.trainable_variables]
     (their_loss, moved), gradients = their_gradients(trainable, [v.value for v in model.non_trainable_variables])
-    (my_loss, my_moved), mine = my_gradients(converted.variables)
+    (my_loss, my_moved), mine = my_gradients(converted.variables, images, years)
+    # The same batch in another order: what differs is float32 rounding, which differs between processors.
+    _, reordered = my_gradients(converted.variables, images[::-1], years[::-1])
     assert relative_error(my_loss, their_loss) <= 1e-4
     ours = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
     heads = {layer.name: name for layer, name in zip([model.layers[-3], model.layers[-1]], ["dense0", "output"])}
 
-    def compare(variable, theirs, tree, tolerance):
+    def leaf(variable, tree):
         layer, kind = variable.path.split("/")[-2:]
         node = tree[heads[layer]] if layer in heads else tree["trunk"][layer]
-        found = np.asarray(node[ours.get(kind, kind)])
+        return np.asarray(node[ours.get(kind, kind)])
+
+    def compare(variable, theirs, tree, tolerance):
+        found = leaf(variable, tree)
         assert np.linalg.norm(found - theirs) <= tolerance * np.linalg.norm(theirs), variable.path
 
     scale = max(float(np.abs(g).max()) for g in gradients)
-    for variable, theirs in zip(model.trainable_variables, gradients, strict=True):
-        # A bias before batch normalisation has no gradient but rounding.
-        if np.abs(theirs).max() > 1e-5 * scale:
-            # 53 normalisations over a few pixels amplify float32 rounding; a wrong wiring is off by 1.
-            compare(variable, theirs, mine, 2e-3 if backbone == "vgg16" else 3e-2)
+    pairs = list(zip(model.trainable_variables, gradients, strict=True))
+    # A bias before batch normalisation has no gradient but rounding.
+    pairs = [(v, g) for v, g in pairs if np.abs(g).max() > 1e-5 * scale]
+    # 53 normalisations over a few pixels amplify float32 rounding, to 2 % here; a wrong wiring is off by 1.
+    rounding = max(np.linalg.norm(leaf(v, reordered) - leaf(v, mine)) / np.linalg.norm(g) for v, g in pairs)
+    assert rounding < 0.05
+    for variable, theirs in pairs:
+        compare(variable, theirs, mine, max(2e-3 if backbone == "vgg16" else 3e-2, 4 * rounding))
     if backbone == "resnet50":
         for variable, theirs in zip(model.non_trainable_variables, moved, strict=True):
             if "moving" in variable.path:
