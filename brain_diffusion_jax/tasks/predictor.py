@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,8 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax.array_types import Params
+from brain_diffusion_jax.config import part
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.model import Model
+from brain_diffusion_jax.training.settings import TrainSettings
 
 
 class PredictorModel(Model):
@@ -51,3 +54,21 @@ class PredictorModel(Model):
     def features(self, images: Any, batch_size: int = 64) -> Float[np.ndarray, "n d"]:
         """What the network sees after global pooling. images: [n, rows, cols, 1 or 3] in [0, 1]."""
         return self._run(images, batch_size, features=True)
+
+
+def loop_settings(train: Any, section: Any, *, early_stopping: int = 0) -> TrainSettings:
+    """Those of config section `train`, with what the predictor's own section says; its best step is kept.
+
+    early_stopping: validations without a better loss (0: off).
+    """
+    return replace(
+        part(TrainSettings, train),
+        num_steps=section.num_steps,
+        ema_decay=section.ema_decay,
+        validate_every=section.validate_every,
+        checkpoint_every=section.validate_every,
+        early_stopping=early_stopping,
+        sample_every=0,
+        keep_last=1,
+        keep_best=1,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from brain_diffusion_jax.tasks.age.loss import (
     make_loss,
     make_measure,
 )
+from brain_diffusion_jax.tasks.predictor import loop_settings
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training import optimizer
 from brain_diffusion_jax.training.augmentation import wanted
@@ -82,18 +82,7 @@ def build(config: Any, data: DataInfo) -> Task:
 
 def settings(config: Any) -> TrainSettings:
     """Those of section `train`, with what section `age_model` says."""
-    section = config.age_model
-    return replace(
-        part(TrainSettings, config.train),
-        num_steps=section.num_steps,
-        ema_decay=section.ema_decay,
-        validate_every=section.validate_every,
-        checkpoint_every=section.validate_every,
-        early_stopping=section.early_stopping,
-        sample_every=0,
-        keep_last=1,
-        keep_best=1,
-    )
+    return loop_settings(config.train, config.age_model, early_stopping=config.age_model.early_stopping)
 
 
 def loading(config: Any, schema: Schema) -> Loading:

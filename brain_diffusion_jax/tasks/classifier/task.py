@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 
-from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.tasks.classifier.loss import find_target, make_loss, make_measure
+from brain_diffusion_jax.tasks.predictor import loop_settings
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training import optimizer
 from brain_diffusion_jax.training.augmentation import wanted
@@ -47,18 +46,7 @@ def build(config: Any, data: DataInfo) -> Task:
 
 def settings(config: Any) -> TrainSettings:
     """Those of section `train`, with what section `class_model` says."""
-    section = config.class_model
-    return replace(
-        part(TrainSettings, config.train),
-        num_steps=section.num_steps,
-        ema_decay=section.ema_decay,
-        validate_every=section.validate_every,
-        checkpoint_every=section.validate_every,
-        early_stopping=0,
-        sample_every=0,
-        keep_last=1,
-        keep_best=1,
-    )
+    return loop_settings(config.train, config.class_model)
 
 
 def loading(config: Any, schema: Schema) -> Loading:
