@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, cast, overload
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.age.model import AgeModel
@@ -63,4 +63,4 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
         wanted, expected = _ASKED[kind]
         if found.kind not in wanted:
             raise InputError(path, "kind", found.kind, expected)
-    return open_run(path, step=step, ema=ema)  # type: ignore[no-any-return]
+    return cast(AnyModel, open_run(path, step=step, ema=ema))

@@ -12,19 +12,22 @@ from jaxtyping import Float
 from brain_diffusion_jax.tasks.model import Conditions
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
     from brain_diffusion_jax.contract import Contract
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.diffusion.sampling import Sampling
+    from brain_diffusion_jax.tasks.run_config import GeneratorConfig, RunConfig
 
 
 class Opened(Protocol):
     """What every opened run folder has. contract: None for foreign weights without one; step: of the checkpoint."""
 
     path: Path
-    config: ConfigDict
     step: int | None
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of the run."""
+        ...
 
     @property
     def kind(self) -> str:
@@ -39,6 +42,11 @@ class Opened(Protocol):
 
 class Generator(Opened, Protocol):
     """A model that makes images."""
+
+    @property
+    def config(self) -> GeneratorConfig:
+        """The settings of the run."""
+        ...
 
     @property
     def contract(self) -> Contract | None:

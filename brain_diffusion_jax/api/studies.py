@@ -118,7 +118,7 @@ def folder_of(model: Generator, asked: Asked) -> Path:
 def settings_of(model: Generator, asked: Asked) -> tuple[StudySettings, Sampling]:
     """Settings of the run's config with the changes asked for. A model without guidance is drawn once, as w=1."""
     sampling = model.sampling(sampler=asked.sampler, num_steps=asked.num_steps)
-    section = model.config.study.to_dict()
+    section = dict(vars(model.config.study))
     scales = section.pop("guidance_scales") if asked.guidance_scales is None else asked.guidance_scales
     if not model.guided:
         if asked.guidance_scales is not None:

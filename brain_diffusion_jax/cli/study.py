@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from brain_diffusion_jax.api import studies
-    from brain_diffusion_jax.config import apply_overrides
+    from brain_diffusion_jax.config import changed
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.report import report
     from brain_diffusion_jax.evaluation.study.study_result import StudyResult
@@ -56,8 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     model = open_model(arguments.run, "generator", arguments)
     refuse_unguided(model, {name: getattr(arguments, name) for name in ("steps", "sampler", "scales")})
-    own = [path for path in ("sample", "study") if path in model.config]
-    apply_overrides(model.config, arguments.overrides, reads=("data.shards", *own))
+    model.config = changed(model.config, arguments.overrides, reads=("data.shards", "sample", "study"))
     asked = studies.Asked(
         data=arguments.data,
         age_model=arguments.age_model,

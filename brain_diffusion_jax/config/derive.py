@@ -84,7 +84,7 @@ def build(declared: type[T], values: Mapping[str, Any] | ConfigDict, where: obje
     return declared(**given)
 
 
-def part(declared: type[T], section: Mapping[str, Any] | ConfigDict, **more: Any) -> T:
-    """An instance of a dataclass that knows some of the settings of a section, with `more` beside them."""
-    names = [f.name for f in fields(declared) if f.name in section]  # type: ignore[arg-type]
-    return declared(**{**{name: section[name] for name in names}, **more})
+def part(declared: type[T], of: object, **more: Any) -> T:
+    """An instance of a dataclass with the fields that it shares with another instance, `of`, and with `more`."""
+    names = [f.name for f in fields(declared) if hasattr(of, f.name)]  # type: ignore[arg-type]
+    return declared(**{**{name: getattr(of, name) for name in names}, **more})

@@ -10,11 +10,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.run_config import RunConfig
 
 Conditions = Sequence[Mapping[str, object]]
 
@@ -42,7 +42,7 @@ class Model:
     needs_contract = False
 
     def __init__(
-        self, path: Path, config: ConfigDict, contract: Contract | None, params: Params, step: int | None = None
+        self, path: Path, config: RunConfig, contract: Contract | None, params: Params, step: int | None = None
     ) -> None:
         if self.needs_contract and contract is None:
             raise InputError(path, "contract.json", "none", f"the contract of a run of kind {self.kind!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -43,7 +43,7 @@ class Augmentation:
 
 
 def augment(image: Float[Array, "rows cols c"], key: Key, how: Augmentation) -> Float[Array, "rows cols c"]:
-    """One picture in [0, 1], moved and re-toned at random; 0 outside the picture, still in [0, 1]."""
+    """One image in [0, 1], moved and re-toned at random; 0 outside the image, still in [0, 1]."""
     keys = jax.random.split(key, 7)
     shear_key = jax.random.fold_in(key, 7)  # apart from the others, whose draws stay as they were
     if how.moves:
@@ -70,9 +70,3 @@ def _move(image: Float[Array, "rows cols c"], keys: Sequence[Key], how: Augmenta
     source_x = (jnp.sin(angle) * y + jnp.cos(angle) * x) * zoom[1] + centre[1] + shift[1]
     planes = [map_coordinates(image[..., c], [source_y, source_x], order=1) for c in range(image.shape[-1])]
     return jnp.stack(planes, axis=-1)
-
-
-def wanted(section: Mapping[str, float]) -> Augmentation | None:
-    """The Augmentation of a config section; None where nothing is changed."""
-    found = Augmentation(**section)
-    return found if any(vars(found).values()) else None

@@ -11,7 +11,7 @@ from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
-from brain_diffusion_jax.models.gan import make_gan
+from brain_diffusion_jax.models.gan import GanNetworks, make_gan
 from brain_diffusion_jax.models.layers import conv
 from brain_diffusion_jax.tasks.age import loss as age_loss
 from brain_diffusion_jax.tasks.classifier import loss as class_loss
@@ -110,7 +110,7 @@ def class_task() -> Task:
 
 def gan_task() -> Task:
     """The generator moves in every second update."""
-    gan = make_gan(SIZE, SCHEMA.cardinalities, channels=(8, 16), latent=4)
+    gan = make_gan(SIZE, SCHEMA.cardinalities, GanNetworks((8, 16), 4))
     how = gan_loss.GanSettings(critic_steps=2, learning_rate=1e-3)
     return Task(
         "gan",

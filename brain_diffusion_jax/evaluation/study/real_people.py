@@ -14,10 +14,14 @@ from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
 
 class TrainedModel(Protocol):
-    """An opened run. config: of the run, with data.shards; contract: None for foreign weights without one."""
+    """An opened run. contract: None for foreign weights without one."""
 
     path: Path
-    config: Any
+
+    @property
+    def config(self) -> Any:
+        """The settings of the run, of which data.shards is read."""
+        ...
 
     @property
     def contract(self) -> Contract | None:

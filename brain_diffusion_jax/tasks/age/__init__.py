@@ -1,9 +1,16 @@
 """Regressors of age."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from brain_diffusion_jax.tasks.spec import TaskSpec
 from brain_diffusion_jax.training.run_folder.changes import Kept, keys
 
-SPEC = TaskSpec(
+if TYPE_CHECKING:
+    from brain_diffusion_jax.tasks.age.config import AgeConfig
+
+SPEC: TaskSpec[AgeConfig] = TaskSpec(
     kind="age",
     summary="the regressor that judges age",
     package=__name__,

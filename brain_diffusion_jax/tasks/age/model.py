@@ -17,6 +17,7 @@ from brain_diffusion_jax.diffusion.guidance import gaussian_log_likelihood
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.tasks.age.config import AgeConfig
 from brain_diffusion_jax.tasks.predictor import PredictorModel
 
 
@@ -47,6 +48,7 @@ class AgeModel(PredictorModel):
     """A regressor of age from pictures. kind "age"."""
 
     kind = "age"
+    config: AgeConfig
 
     @functools.cached_property
     def module(self) -> Any:

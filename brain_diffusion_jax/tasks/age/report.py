@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def write(run: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
 
     The bias correction is fitted on validation people only. age_report.json, age_people.csv, age_calibration.png.
     """
-    model = open_run(run)
+    model = cast(AgeModel, open_run(run))
     found = _predictions(model, shards)
     people = {name: age_evaluation.by_scan(*items) for name, items in found.items()}
     fitted = people.get("validation")

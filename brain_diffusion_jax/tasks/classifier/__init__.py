@@ -1,9 +1,16 @@
 """Classifiers of a categorical covariate; their kind is "class"."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from brain_diffusion_jax.tasks.spec import TaskSpec
 from brain_diffusion_jax.training.run_folder.changes import Kept, keys
 
-SPEC = TaskSpec(
+if TYPE_CHECKING:
+    from brain_diffusion_jax.tasks.classifier.config import ClassConfig
+
+SPEC: TaskSpec[ClassConfig] = TaskSpec(
     kind="class",
     summary="the classifier that judges class fidelity",
     package=__name__,

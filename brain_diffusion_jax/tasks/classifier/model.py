@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.tasks.classifier.config import ClassConfig
 from brain_diffusion_jax.tasks.classifier.loss import find_target
 from brain_diffusion_jax.tasks.predictor import PredictorModel
 
@@ -23,10 +23,11 @@ class ClassModel(PredictorModel):
     kind = "class"
 
     needs_contract = True
+    config: ClassConfig
     contract: Contract
 
     def __init__(
-        self, path: Path, config: ConfigDict, contract: Contract | None, params: Params, step: int | None = None
+        self, path: Path, config: ClassConfig, contract: Contract | None, params: Params, step: int | None = None
     ) -> None:
         super().__init__(path, config, contract, params, step)
         self.image_size = tuple(self.contract.image_size)

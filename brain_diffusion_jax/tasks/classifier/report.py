@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from brain_diffusion_jax.data.shards.reader import load_manifest, read_all
 from brain_diffusion_jax.evaluation.metrics import class_measures
 from brain_diffusion_jax.files import write_json
 from brain_diffusion_jax.pixels import to_unit
+from brain_diffusion_jax.tasks.classifier.model import ClassModel
 from brain_diffusion_jax.tasks.opening import open_run
 
 
 def write(run: Path, shards: str) -> dict[str, Any]:
     """Accuracy and confusion of the best checkpoint on validation and test images: class_report.json in the run."""
-    model = open_run(run)
+    model = cast(ClassModel, open_run(run))
     result: dict[str, Any] = {"classifier": model.name, "classes": list(model.words)}
     for split in ("validation", "test"):
         if split not in load_manifest(shards)["splits"]:

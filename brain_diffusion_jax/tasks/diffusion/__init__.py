@@ -1,9 +1,16 @@
 """Conditional diffusion models."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from brain_diffusion_jax.tasks.spec import TaskSpec
 from brain_diffusion_jax.training.run_folder.changes import Kept, keys
 
-SPEC = TaskSpec(
+if TYPE_CHECKING:
+    from brain_diffusion_jax.tasks.diffusion.config import DiffusionConfig
+
+SPEC: TaskSpec[DiffusionConfig] = TaskSpec(
     kind="diffusion",
     summary="a conditional diffusion model",
     package=__name__,

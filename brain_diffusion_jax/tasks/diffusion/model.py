@@ -24,7 +24,9 @@ from brain_diffusion_jax.diffusion.sweep import check_scales
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
+from brain_diffusion_jax.tasks.diffusion.config import DiffusionConfig
 from brain_diffusion_jax.tasks.model import Conditions, Model, refuse_conditions, require_finite
+from brain_diffusion_jax.training.run_folder import checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,7 @@ class DiffusionModel(Model):
 
     kind = "diffusion"
     guided = True
+    config: DiffusionConfig
 
     def with_params(self, params: Params) -> DiffusionModel:
         """This model with other weights of the same network, such as those of `power_ema.reconstruct`."""
@@ -54,17 +57,19 @@ class DiffusionModel(Model):
     @functools.cached_property
     def schema(self) -> Schema:
         """What conditions mean."""
-        return self.contract.schema if self.contract else Schema.from_json(self.config.covariates)
+        if self.contract:
+            return self.contract.schema
+        return Schema.from_json(checkpoints.read_config(self.path).get("covariates", ()))
 
     @property
     def conditional(self) -> bool:
         """Whether a condition changes the pictures."""
         return self.config.conditioning.mode != "none" and bool(self.schema.names)
 
-    @functools.cached_property
+    @property
     def process(self) -> Process:
         """The noise the network was trained on."""
-        return Process(**self.config.diffusion)
+        return self.config.diffusion
 
     @functools.cached_property
     def module(self) -> Any:

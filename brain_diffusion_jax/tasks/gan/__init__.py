@@ -1,9 +1,16 @@
 """The WGAN-GP baseline."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from brain_diffusion_jax.tasks.spec import TaskSpec
 from brain_diffusion_jax.training.run_folder.changes import Kept, keys
 
-SPEC = TaskSpec(
+if TYPE_CHECKING:
+    from brain_diffusion_jax.tasks.gan.config import GanConfig
+
+SPEC: TaskSpec[GanConfig] = TaskSpec(
     kind="gan",
     summary="the WGAN-GP baseline",
     package=__name__,

@@ -18,6 +18,7 @@ from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import Gan, make_gan
 from brain_diffusion_jax.seeds import check_seed
+from brain_diffusion_jax.tasks.gan.config import GanConfig
 from brain_diffusion_jax.tasks.gan.loss import draw_latents
 from brain_diffusion_jax.tasks.model import Conditions, Model, refuse_conditions, require_finite
 
@@ -29,6 +30,7 @@ class GanModel(Model):
     guided = False
 
     needs_contract = True
+    config: GanConfig
     contract: Contract
 
     @property
@@ -44,13 +46,12 @@ class GanModel(Model):
     @property
     def conditional(self) -> bool:
         """Whether a condition changes the pictures."""
-        return bool(self.config.gan.conditional)
+        return self.config.gan.conditional
 
     @functools.cached_property
     def module(self) -> Gan:
         """The linen module that `params` belong to."""
-        rows, cols = self.image_size
-        return make_gan((rows, cols), self.schema.cardinalities, **self.config.gan)
+        return make_gan(self.image_size, self.schema.cardinalities, self.config.gan)
 
     @functools.cached_property
     def _program(self) -> Any:
