@@ -104,14 +104,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(cost.to_json(), indent=2) if arguments.json else cost)
         return 0
     connect(arguments)
-    folder = arguments.run or Path("runs") / f"{config.name}{declared.suffix}"
     quiet = arguments.quiet or (declared.reports and arguments.json)
-    outcome = training.train(config, folder, show_progress=not quiet, profile_steps=arguments.profile)
+    outcome = training.train(config, arguments.run, show_progress=not quiet, profile_steps=arguments.profile)
     if outcome.exit_code or not declared.reports:
         print(f"{outcome.run}: step {outcome.step}{', ' + outcome.reason if outcome.reason else ''}")
         return outcome.exit_code
     if jax.process_index():  # the first process writes
         return 0
-    report = declared.report.write(folder, config.data.shards)
-    print(json.dumps(report, indent=2) if arguments.json else declared.report.summary(report, folder))
+    report = declared.report.write(outcome.run, config.data.shards)
+    print(json.dumps(report, indent=2) if arguments.json else declared.report.summary(report, outcome.run))
     return 0

@@ -19,9 +19,9 @@ def base_config(kind: str = "", *, prepared_as: str | Path = "") -> ConfigDict:
     """
     config = defaults.base_config(kind)
     if prepared_as:
-        told = load_config(prepared_as)
+        other = load_config(prepared_as)
         with config.ignore_type():
             for section in defaults.command_config(defaults.PREPARE):
                 if section not in ("name", "data"):
-                    config[section] = copy.deepcopy(told[section])
+                    config[section] = copy.deepcopy(other[section])
     return config

@@ -48,10 +48,10 @@ def command_config(name: str) -> ConfigDict:
 
 def kind_config(config: ConfigDict, kind: str) -> ConfigDict:
     """What a kind reads of a config: a new one, with the name of the kind, without all the rest."""
-    found = command_config(kind)
-    _take(found, config)
-    found.kind = kind
-    return found
+    own = command_config(kind)
+    _take(own, config)
+    own.kind = kind
+    return own
 
 
 def _take(into: ConfigDict, given: ConfigDict) -> None:

@@ -34,8 +34,8 @@ def load_config(
     if path.is_dir():
         path = path / "config.json"
     if not path.exists():
-        beside = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        expected = f"a config file; {nearest(path.name, beside)}" if beside else "a config file"
+        siblings = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        expected = f"a config file; {nearest(path.name, siblings)}" if siblings else "a config file"
         raise InputError(path, "config", "no such file", expected)
     config = _of_json(path, kind) if path.suffix == ".json" else _of_python(path)
     if kind is not None:
@@ -51,10 +51,10 @@ def load_config(
 
 
 def _of_python(path: Path) -> ConfigDict:
-    found = read_python(path, paths(base_config())).to_dict()
-    kind = found.pop("kind", "")
+    given = read_python(path, paths(base_config())).to_dict()
+    kind = given.pop("kind", "")
     config = base_config(kind)
-    adopt(config, found, path, paths(config))
+    adopt(config, given, path, paths(config))
     _check_seeds(config, path)
     return config
 
@@ -92,7 +92,7 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-# What a run folder may tell beside the settings of its kind: converted weights have no contract.
+# What a config.json may hold besides the settings of its kind: converted weights have no contract.
 _ABOUT = ("covariates", "split", "source", "preparation")
 
 

@@ -42,7 +42,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What a task is told of the data. shards: their folder, "" where a run is only planned.
+    """What a task knows of the data. shards: their folder, "" where a run is only planned.
 
     validation: the held-out examples that the run is measured on, stacked; None where there are none.
     """
@@ -92,9 +92,10 @@ class TaskSpec(Generic[C]):
     """kind: of the run folder. package: of the declaration. section: of the config, where batch_size stands.
 
     suffix: of the default run folder. makes_images: from conditions; else it reads images. reports: a training ends
-    with a report. kept: settings that a run keeps from its first step to its last. network: sections of the config
-    that describe the network. steps: where their number stands. numbers: parts of the names of metrics that say how
-    good it is. ranks: whether validation_loss orders checkpoints.
+    with a report. kept: settings that a run keeps from its first step to its last. numbers: parts of the
+    names of metrics that say how good it is. ranks: whether validation_loss orders checkpoints.
+    network: sections of the config that describe the network, by default `section`. steps: where their number stands,
+    by default `section`.num_steps.
     use, output, example: what a model card says of it; {condition} in the example is one as JSON.
     """
 
@@ -103,8 +104,6 @@ class TaskSpec(Generic[C]):
     package: str
     section: str
     kept: Kept
-    network: tuple[str, ...]
-    steps: str
     makes_images: bool
     use: str
     output: str
@@ -113,6 +112,12 @@ class TaskSpec(Generic[C]):
     reports: bool = False
     numbers: tuple[str, ...] = ("loss",)
     ranks: bool = True
+    network: tuple[str, ...] = ()
+    steps: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "network", self.network or (self.section,))
+        object.__setattr__(self, "steps", self.steps or f"{self.section}.num_steps")
 
     @property
     def config(self) -> type[C]:
@@ -126,9 +131,9 @@ class TaskSpec(Generic[C]):
 
     def record(self, config: C) -> dict[str, Any]:
         """The settings as config.json holds them."""
-        found = configs.section(config)
-        found.kind = self.kind
-        return configs.to_json(found)
+        whole = configs.section(config)
+        whole.kind = self.kind
+        return configs.to_json(whole)
 
     def resolve(self, config: C, data: DataInfo) -> C:
         """The settings with those that follow from the data or from another run."""

@@ -21,10 +21,12 @@ from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
 from brain_diffusion_jax.training.settings import TrainSettings
 
 
-def train(config: ConfigDict, run: str | Path, *, show_progress: bool = True, profile_steps: int = 0) -> Outcome:
+def train(
+    config: ConfigDict, run: str | Path | None = None, *, show_progress: bool = True, profile_steps: int = 0
+) -> Outcome:
     """Train the model of a config, of the kind that it names, on its shards in folder `run`, or go on there.
 
-    profile_steps: length of a trace (0: none).
+    run: None is runs/NAME of the config, with the suffix of its kind. profile_steps: length of a trace (0: none).
     """
     declared = spec_of(config, "config")
     given = declared.read(config)
@@ -43,6 +45,7 @@ def train(config: ConfigDict, run: str | Path, *, show_progress: bool = True, pr
     task = declared.build(resolved, data)
     loader = _loader(given, declared.section, loading)
     record = RunRecord(declared.record(resolved), contract, declared.kept, given.seed, show_progress, profile_steps)
+    run = run or Path("runs") / f"{given.name}{declared.suffix}"
     return fit(task, run, RunData(loader, loading.batch_size, validation), settings, record)
 
 

@@ -1,4 +1,4 @@
-"""Random changes of pictures that change neither age nor class, drawn inside the jitted step."""
+"""Random changes of images that change neither age nor class, drawn inside the jitted step."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from brain_diffusion_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Standard deviations of what is drawn for each picture; 0 is off.
+    """Standard deviations of what is drawn for each image; 0 is off.
 
-    rotation: degrees. shift: share of the shorter side. scale: of the logarithm, each axis its own.
+    rotation: degrees. shift: fraction of the shorter side. scale: of the logarithm, each axis its own.
     gain, gamma: of the logarithm, of the brightness and of the exponent. noise: of unit intensity.
     mirror: probability of a left-right flip. shear: of the slope of upright lines.
     """
@@ -38,7 +38,13 @@ class Augmentation:
                 raise InputError("config", f"augmentation.{name}", value, "0 or more (mirror: at most 1)")
 
     @property
+    def active(self) -> bool:
+        """Whether anything is changed."""
+        return any(vars(self).values())
+
+    @property
     def moves(self) -> bool:
+        """Whether pixels change their position."""
         return bool(self.rotation or self.shift or self.scale or self.mirror or self.shear)
 
 

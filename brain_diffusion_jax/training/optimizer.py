@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.training.task import Plateau
 
@@ -45,7 +46,7 @@ class OptimizerSettings:
             raise InputError("config", "optimizer.learning_rate", self.learning_rate, "a number above 0")
 
 
-def _decayed(params):
+def _decayed(params: Params) -> Any:
     """Weight decay is for matrices and kernels, not for biases and norms."""
     return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
 

@@ -219,11 +219,11 @@ def test_checkpoints_of_0_1_have_no_window_and_still_open(tmp_path):
 
 
 def test_the_rate_falls_on_a_plateau():
-    judgement = hooks.Judgement()
-    falls = [judgement.judge(loss, 2) for loss in (3.0, 2.0, 2.5, 2.1, 1.9, 2.0, 2.0, 2.0)]
+    validated = hooks.Validated()
+    falls = [validated.add(loss, 2) for loss in (3.0, 2.0, 2.5, 2.1, 1.9, 2.0, 2.0, 2.0)]
     assert falls == [False, False, False, True, False, False, True, False]
-    assert (judgement.best, judgement.since_best) == (1.9, 3)
-    assert hooks.Judgement.from_json(json.loads(json.dumps(judgement.to_json()))) == judgement
+    assert (validated.best, validated.since_best) == (1.9, 3)
+    assert hooks.Validated.from_json(json.loads(json.dumps(validated.to_json()))) == validated
 
 
 def test_validation_batches_hold_every_sample_once():

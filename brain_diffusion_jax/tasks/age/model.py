@@ -23,7 +23,7 @@ from brain_diffusion_jax.tasks.predictor import PredictorModel
 
 @dataclasses.dataclass(frozen=True)
 class _AgeLikelihood:
-    """log N(age read from x0; age asked for, std^2); 0 where no age is asked for. Equal for equal settings."""
+    """log N(age read from x0; requested age, std^2); 0 where none is requested. Equal for equal settings."""
 
     module: Any
     age: Continuous
@@ -35,8 +35,8 @@ class _AgeLikelihood:
         def wanted(condition: Any) -> Any:
             return self.age.in_unit(condition.values[:, self.column])
 
-        def predict(pictures: Any) -> Any:
-            return self.module.apply(params, pictures).reshape(-1)
+        def predict(images: Any) -> Any:
+            return self.module.apply(params, images).reshape(-1)
 
         if condition is None:
             return jnp.zeros(len(x0))
@@ -45,7 +45,7 @@ class _AgeLikelihood:
 
 
 class AgeModel(PredictorModel):
-    """A regressor of age from pictures. kind "age"."""
+    """A regressor of age from images. kind "age"."""
 
     kind = "age"
     config: AgeConfig
@@ -60,11 +60,11 @@ class AgeModel(PredictorModel):
         return self._run(images, batch_size).reshape(-1)
 
     def likelihood(self, schema: Schema, process: Process, std: float) -> Any:
-        """The judge of `guidance.classifier_gradient` for conditions of this schema. std: in years."""
+        """The predictor of `guidance.classifier_gradient` for conditions of this schema. std: in years."""
         for column, covariate in enumerate(schema.covariates):
             if covariate.name == "age" and isinstance(covariate, Continuous):
                 return jax.tree_util.Partial(_AgeLikelihood(self.module, covariate, column, process, std), self.params)
-        raise InputError(self.path, "covariates", ", ".join(schema.names), "an age, a number, to judge")
+        raise InputError(self.path, "covariates", ", ".join(schema.names), "an age that is a number")
 
 
 MODEL = AgeModel

@@ -41,11 +41,11 @@ def resolve(config: AgeConfig, data: DataInfo) -> AgeConfig:
     """With the network of age_model.pretrained, or the mean and spread of the training ages."""
     section = config.age_model
     if section.pretrained:
-        found = _pretrained_network(section.pretrained)
+        changes = _pretrained_network(section.pretrained)
     else:
         ages = _training_ages(data.shards, find_target(data.schema, section.target))
-        found = {"target_mean": round(float(ages.mean()), 4), "target_scale": round(max(float(ages.std()), 1.0), 4)}
-    return replace(config, age_model=replace(section, **found))
+        changes = {"target_mean": round(float(ages.mean()), 4), "target_scale": round(max(float(ages.std()), 1.0), 4)}
+    return replace(config, age_model=replace(section, **changes))
 
 
 def build(config: AgeConfig, data: DataInfo) -> Task:
@@ -95,7 +95,7 @@ def _training_ages(shards: str, target: Target) -> Float[np.ndarray, " n"]:
         raise InputError(path, "training split", "no such file", "shards with a training split")
     with np.load(path, allow_pickle=False) as items:
         known = items["present"][:, target.column]
-        ages = np.asarray(target.years(items["values"]))[known]
+        ages: np.ndarray = np.asarray(target.years(items["values"]))[known]
     if len(ages) < 2 or np.ptp(ages) == 0:
         raise InputError(shards, "age", f"{len(ages)} ages, {len(np.unique(ages))} distinct", "people of several ages")
     return ages

@@ -41,7 +41,7 @@ class ClassModel(PredictorModel):
 
     @property
     def name(self) -> str:
-        """For tables: what judged."""
+        """For tables: network, run and data."""
         data = self.contract.fingerprint[7:15]
         return f"{self.config.class_model.backbone} classifier {self.path.name}, data {data}"
 
@@ -52,7 +52,7 @@ class ClassModel(PredictorModel):
         return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float32)
 
     def predict(self, images: Any, batch_size: int = 256) -> list[str]:
-        """The likeliest class of each picture. images: [n, rows, cols, 1 or 3] in [0, 1]."""
+        """The likeliest class of each image. images: [n, rows, cols, 1 or 3] in [0, 1]."""
         return [self.words[i] for i in self.probabilities(images, batch_size).argmax(1)]
 
 

@@ -1,4 +1,4 @@
-"""How good a classifier is on images it never saw: what a training leaves beside its checkpoints."""
+"""How good a classifier is on images it never saw: what a training adds to its run folder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def write(run: Path, shards: str) -> dict[str, Any]:
         items = read_all(shards, split)
         known = items["present"][:, model.column]
         labels = items["values"][known, model.column].astype(int)
-        found = model.probabilities(to_unit(items["image"][known]))
-        table = class_measures.confusion(labels, found)
+        probabilities = model.probabilities(to_unit(items["image"][known]))
+        table = class_measures.confusion(labels, probabilities)
         result[split] = {
             "pictures": len(labels),
-            "accuracy": float((found.argmax(1) == labels).mean()),
+            "accuracy": float((probabilities.argmax(1) == labels).mean()),
             "confusion": table.tolist(),
         }
     write_json(run / "class_report.json", result)
@@ -37,7 +37,7 @@ def write(run: Path, shards: str) -> dict[str, Any]:
 def summary(result: dict[str, Any], run: Path) -> str:
     """The report as text."""
     lines = [
-        f"{name}: accuracy {result[name]['accuracy']:.3f} of {result[name]['pictures']} pictures"
+        f"{name}: accuracy {result[name]['accuracy']:.3f} of {result[name]['pictures']} images"
         for name in ("validation", "test")
         if name in result
     ]

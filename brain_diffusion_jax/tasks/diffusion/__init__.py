@@ -31,6 +31,6 @@ SPEC: TaskSpec[DiffusionConfig] = TaskSpec(
     steps="train.num_steps",
     makes_images=True,
     use="Research on synthetic brain MRI: studying generative models, testing pipelines, teaching.",
-    output="Synthetic pictures of a brain of the requested covariates",
-    example="pictures = model.sample([{condition}], guidance_scale=3.0)  # [n, rows, cols, 1]",
+    output="Synthetic images of a brain of the requested covariates",
+    example="images = model.sample([{condition}], guidance_scale=3.0)  # [n, rows, cols, 1]",
 )

@@ -1,4 +1,4 @@
-"""A conditional diffusion model as users see it: conditions and settings in, unit pictures out."""
+"""A conditional diffusion model as users see it: conditions and settings in, unit images out."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class DiffusionModel(Model):
 
     @property
     def conditional(self) -> bool:
-        """Whether a condition changes the pictures."""
+        """Whether a condition changes the images."""
         return self.config.conditioning.mode != "none" and bool(self.schema.names)
 
     @property
@@ -131,10 +131,10 @@ class DiffusionModel(Model):
 
         cells: settings that share a program (`plan.programs`); they share the noise. settings: fixed,
         plain_apart of `plan.run_configs` and share_first of `sweep.sweep` (both on where there is more than one
-        batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch if not told otherwise.
-        Picture i depends on its cell, i and its condition alone, not on batch_size; start skips the first
+        batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch by default.
+        Image i depends on its cell, i and its condition alone, not on batch_size; start skips the first
         ones. One compiled program whatever scales, seeds, conditions; with plain_apart one more for scale 1.
-        Raises InputError, naming cell and condition, where a picture is not finite.
+        Raises InputError, naming cell and condition, where an image is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         encoded = self.schema.encode(conditions)
@@ -158,10 +158,10 @@ class DiffusionModel(Model):
 
         Raises InputError for settings that cannot be.
         """
-        found = Sampling.resolve(self.config.sample, **given)
-        found.config()
-        levels.select(self.process.table, found.num_steps, found.spacing)
-        return found
+        sampling = Sampling.resolve(self.config.sample, **given)
+        sampling.config()
+        levels.select(self.process.table, sampling.num_steps, sampling.spacing)
+        return sampling
 
     def batches(
         self,
@@ -193,12 +193,12 @@ class DiffusionModel(Model):
         image_size: tuple[int, ...] | None = None,
         **settings: Any,
     ) -> Float[np.ndarray, "s n rows cols 1"]:
-        """Pictures in [0, 1] for every guidance scale, common noise; settings as of `cells`."""
+        """Images in [0, 1] for every guidance scale, common noise; settings as of `cells`."""
         cells = self.cells(scales, **settings)
         if not conditions:
             return np.zeros((len(cells), 0, *self._shape(image_size)), np.float32)
         batches = self.sample_cells(conditions, cells, batch_size=batch_size, image_size=image_size)
-        return np.concatenate([pictures for _, pictures in batches], axis=1)
+        return np.concatenate([images for _, images in batches], axis=1)
 
     def sample(
         self,
@@ -209,10 +209,10 @@ class DiffusionModel(Model):
         seed: int = 0,
         **settings: Any,
     ) -> Float[np.ndarray, "n rows cols 1"]:
-        """Pictures in [0, 1], one a condition, e.g. {"age": 70, "sex": "F", "slice": 45}.
+        """Images in [0, 1], one a condition, e.g. {"age": 70, "sex": "F", "slice": 45}.
 
         A covariate left out is unconditional; {} leaves out all. Settings that are not given are those of the run's
-        config; guidance_scale 1 is off. Same seed, same pictures. Raises InputError for conditions outside the schema.
+        config; guidance_scale 1 is off. Same seed, same images. Raises InputError for conditions outside the schema.
         """
         scale = self.config.sample.guidance_scale if guidance_scale is None else guidance_scale
         settings |= {"sampler": sampler, "num_steps": num_steps, "seed": seed}
@@ -230,7 +230,7 @@ class DiffusionModel(Model):
         covariate: str = "slice",
         **couplings: Any,
     ) -> Float[np.ndarray, "slices rows cols 1"]:
-        """All slices of one head sampled together (`stack.sample_stack`), pictures in [0, 1].
+        """All slices of one head sampled together (`stack.sample_stack`), images in [0, 1].
 
         slices: values of `covariate`, in order. couplings: noise and overlap settings of `sample_stack`.
         Deterministic DDIM, so that what neighbours share is kept.
@@ -248,7 +248,7 @@ class DiffusionModel(Model):
 
 
 def _finite(x: Any) -> Any:
-    """Which pictures [..., rows, cols, channels] are finite; before `to_unit`, which makes infinity white."""
+    """Which images [..., rows, cols, channels] are finite; before `to_unit`, which makes infinity white."""
     return jnp.isfinite(x).all(axis=(-3, -2, -1))
 
 
