@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,6 +23,8 @@ from brain_diffusion_jax.training import optimizer
 from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.settings import TrainSettings
+from brain_diffusion_jax.training.state import create as create_state
+from brain_diffusion_jax.training.step import build_step
 from brain_diffusion_jax.training.task import Task
 
 SIZE = (8, 6)
@@ -120,6 +123,19 @@ def gan_task() -> Task:
         gan_loss.make_optimizer(how),
         lambda step: how.learning_rate,
     )
+
+
+def quadratic(spike_factor=0.0, name="sgd", rate=0.1, **options):
+    """A step on |w - target|^2 whose batch gives the target."""
+    settings = optimizer.OptimizerSettings(name=name, learning_rate=rate, warmup_steps=0, schedule="constant")
+    updates = optimizer.make(settings, 100)
+
+    def loss(params, model_state, batch, key, update):
+        value = jnp.mean((params["w"] - batch["target"]) ** 2)
+        return value, ({}, model_state)
+
+    start = create_state({"params": {"w": jnp.full((4, 4), 2.0)}}, updates)
+    return start, jax.jit(build_step(loss, updates, spike_factor=spike_factor, **options))
 
 
 class Endless:
