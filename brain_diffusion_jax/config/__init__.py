@@ -3,10 +3,9 @@
 A ConfigDict becomes the frozen dataclass of its kind at the door (`build`); further down nobody sees a ConfigDict.
 """
 
-from brain_diffusion_jax.config.base import base_config
 from brain_diffusion_jax.config.defaults import kind_config, paths
 from brain_diffusion_jax.config.derive import build, part, section
-from brain_diffusion_jax.config.load import from_json, load_config, to_json
+from brain_diffusion_jax.config.load import base_config, from_json, load_config, to_json
 from brain_diffusion_jax.config.override import apply_overrides, changed
 
 __all__ = [

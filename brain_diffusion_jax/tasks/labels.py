@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from brain_diffusion_jax.array_types import Key, Params
@@ -41,6 +43,11 @@ def find(schema: Schema, name: str, wanted: type[T], setting: str) -> tuple[int,
     if not isinstance(covariate, wanted):
         raise InputError("config", setting, name or "nothing", f"a {wanted.__name__.lower()} covariate, of {names}")
     return schema.names.index(name), covariate
+
+
+def make_init(network: AgeNetwork, shape: tuple[int, ...]) -> Callable[[Key], dict[str, Any]]:
+    """init(key) -> variables, for images of shape (rows, cols, channels)."""
+    return lambda key: dict(network.init(key, jnp.zeros((1, *shape), jnp.float32)))
 
 
 def trained_output(

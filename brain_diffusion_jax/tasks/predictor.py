@@ -86,4 +86,4 @@ def recipe(own: PredictorSettings, **more: Any) -> dict[str, Any]:
             **more,
         ),
         own.num_steps,
-    )._asdict()
+    )

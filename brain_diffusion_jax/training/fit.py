@@ -198,7 +198,20 @@ class _Fitting:
                 loader.set_state(position.loader_state if position.loader_state is not None else fresh)
                 prefetch = Prefetch(loader, lambda arrays: self._place(arrays, signals), position.batch, self.skipped)
                 try:
-                    progress = self._steps(program, prefetch, position, reporting, called, signals)
+                    progress = loop.run(
+                        position.state,
+                        program,
+                        prefetch,
+                        self.key,
+                        start=position.step,
+                        num_steps=s.num_steps,
+                        batch_size=self.data.batch_size,
+                        reporting=reporting,
+                        hooks=called,
+                        should_stop=(lambda: signals.reason) if jax.process_count() == 1 else (lambda: ""),
+                        voted=stopping.PREEMPTED,
+                        begun=position.window,
+                    )
                     self.store.wait()
                     return Outcome(self.run, progress.step, progress.stop, self.rows)
                 except loop.BadBatch as bad:
@@ -215,31 +228,6 @@ class _Fitting:
             bar.close()
             if writer is not None:
                 writer.close()
-
-    def _steps(
-        self,
-        program: loop.Program,
-        prefetch: Prefetch,
-        position: _Position,
-        reporting: loop.Reporting,
-        called: list[loop.Hook],
-        signals: stopping.Signals,
-    ) -> loop.Progress:
-        single = jax.process_count() == 1
-        return loop.run(
-            position.state,
-            program,
-            prefetch,
-            self.key,
-            start=position.step,
-            num_steps=self.settings.num_steps,
-            batch_size=self.data.batch_size,
-            reporting=reporting,
-            hooks=called,
-            should_stop=(lambda: signals.reason) if single else (lambda: ""),
-            voted=stopping.PREEMPTED,
-            begun=position.window,
-        )
 
     def _place(self, arrays: dict[str, np.ndarray], signals: stopping.Signals) -> Any:
         """This process's part of a batch, numbered and put on its devices."""

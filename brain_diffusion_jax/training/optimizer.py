@@ -1,10 +1,10 @@
-"""Optax optimizers and learning-rate schedules from the `optimizer` section of a config."""
+"""Optax optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ SCHEDULES = ("cosine", "constant", "plateau")
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """OptimizerSettings(**config.optimizer). clip_norm 0: no clipping. betas: (b1, b2) or (momentum,).
+    """The section `optimizer` of a config. clip_norm 0: no clipping. betas: (b1, b2) or (momentum,).
 
     schedule: after the warm-up, cosine to end_fraction * learning_rate, constant, or plateau
     (constant, times plateau_factor whenever `plateau_patience` validations bring nothing better).
@@ -87,16 +87,11 @@ def make(settings: OptimizerSettings, num_steps: int) -> optax.GradientTransform
     return optimizer
 
 
-class Recipe(NamedTuple):
-    """What a Task says of its optimizer: the updates, the rate that is logged, the rule for a plateau."""
-
-    optimizer: optax.GradientTransformation
-    learning_rate: optax.Schedule
-    plateau: Plateau
-
-
-def recipe(settings: OptimizerSettings, num_steps: int) -> Recipe:
-    """All that a Task needs of the settings for a run of num_steps."""
+def recipe(settings: OptimizerSettings, num_steps: int) -> dict[str, Any]:
+    """Fields of a Task for a run of num_steps: optimizer, learning_rate and plateau."""
     patience = settings.plateau_patience if settings.schedule == "plateau" else 0
-    plateau = Plateau(patience, settings.plateau_factor)
-    return Recipe(make(settings, num_steps), learning_rate(settings, num_steps), plateau)
+    return {
+        "optimizer": make(settings, num_steps),
+        "learning_rate": learning_rate(settings, num_steps),
+        "plateau": Plateau(patience, settings.plateau_factor),
+    }

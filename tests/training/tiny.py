@@ -14,6 +14,7 @@ from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.models.gan import GanNetworks, make_gan
 from brain_diffusion_jax.models.layers import conv
+from brain_diffusion_jax.tasks import labels
 from brain_diffusion_jax.tasks.age import loss as age_loss
 from brain_diffusion_jax.tasks.classifier import loss as class_loss
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
@@ -66,7 +67,7 @@ class TinyTrunkWithNorm(TinyTrunk):
 
 
 def _recipe(settings: OptimizerSettings = ADAM, num_steps: int = 10):
-    return optimizer.recipe(settings, num_steps)._asdict()
+    return optimizer.recipe(settings, num_steps)
 
 
 def diffusion_task(batch_size: int = BATCH, width: int = 16, adam: OptimizerSettings = ADAM, **options) -> Task:
@@ -90,7 +91,7 @@ def age_task(norm: bool = False) -> Task:
 
     return Task(
         "age",
-        age_loss.make_init(network(None), (*SIZE, 1)),
+        labels.make_init(network(None), (*SIZE, 1)),
         lambda axis: age_loss.make_loss(network(axis), target, age_loss.AgeLoss()),
         age_loss.make_measure(network(None), target),
         known=target.known,
@@ -103,7 +104,7 @@ def class_task() -> Task:
     network = AgeNetwork(TinyTrunk(), dense=(16,), dropout=0.2, bins=2)
     return Task(
         "class",
-        age_loss.make_init(network, (*SIZE, 1)),
+        labels.make_init(network, (*SIZE, 1)),
         lambda axis: class_loss.make_loss(network, target, label_smoothing=0.1),
         class_loss.make_measure(network, target),
         known=target.known,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,8 +134,3 @@ def make_measure(network: AgeNetwork, target: Target) -> MeasureFn:
         return {"validation_loss": jnp.abs(years - target.years(batch["values"]))}
 
     return measure
-
-
-def make_init(network: AgeNetwork, shape: tuple[int, ...]) -> Callable[[Key], dict[str, Any]]:
-    """init(key) -> variables, for images of shape (rows, cols, channels)."""
-    return lambda key: dict(network.init(key, jnp.zeros((1, *shape), jnp.float32)))

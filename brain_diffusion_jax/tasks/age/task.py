@@ -20,10 +20,10 @@ from brain_diffusion_jax.tasks.age.loss import (
     Target,
     age_weights,
     find_target,
-    make_init,
     make_loss,
     make_measure,
 )
+from brain_diffusion_jax.tasks.labels import make_init
 from brain_diffusion_jax.tasks.predictor import loop_settings, recipe
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training.run_folder import checkpoints

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.tasks.classifier.config import ClassConfig
 from brain_diffusion_jax.tasks.classifier.loss import find_target, make_loss, make_measure
+from brain_diffusion_jax.tasks.labels import make_init
 from brain_diffusion_jax.tasks.predictor import loop_settings, recipe
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training.settings import TrainSettings
@@ -21,7 +20,7 @@ def build(config: ClassConfig, data: DataInfo) -> Task:
     plain = factory.class_network(section, len(target.words))
     return Task(
         kind="class",
-        init=lambda key: dict(plain.init(key, jnp.zeros((1, *data.shape), jnp.float32))),
+        init=make_init(plain, data.shape),
         make_loss=lambda axis_name: make_loss(
             factory.class_network(section, len(target.words), axis_name),
             target,

@@ -25,7 +25,7 @@ def build(config: DiffusionConfig, data: DataInfo) -> Task:
         make_loss=lambda axis_name: make_loss(module, process, how),
         measure=make_measure(module, process),
         preview=make_preview(module, process, config.sample, data.validation) if data.validation else None,
-        **optimizer.recipe(config.optimizer, config.train.num_steps)._asdict(),
+        **optimizer.recipe(config.optimizer, config.train.num_steps),
     )
 
 

@@ -17,8 +17,8 @@ class StepProgram:
     flops: of matrix products and convolutions in one step, over all devices; 0 until compiled.
     """
 
-    def __init__(self, jitted: Any, parts: int = 1) -> None:
-        self._jitted, self._parts = jitted, parts
+    def __init__(self, jitted: Any) -> None:
+        self._jitted = jitted
         self._compiled: Any = None
         self.flops = 0.0
 
@@ -34,7 +34,7 @@ class StepProgram:
     def compile(self, *arguments: Any) -> Any:
         """The compiled program for arguments (arrays or ShapeDtypeStructs with shardings)."""
         traced = self._jitted.trace(*arguments)
-        self.flops = flops.count(traced.jaxpr) * self._parts
+        self.flops = flops.count(traced.jaxpr)
         self._compiled = traced.lower().compile()
         distributed.barrier("compiled")
         return self._compiled
