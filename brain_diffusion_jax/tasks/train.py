@@ -33,6 +33,7 @@ def train(
     contract = _contract(given)
     settings = declared.settings(given)
     loading = declared.loading(given, contract.schema)
+    # Nothing before this starts JAX.
     host.prepare(
         loading.batch_size,
         accumulation=settings.accumulation,
