@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.array_types import Params
-from brain_diffusion_jax.covariates import Continuous, Schema
+from brain_diffusion_jax.array_types import Image, Params
+from brain_diffusion_jax.covariates import Condition, Continuous, Schema
 from brain_diffusion_jax.diffusion.guidance import gaussian_log_likelihood
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.tasks.age.config import AgeConfig
 from brain_diffusion_jax.tasks.predictor import PredictorModel
 
@@ -31,7 +32,7 @@ class _AgeLikelihood:
     process: Process
     std: float
 
-    def __call__(self, params: Params, x0: Any, condition: Any) -> Float[Array, " batch"]:
+    def __call__(self, params: Params, x0: Image, condition: Condition | None) -> Float[Array, " batch"]:
         def wanted(condition: Any) -> Any:
             return self.age.in_unit(condition.values[:, self.column])
 
@@ -51,7 +52,7 @@ class AgeModel(PredictorModel):
     config: AgeConfig
 
     @functools.cached_property
-    def module(self) -> Any:
+    def module(self) -> AgeNetwork:
         """The linen module that `params` belong to."""
         return factory.age_network(self.config.age_model)
 
@@ -59,7 +60,7 @@ class AgeModel(PredictorModel):
         """Ages in years. images: [n, rows, cols, 1 or 3] in [0, 1]."""
         return self._run(images, batch_size).reshape(-1)
 
-    def likelihood(self, schema: Schema, process: Process, std: float) -> Any:
+    def likelihood(self, schema: Schema, process: Process, std: float) -> jax.tree_util.Partial:
         """The predictor of `guidance.classifier_gradient` for conditions of this schema. std: in years."""
         for column, covariate in enumerate(schema.covariates):
             if covariate.name == "age" and isinstance(covariate, Continuous):

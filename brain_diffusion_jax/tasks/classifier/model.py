@@ -12,6 +12,7 @@ from jaxtyping import Float
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.tasks.classifier.config import ClassConfig
 from brain_diffusion_jax.tasks.classifier.loss import find_target
 from brain_diffusion_jax.tasks.predictor import PredictorModel
@@ -35,7 +36,7 @@ class ClassModel(PredictorModel):
         self.column, self.words, self.covariate = target.column, target.words, self.contract.schema.names[target.column]
 
     @functools.cached_property
-    def module(self) -> Any:
+    def module(self) -> AgeNetwork:
         """The linen module that `params` belong to."""
         return factory.class_network(self.config.class_model, len(self.words))
 

@@ -23,6 +23,7 @@ from brain_diffusion_jax.diffusion.stack import sample_stack
 from brain_diffusion_jax.diffusion.sweep import check_scales
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.conditioning import ConditionalUNet
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
 from brain_diffusion_jax.tasks.diffusion.config import DiffusionConfig
 from brain_diffusion_jax.tasks.model import Conditions, Model, refuse_conditions, require_finite
@@ -72,7 +73,7 @@ class DiffusionModel(Model):
         return self.config.diffusion
 
     @functools.cached_property
-    def module(self) -> Any:
+    def module(self) -> ConditionalUNet | ScalarLabelUNet:
         """The linen module that `params` belong to."""
         return factory.diffusion_network(self.config.model, self.config.conditioning, self.schema)
 
