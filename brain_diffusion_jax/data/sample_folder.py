@@ -21,7 +21,7 @@ from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
 from brain_diffusion_jax.data.picture_grid import displayed
 from brain_diffusion_jax.data.prepare.slicing import AXES, Fit, from_display
-from brain_diffusion_jax.data.sources.cohort_values import Unusable, parse_value
+from brain_diffusion_jax.data.sources.cohort_table import Unusable, parse_value
 from brain_diffusion_jax.data.sources.picture_file import read_colour, read_grey
 from brain_diffusion_jax.data.table import Row, read_table, table_text
 from brain_diffusion_jax.errors import InputError, one_line

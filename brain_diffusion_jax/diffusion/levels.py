@@ -176,9 +176,3 @@ def strided_pairs(
     start = _indices("linear", schedule.num_steps, check_num_steps(schedule, num_steps), steps_offset)
     stop = np.maximum(start - schedule.num_steps // num_steps, -1)
     return schedule.level(start), schedule.level(np.where(stop < 0, -1 if final == "clean" else 0, stop))
-
-
-def log_snr(level: Level) -> Float[np.ndarray, "*shape"]:
-    """log(alpha^2 / sigma^2); +inf where clean."""
-    with np.errstate(divide="ignore"):
-        return 2 * (np.log(np.asarray(level.alpha)) - np.log(np.asarray(level.sigma)))

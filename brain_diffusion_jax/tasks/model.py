@@ -20,19 +20,19 @@ Conditions = Sequence[Mapping[str, object]]
 
 
 def refuse_conditions(path: Path, conditional: bool, conditions: Conditions) -> None:
-    """An unconditional model must not be asked for anything: its pictures would be taken for answers."""
+    """An unconditional model must not be asked for anything: its images would be taken for answers."""
     asked = sorted({name for condition in conditions for name, value in condition.items() if value is not None})
     if asked and not conditional:
         raise InputError(path, "conditions", ", ".join(asked), "none: this model was trained without conditions")
 
 
 def require_finite(path: Path, finite: Any, conditions: Conditions, settings: str) -> None:
-    """Raise InputError where a picture is not. finite: bool [n], one a condition; settings: what made them."""
+    """Raise InputError where an image is not. finite: bool [n], one a condition; settings: what made them."""
     broken = np.flatnonzero(~np.asarray(finite))
     if len(broken):
         first = f"the first for {dict(conditions[broken[0]])}; settings: {settings}"
         found = f"NaN or infinity in {len(broken)} of {len(conditions)} ({first})"
-        raise InputError(path, "sampled pictures", found, "finite ones: try other settings, conditions or weights")
+        raise InputError(path, "sampled images", found, "finite ones: try other settings, conditions or weights")
 
 
 class Model:

@@ -140,28 +140,27 @@ def coarse(volume: Volume) -> Float[np.ndarray, "46 55 46"]:
     extent_mm = np.array(volume.data.shape) * volume.spacing_mm
     if extent_mm.min() < SMALLEST_MM:
         found = " x ".join(f"{mm:.3g}" for mm in extent_mm) + " mm"
-        raise InputError(
-            volume.path, "size", found, f"{SMALLEST_MM:g} mm or more along each axis (is the header in metres?)"
-        )
+        expected = f"{SMALLEST_MM:g} mm or more along each axis (is the header in metres?)"
+        raise InputError(volume.path, "size", found, expected)
     data = resample(volume, COARSE.shape, COARSE.affine).data
-    tissue = data[data > 0.05 * np.percentile(data, 99.5)]  # not of the maximum: one hot voxel would rule
-    if not tissue.size:
+    if not (level := detail.bright_level(data)):
         raise InputError(volume.path, "voxels", "nothing but 0 inside MNI space", "a brain")
-    return data / max(float(np.percentile(tissue, 90)), 1e-9)
+    return data / level
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
 
 
-def likeness(scan: Float[np.ndarray, "46 55 46"]) -> float:
-    """Correlation of a scan from `coarse` with the reference, in and near the brain: `correlation` of `measure`."""
-    return _likeness(ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0))
+def smoothed(scan: Float[np.ndarray, "46 55 46"]) -> Float[np.ndarray, "46 55 46"]:
+    """A scan from `coarse` as it is compared with the reference: vessels and fat cut off, 4 mm smooth."""
+    return ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0)
 
 
-def _likeness(smooth: np.ndarray) -> float:
-    reference = _reference()
-    return _correlation(smooth[reference.near], reference.smooth[reference.near])
+def reference_correlation(smooth: Float[np.ndarray, "46 55 46"]) -> float:
+    """Correlation of a `smoothed` scan with the reference, in and near the brain: `correlation` of `measure`."""
+    near, reference = _reference().near, _reference().smooth
+    return _correlation(smooth[near], reference[near])
 
 
 def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
@@ -174,12 +173,12 @@ def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
     tissue = scan > TISSUE
     brain = tissue & upper
     size, own_size = reference.brain.sum(), max(int(brain.sum()), 1)
-    smooth = ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0)
+    smooth = smoothed(scan)
     above_eyes = z > -20
     lead, turn = orientation.compare(reference.directions, smooth)
     rim = (reference.distance <= 3) & (reference.depth <= 3) & above_eyes
     return {
-        "correlation": _likeness(smooth),
+        "correlation": reference_correlation(smooth),
         "overlap": float(2 * (brain & reference.brain).sum() / (own_size + size)),
         "cerebellum": float(tissue[reference.cerebellum].mean()),
         "bright_rim": float(((scan > BRIGHT) & rim).sum() / size),
@@ -253,18 +252,15 @@ def assess(measurements: Sequence[Mapping[str, float]]) -> tuple[list[Assessment
     chosen, moved = limits(scans)
     assessments = []
     for values in scans:
+        turn = str(orientation.TURNS[int(values["turn"])]) if "turn" in values else "another way"
         flags = tuple(
-            Flag(name, values[name], chosen[name], measure.says.format(turn=_turn(values)))
+            Flag(name, values[name], chosen[name], measure.says.format(turn=turn))
             for name, measure in MEASURES.items()
             if name in values and _beyond(values[name], chosen[name], measure.bad)
         )
         notes = ("neck or other tissue left below the brain",) if values["neck"] > NECK_NOTE else ()
         assessments.append(Assessment(values, flags, notes))
     return assessments, moved
-
-
-def _turn(values: Mapping[str, float]) -> str:
-    return str(orientation.TURNS[int(values["turn"])]) if "turn" in values else "another way"
 
 
 def fingerprint(volume: Volume) -> str:

@@ -11,11 +11,10 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from brain_diffusion_jax.data.prepare.nifti import MNI_1MM, Volume, resample
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.pixels import to_unit
 
 SLICES = range(45, 125)
 SIZE = (256, 256)
@@ -77,8 +76,3 @@ def stored_pictures(volume: Volume, *, jpeg: bool = False) -> UInt8[np.ndarray, 
     slices = scaled_slices(on_published_grid(volume))
     pictures = np.stack([through_jpeg(s) for s in slices]) if jpeg else slices[..., None]
     return enlarge(pictures)
-
-
-def published_pictures(volume: Volume, *, jpeg: bool = False) -> Float[np.ndarray, "80 256 256 c"]:
-    """`stored_pictures` as float32 in [0, 1], as the network reads them."""
-    return to_unit(stored_pictures(volume, jpeg=jpeg))

@@ -14,7 +14,7 @@ import numpy as np
 
 from brain_diffusion_jax import contract
 from brain_diffusion_jax.errors import InputError, nearest
-from brain_diffusion_jax.pixels import full_scale, to_uint8, to_unit
+from brain_diffusion_jax.pixels import full_scale, to_uint8
 
 RULES = ("fixed", "percentile", "white_matter")
 
@@ -107,11 +107,6 @@ def to_stored(data: np.ndarray, window: Window, dtype: str) -> np.ndarray:
     """Intensities in the scan's unit to stored pixels of `dtype`."""
     unit = np.clip((np.asarray(data, np.float32) - window.low) / (window.high - window.low), 0.0, 1.0)
     return to_uint8(unit) if dtype == "uint8" else unit.astype(np.float32)
-
-
-def from_stored(pixels: np.ndarray, window: Window) -> np.ndarray:
-    """Stored pixels back to the scan's unit, float32; clipped ends and uint8 rounding stay lost."""
-    return (to_unit(pixels) * (window.high - window.low) + window.low).astype(np.float32)
 
 
 def check_fixed_window(data: np.ndarray, window: Window, path: str | Path) -> str | None:

@@ -1,4 +1,4 @@
-"""NIfTI volumes in RAS orientation: headers, checked reading, resampling, writing.
+"""NIfTI volumes in RAS orientation: checked reading, resampling, writing.
 
 Axes of every array are [x, y, z], x growing to the person's right, y to the front, z upwards.
 """
@@ -43,19 +43,6 @@ class Volume:
         return voxel_sizes(self.affine)
 
 
-class ScanHeader(NamedTuple):
-    """What a NIfTI header says, before any voxel is read. orientation: as stored, such as "LAS"."""
-
-    path: Path
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    orientation: str
-    affine: Affine
-    dtype: str
-    slope: float
-    intercept: float
-
-
 class Grid(NamedTuple):
     """A target sampling of the world: shape [x, y, z] and RAS affine in mm."""
 
@@ -83,12 +70,8 @@ def voxel_sizes(affine: Affine) -> tuple[float, ...]:
 def _checked_affine(path: Path, header: Any) -> Affine:
     """Voxel -> world in mm, whatever the unit of the header."""
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        raise InputError(
-            path,
-            "affine",
-            "sform_code 0 and qform_code 0 (orientation unknown)",
-            "a header that says how voxels lie in the head; set it with the tool that made the file",
-        )
+        expected = "a header that says how voxels lie in the head; set it with the tool that made the file"
+        raise InputError(path, "affine", "sform_code 0 and qform_code 0 (orientation unknown)", expected)
     unit = int(header["xyzt_units"]) % 8
     if unit not in _UNITS:
         raise InputError(path, "xyzt_units", unit, "0 (unknown, taken as mm), 1 (m), 2 (mm) or 3 (micron)")
@@ -96,37 +79,14 @@ def _checked_affine(path: Path, header: Any) -> Affine:
     affine = np.array(header.get_best_affine(), np.float64)
     affine[:3] *= factor
     # A sheared or collapsed matrix has almost no volume for the lengths of its columns.
-    lengths = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    lengths = np.array(voxel_sizes(affine))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * lengths.prod():
         raise InputError(path, "affine", np.round(affine[:3], 4).tolist(), "an invertible voxel-to-world matrix")
     if lengths.min() < VOXEL_MM[0] or lengths.max() > VOXEL_MM[1]:
-        found = " x ".join(f"{length:.3g}" for length in lengths)
-        raise InputError(
-            path,
-            "voxel size",
-            f"{found} mm (by xyzt_units {name})",
-            f"{VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm; are pixdim, the affine and xyzt_units right?",
-        )
+        found = f"{' x '.join(f'{length:.3g}' for length in lengths)} mm (by xyzt_units {name})"
+        expected = f"{VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm; are pixdim, the affine and xyzt_units right?"
+        raise InputError(path, "voxel size", found, expected)
     return affine
-
-
-def read_header(path: str | Path) -> ScanHeader:
-    """The header of a NIfTI file; no voxel is read. Raises InputError if it is no usable volume."""
-    import nibabel
-
-    path = Path(path)
-    head = nifti_file.read_head(path)
-    affine = _checked_affine(path, head.header)
-    return ScanHeader(
-        path=path,
-        shape=head.shape,
-        spacing_mm=voxel_sizes(affine),
-        orientation="".join(nibabel.aff2axcodes(affine)),
-        affine=affine,
-        dtype=str(head.dtype),
-        slope=head.slope,
-        intercept=head.intercept,
-    )
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -166,12 +126,9 @@ def _check_values(path: Path, data: np.ndarray) -> None:
         negative = float(-data.sum(dtype=np.float64, where=data < 0))
         share = negative / (float(data.sum(dtype=np.float64)) + 2 * negative)
         if share > NEGATIVE_SHARE:
-            raise InputError(
-                path,
-                "voxels",
-                f"negative intensities down to {low:g} ({100 * share:.1f} % of the total)",
-                f"magnitudes >= 0 (at most {100 * NEGATIVE_SHARE:g} % from interpolation); undo z-scoring or shift it",
-            )
+            found = f"negative intensities down to {low:g} ({100 * share:.1f} % of the total)"
+            limit = f"at most {100 * NEGATIVE_SHARE:g} % from interpolation"
+            raise InputError(path, "voxels", found, f"magnitudes >= 0 ({limit}); undo z-scoring or shift it")
         warnings.warn(f"{path}: voxels: found faint negative values down to {low:g}; set to 0", stacklevel=3)
         np.maximum(data, 0, out=data)
 
@@ -205,15 +162,11 @@ def resample(volume: Volume, shape: tuple[int, ...], affine: Affine, *, min_over
         return Volume(volume.data, grid.affine, volume.path)
     inside = overlap(volume, grid)
     if inside < min_overlap:
-        corner = np.round(grid.affine[:3, 3], 1).tolist()
+        corner, size = np.round(grid.affine[:3, 3], 1).tolist(), np.round(voxel_sizes(grid.affine), 2).tolist()
         centre = volume.affine[:3, :3] @ (np.array(volume.data.shape) / 2) + volume.affine[:3, 3]
-        raise InputError(
-            volume.path,
-            "position",
-            f"{100 * inside:.0f} % of the scan inside the grid (its centre is at {np.round(centre, 1).tolist()} mm)",
-            f"at least {100 * min_overlap:.0f} % inside the grid of {grid.shape} voxels, "
-            f"{np.round(voxel_sizes(grid.affine), 2).tolist()} mm, from {corner}; register it, or prepare.grid=native",
-        )
+        found = f"{100 * inside:.0f} % of the scan inside the grid (its centre is at {np.round(centre, 1).tolist()} mm)"
+        wanted = f"at least {100 * min_overlap:.0f} % inside the grid of {grid.shape} voxels, {size} mm, from {corner}"
+        raise InputError(volume.path, "position", found, f"{wanted}; register it, or prepare.grid=native")
     ratio = np.array(voxel_sizes(grid.affine)) / np.array(volume.spacing_mm)
     sigma = np.maximum(0, (ratio - 1) / 2)
     data = ndimage.gaussian_filter(volume.data, sigma) if (sigma > 0.05).any() else volume.data
@@ -242,10 +195,6 @@ def save_volume(path: str | Path, data: np.ndarray, affine: Affine) -> Path:
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=4)
     image.set_qform(affine, code=4, strip_shears=True)
-    with files.replacing(path) as file:
-        if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
-                image.to_stream(packed)
-        else:
-            image.to_stream(file)  # type: ignore[arg-type]
+    packed = path.name.lower().endswith(".gz")
+    files.write_bytes(path, gzip.compress(image.to_bytes(), 1, mtime=0) if packed else image.to_bytes())
     return path

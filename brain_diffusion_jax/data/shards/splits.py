@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -126,22 +125,12 @@ def assign_slice(person: str, scan: str, index: int, spec: SplitSpec) -> str:
     return split_at(uniform(spec.seed, person, scan, index), spec)
 
 
-def warn_about_unit(spec: SplitSpec) -> None:
-    """Warn once where slices of one person will stand on both sides."""
-    if spec.unit == "slice":
-        warnings.warn(SLICE_WARNING, stacklevel=2)
-
-
 def require_no_empty(members: Iterable[str], spec: SplitSpec, where: object = "split") -> Counter[str]:
     """Count the members of each split; raises InputError where a split with a share above 0 is empty."""
     counts = Counter(members)
     for name in NAMES:
         if getattr(spec, name) > 0 and not counts[name]:
-            total = sum(counts.values())
-            raise InputError(
-                where,
-                name,
-                f"nobody ({total} in all, share {getattr(spec, name):g})",
-                f"somebody in each split; add people, change split.seed, or set split.{name}=0",
-            )
+            found = f"nobody ({sum(counts.values())} in all, share {getattr(spec, name):g})"
+            expected = f"somebody in each split; add people, change split.seed, or set split.{name}=0"
+            raise InputError(where, name, found, expected)
     return counts

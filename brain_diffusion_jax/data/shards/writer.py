@@ -15,6 +15,7 @@ import io
 import math
 import re
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ def write_shards(
     """
     folder = Path(folder)
     with working_folder(folder) as work:
-        splits.warn_about_unit(split)
+        if split.unit == "slice":
+            warnings.warn(splits.SLICE_WARNING, stacklevel=2)
         contract = source.contract()
         if split.unit == "slice" and contract.kind != "slices":
             raise InputError("split", "unit", "slice", f"person: {contract.kind} have no slices")
@@ -67,9 +69,8 @@ def write_shards(
         names: dict[str, str] = {}
         if engine == "local":
             _require_space(folder, len(entries), contract)
-            done = part_pool.prepare_parts(
-                source, work / "parts", workers=workers, progress=progress or (lambda done, of: None)
-            )
+            told = progress or (lambda done, of: None)
+            done = part_pool.prepare_parts(source, work / "parts", workers=workers, progress=told)
             dropped += done.bad
             names = {entry.id: name for entry, name in done.parts}
             entries = [entry for entry, _ in done.parts]
@@ -109,9 +110,8 @@ def working_folder(folder: Path) -> Iterator[Path]:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise InputError(
-                folder, "disk", "no space left", "free space; finished scans are kept, start the same command again"
-            ) from error
+            expected = "free space; finished scans are kept, start the same command again"
+            raise InputError(folder, "disk", "no space left", expected) from error
     finally:
         lock.close()
 
@@ -123,9 +123,8 @@ def _require_space(folder: Path, entries: int, contract: Contract) -> None:
     needed = int(3.2 * entries * count * image)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise InputError(
-            folder, "disk", f"{free / 2**30:.2f} GiB free", f"about {needed / 2**30:.2f} GiB while preparing"
-        )
+        expected = f"about {needed / 2**30:.2f} GiB while preparing"
+        raise InputError(folder, "disk", f"{free / 2**30:.2f} GiB free", expected)
 
 
 def _build(folder: Path, plan: Plan, engine: str, beam_options: list[str] | None) -> None:
@@ -143,9 +142,8 @@ def _build(folder: Path, plan: Plan, engine: str, beam_options: list[str] | None
         try:
             from apache_beam.options.pipeline_options import PipelineOptions
         except ImportError:
-            raise InputError(
-                "--beam", "apache_beam", "not installed", "pip install brain-diffusion-jax[beam]"
-            ) from None
+            expected = "pip install brain-diffusion-jax[beam]"
+            raise InputError("--beam", "apache_beam", "not installed", expected) from None
         # Explicit, or Beam would parse this process's own command line.
         options["beam_options"] = PipelineOptions(beam_options or [])
     logging.getLogger("absl").setLevel(logging.WARNING)

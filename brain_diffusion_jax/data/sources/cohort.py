@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 from brain_diffusion_jax.covariates import Continuous, Covariate, Schema
 from brain_diffusion_jax.data.sources import cohort_sessions
 from brain_diffusion_jax.data.sources.cohort_files import Layout, cohort_root, files_of_row, find_layout, orphan_files
-from brain_diffusion_jax.data.sources.cohort_table import MISSING, keep_row, merge_repeats
-from brain_diffusion_jax.data.sources.cohort_values import Unusable, parse_value
+from brain_diffusion_jax.data.sources.cohort_table import MISSING, Unusable, keep_row, merge_repeats, parse_value
 from brain_diffusion_jax.data.table import Row, read_table
 from brain_diffusion_jax.errors import InputError, nearest
 
@@ -143,11 +142,16 @@ def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterab
         key_columns = list(dict.fromkeys([*key_columns, *(name for name in inside if name in header)]))
     compared = [columns[c.name] for c in wanted] + ([columns["file"]] if "file" in columns else [])
     kept, contradictions = merge_repeats(kept, key_columns, compared)
-    _refuse_or_drop(layout.table, "repeated id", contradictions, spec.bad_rows, "rows that agree", dropped, "bad_rows")
+    _refuse_or_drop(layout.table, "repeated id", contradictions, spec, "bad_rows", "rows that agree", dropped)
 
     entries = _entries(kept, rows, wanted, columns, layout, sessions, by_session)
     _warn_one_age(entries, wanted, columns, layout.table)
-    scans = _scans(_usable(entries, wanted, columns, spec, layout.table, dropped), columns, dropped)
+    scans = []
+    for entry, covariates in _usable(entries, wanted, columns, spec, layout.table, dropped):
+        if not entry.paths:
+            dropped.append((entry.name, f"no file: {entry.looked_for}"))
+        person = entry.row.get(columns["person"])
+        scans += [Scan(person, scan, path, dict(covariates)) for scan, path in entry.paths]
     orphans = orphan_files(layout, rows, columns)
     if by_session:
         orphans += _without_row(rows, columns, layout, by_session)
@@ -183,10 +187,10 @@ def _row_name(row: Row, columns: Mapping[str, str]) -> str:
     return ""
 
 
-def _refuse_or_drop(where: Path, what: str, bad: list, rule: str, expected: str, dropped: list, option: str) -> None:
-    if not bad:
-        return
-    if rule == "refuse":
+def _refuse_or_drop(
+    where: Path, what: str, bad: list, spec: CohortSpec, option: str, expected: str, dropped: list
+) -> None:
+    if bad and getattr(spec, option) == "refuse":
         shown = "; ".join(f"{name}: {reason}" for name, reason in bad[:5]) + ("; ..." if len(bad) > 5 else "")
         raise InputError(where, what, f"{len(bad)} bad rows ({shown})", f"{expected}, or cohort.{option}=drop")
     dropped.extend(bad)
@@ -253,52 +257,40 @@ def _usable(
     usable = []
     bad: dict[str, list[tuple[str, str]]] = {c.name: [] for c in wanted}
     for entry in entries:
-        row = entry.row
         covariates: dict[str, float | str] = {}
-        reasons = []
+        reasons = {}
         for covariate in wanted:
-            rule = spec.bad_ages if isinstance(covariate, Continuous) else spec.bad_rows
             codes = spec.sex_codes if covariate.name == "sex" else {}
             try:
-                value = parse_value(row.get(columns[covariate.name]), covariate, codes)
+                value = parse_value(entry.row.get(columns[covariate.name]), covariate, codes)
                 scale = entry.factors[covariate.name]
                 covariates[covariate.name] = value if isinstance(value, str) or scale == 1 else value * scale
             except Unusable as error:
-                if rule != "absent":
-                    reasons.append((covariate.name, f"{covariate.name}: {error}"))
-        if reasons:
-            for name, reason in reasons:
-                bad[name].append((entry.name, reason))
-        else:
+                if getattr(spec, _rule(covariate)) != "absent":
+                    reasons[covariate.name] = f"{covariate.name}: {error}"
+        for name, reason in reasons.items():
+            bad[name].append((entry.name, reason))
+        if not reasons:
             usable.append((entry, covariates))
     refused_already: set[str] = set()
     for covariate in wanted:
-        number = isinstance(covariate, Continuous)
-        rule, option = (spec.bad_ages, "bad_ages") if number else (spec.bad_rows, "bad_rows")
-        expected = (
-            f"a number in {covariate.unit} (column {columns[covariate.name]!r})"
-            if isinstance(covariate, Continuous)
-            else f"one of {', '.join(covariate.values)} (column {columns[covariate.name]!r}"
-            + (
-                "; codes such as 1 and 2 need cohort.sex_codes.1=M cohort.sex_codes.2=F)"
-                if covariate.name == "sex"
-                else ")"
-            )
-        )
+        hint = ""
+        if isinstance(covariate, Continuous):
+            expected = f"a number in {covariate.unit}"
+        else:
+            expected = f"one of {', '.join(covariate.values)}"
+            if covariate.name == "sex":
+                hint = "; codes such as 1 and 2 need cohort.sex_codes.1=M cohort.sex_codes.2=F"
+        expected += f" (column {columns[covariate.name]!r}{hint})"
         rows = [(name, reason) for name, reason in bad[covariate.name] if name not in refused_already]
-        _refuse_or_drop(table, covariate.name, rows, rule, expected, dropped, option)
+        _refuse_or_drop(table, covariate.name, rows, spec, _rule(covariate), expected, dropped)
         refused_already |= {name for name, _ in rows}
     return usable
 
 
-def _scans(usable: list, columns: Mapping[str, str], dropped: list) -> list[Scan]:
-    scans = []
-    for entry, covariates in usable:
-        if not entry.paths:
-            dropped.append((entry.name, f"no file: {entry.looked_for}"))
-        person = entry.row.get(columns["person"])
-        scans += [Scan(person, scan, path, dict(covariates)) for scan, path in entry.paths]
-    return scans
+def _rule(covariate: Covariate) -> str:
+    """The field of CohortSpec that says what becomes of rows without a usable value."""
+    return "bad_ages" if isinstance(covariate, Continuous) else "bad_rows"
 
 
 def _unique_scans(scans: list[Scan], table: Path) -> None:
@@ -312,8 +304,11 @@ def _warn_counts(table: Path, dropped: list[tuple[str, str]]) -> None:
     for start, text in (("no file", "rows without a file"), ("file without a row", "files without a row")):
         names = [name for name, reason in dropped if reason.startswith(start)]
         if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            warnings.warn(f"{table}: found {len(names)} {text} ({shown}); left out", stacklevel=3)
+            warnings.warn(f"{table}: found {len(names)} {text} ({_shown(names)}); left out", stacklevel=3)
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _warn_one_age(entries: Sequence[_Entry], wanted: Sequence[Covariate], columns, table: Path) -> None:
@@ -323,24 +318,18 @@ def _warn_one_age(entries: Sequence[_Entry], wanted: Sequence[Covariate], column
         e.row.get(columns["person"]) for e in entries if len({cohort_sessions.session_of(p) for _, p in e.paths}) > 1
     ]
     if shared and numbers:
-        names, shown = ", ".join(numbers), ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+        names = ", ".join(numbers)
         warnings.warn(
-            f"{table}: {names}: found one for all sessions of {len(shared)} people ({shown}), which is used; "
+            f"{table}: {names}: found one for all sessions of {len(shared)} people ({_shown(shared)}), which is used; "
             f"expected one for each session, as sub-LABEL_sessions.tsv with session_id and {names} gives it",
             stacklevel=3,
         )
 
 
 def _warn_domain(scans: list[Scan], wanted, table: Path) -> None:
-    for covariate in wanted:
-        if not isinstance(covariate, Continuous):
-            continue
-        outside = [
-            (scan.scan, scan.covariates[covariate.name])
-            for scan in scans
-            if covariate.name in scan.covariates
-            and not covariate.low <= float(scan.covariates[covariate.name]) <= covariate.high
-        ]
+    for covariate in (c for c in wanted if isinstance(c, Continuous)):
+        values = [(scan.scan, float(scan.covariates.get(covariate.name, covariate.low))) for scan in scans]
+        outside = [(name, value) for name, value in values if not covariate.low <= value <= covariate.high]
         if outside:
             shown = ", ".join(f"{name} {value:g}" for name, value in outside[:3])
             warnings.warn(

@@ -58,24 +58,21 @@ def find_layout(name: str, root: Path, table: str, pattern: str, columns: dict[s
     if name not in LAYOUTS:
         raise InputError("cohort", "layout", name, nearest(name, LAYOUTS))
     if pattern and "file" in columns:
-        raise InputError(
-            "cohort", "file_pattern, columns.file", (pattern, columns["file"]), "one of the two: both say which files"
-        )
+        found = pattern, columns["file"]
+        raise InputError("cohort", "file_pattern, columns.file", found, "one of the two: both say which files")
     own: dict[str, str] = {}
+    default_table = ""
     if name == "bids":
         own, default_table = {"person": "participant_id"}, "participants.tsv"
     elif name == "camcan":
-        own, default_table = {"person": "Subject", "age": "Age", "sex": "Sex"}, ""
+        own = {"person": "Subject", "age": "Age", "sex": "Sex"}
         pattern = pattern or ("" if "file" in columns else "sub-{Subject}_defaced_T1.nii.gz")
     elif name == "oasis1":
         own = {"person": "subject_id", "scan": "session_id"} | ({} if pattern else {"file": "file"})
         default_table = "participants.csv"
-    else:
-        default_table = ""
-        if not pattern and "file" not in columns:
-            raise InputError(
-                "cohort", "file_pattern", "nothing", "cohort.file_pattern=PATTERN or cohort.columns.file=COLUMN"
-            )
+    elif not pattern and "file" not in columns:
+        expected = "cohort.file_pattern=PATTERN or cohort.columns.file=COLUMN"
+        raise InputError("cohort", "file_pattern", "nothing", expected)
     pattern = str(_expanded(pattern, "file_pattern")) if pattern.startswith("~") else pattern
     return Layout(name, root, _table_path(root, table or default_table), pattern, own | columns, frozenset(columns))
 
@@ -128,9 +125,7 @@ def _glob(root: Path, pattern: str) -> list[Path]:
     if Path(pattern).is_absolute():
         root, pattern = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
     # "**" inside a name is no pattern of pathlib; it comes of "{id}**" and of a "{id}*" without its id.
-    parts = [
-        part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.split("/") if part not in ("", ".")
-    ]
+    parts = [p if p == "**" else re.sub(r"\*+", "*", p) for p in pattern.split("/") if p not in ("", ".")]
     if not parts:
         return []
     *folders, name = parts
@@ -149,9 +144,8 @@ def _filled(layout: Layout, row: Row, columns: Mapping[str, str]) -> str:
         whole = layout.pattern.format_map(cells)
         parts = [part.format_map(cells) for part in layout.pattern.split("/") if part]
     except (KeyError, ValueError, IndexError) as error:
-        raise InputError(
-            "cohort", "file_pattern", layout.pattern, f"columns of the table in braces ({error})"
-        ) from None
+        expected = f"columns of the table in braces ({error})"
+        raise InputError("cohort", "file_pattern", layout.pattern, expected) from None
     return whole if all(part.strip() for part in parts) else ""
 
 

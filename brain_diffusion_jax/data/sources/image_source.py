@@ -107,12 +107,12 @@ def open_images(spec: PicturesSpec, schema: Schema) -> ImageSource:
     source = read_source(spec.root, bad_pictures=spec.bad_pictures)
     pictures = _of_wanted_classes(source, spec, schema)
     copies = near_duplicates.find(pictures, spec.near_duplicate)
-    found = near_duplicates.summary(pictures, copies)
     notes = [str(leak) for leak in near_duplicates.leaks(pictures, copies)]
-    if found["near_redundant"]:
+    near, exact = (len(pictures) - len(set(groups.tolist())) for groups in (copies.group, copies.exact))
+    if near:
         notes.append(
-            f"{found['near_redundant']} of {found['pictures']} pictures are copies "
-            f"({found['exact_redundant']} with equal pixels); {spec.copies.replace('_', ' ')}"
+            f"{near} of {len(pictures)} pictures are copies ({exact} with equal pixels); "
+            + spec.copies.replace("_", " ")
         )
     dropped = list(source.failures)
     positions = list(range(len(pictures)))
@@ -146,7 +146,6 @@ def _of_wanted_classes(source: PictureSource, spec: PicturesSpec, schema: Schema
     unknown = sorted(set(wanted) - set(source.labels))
     strange = sorted(set(source.labels) - set(covariate.values)) if not spec.classes else []
     if unknown or strange:
-        raise InputError(
-            source.where, f"covariate {spec.covariate}", f"classes {', '.join(source.labels)}", ", ".join(wanted)
-        )
+        found = f"classes {', '.join(source.labels)}"
+        raise InputError(source.where, f"covariate {spec.covariate}", found, ", ".join(wanted))
     return [p for p in source.pictures if p.label in wanted]

@@ -7,7 +7,7 @@ pictures of one given split have a copy in another.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -67,19 +67,16 @@ def find(pictures: Sequence[Picture], correlation: float = 0.97) -> Copies:
         second.append(b + start)
     i, j = np.concatenate(first), np.concatenate(second)
     _, group = connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(count, count)), directed=False)
-    return Copies(_by_first(group), _by_first(exact), _conflicting(group, pictures))
+    words: dict[int, set[str]] = defaultdict(set)
+    for number, picture in zip(_by_first(group).tolist(), pictures, strict=True):
+        words[number].add(picture.label)
+    conflicting = frozenset(number for number, labels in words.items() if len(labels) > 1)
+    return Copies(_by_first(group), _by_first(exact), conflicting)
 
 
 def _by_first(labels: np.ndarray) -> np.ndarray:
     _, where, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(where))[inverse]
-
-
-def _conflicting(group: np.ndarray, pictures: Sequence[Picture]) -> frozenset[int]:
-    words = defaultdict(set)
-    for number, picture in zip(_by_first(group), pictures, strict=True):
-        words[int(number)].add(picture.label)
-    return frozenset(number for number, found in words.items() if len(found) > 1)
 
 
 class Leak(NamedTuple):
@@ -127,15 +124,3 @@ def keep_one(pictures: Sequence[Picture], copies: Copies) -> tuple[list[int], li
             first[group] = picture.name
             kept.append(position)
     return kept, dropped
-
-
-def summary(pictures: Sequence[Picture], copies: Copies) -> dict[str, int]:
-    """pictures, exact_redundant, near_groups, near_redundant, conflicting pictures."""
-    sizes = Counter(copies.group.tolist())
-    return {
-        "pictures": len(pictures),
-        "exact_redundant": len(pictures) - len(set(copies.exact.tolist())),
-        "near_groups": sum(n > 1 for n in sizes.values()),
-        "near_redundant": len(pictures) - len(sizes),
-        "conflicting": sum(sizes[g] for g in copies.conflicting),
-    }

@@ -80,13 +80,8 @@ def read_folder(root: str | Path, *, bad_pictures: str = "refuse") -> PictureSou
             except InputError as error:
                 failures.append((name, f"{error.field}: {error.found}"))
     if failures and bad_pictures == "refuse":
-        shown = "; ".join(f"{name}: {reason}" for name, reason in failures[:5])
-        raise InputError(
-            root,
-            "pictures",
-            f"{len(failures)} unusable ({shown})",
-            "8-bit grey pictures, or pictures.bad_pictures=drop",
-        )
+        found = f"{len(failures)} unusable ({'; '.join(f'{name}: {reason}' for name, reason in failures[:5])})"
+        raise InputError(root, "pictures", found, "8-bit grey pictures, or pictures.bad_pictures=drop")
     source = PictureSource(pictures, failures, root)
     _require_classes(source, {folder.name for _, folder in folders})
     return source
@@ -149,9 +144,6 @@ def _require_classes(source: PictureSource, expected: set[str]) -> None:
     counts = Counter(picture.label for picture in source.pictures)
     for label in sorted(expected):
         if counts[label] < MIN_PER_CLASS:
-            raise InputError(
-                source.where,
-                f"class {label}",
-                f"{counts[label]} usable picture{'s' * (counts[label] != 1)}",
-                f"at least {MIN_PER_CLASS}; add pictures or remove the class",
-            )
+            found = f"{counts[label]} usable picture{'s' * (counts[label] != 1)}"
+            expected = f"at least {MIN_PER_CLASS}; add pictures or remove the class"
+            raise InputError(source.where, f"class {label}", found, expected)

@@ -15,10 +15,10 @@ _BUILT_IN: dict[str, tuple[str, str]] = {
     "ddpm": ("ddpm", "DDPM"),
     "ddim": ("ddim", "DDIM"),
     "deis": ("deis", "DEIS"),
-    "dpm_solver_2m": ("dpm_solver", "DPMSolver2M"),
+    "dpm_solver_2m": ("dpm_solver", "dpm_solver_2m"),
     "dpm_solver_2s": ("dpm_solver", "DPMSolver2S"),
-    "dpm_solver_sde_2m": ("dpm_solver_sde", "DPMSolverSDE2M"),
-    "dpm_solver_sde_3m": ("dpm_solver_sde", "DPMSolverSDE3M"),
+    "dpm_solver_sde_2m": ("dpm_solver", "DPMSolver2M"),
+    "dpm_solver_sde_3m": ("dpm_solver", "DPMSolver3M"),
     "euler": ("euler", "Euler"),
     "euler_ancestral": ("euler", "EulerAncestral"),
     "flow_euler": ("flow", "FlowEuler"),
@@ -73,7 +73,7 @@ def get(name: str, **options: Any) -> Sampler:
     Raises InputError for an unknown sampler or option, or an option outside its limits.
     """
     make = factory(name)
-    if dataclasses.is_dataclass(make):
+    if dataclasses.is_dataclass(make) or name in _BUILT_IN:
         for option in options:
             if option not in options_of(name):
                 raise InputError(

@@ -1,4 +1,4 @@
-"""The WGAN-GP baseline as users see it: conditions in, unit pictures out, as with a diffusion model."""
+"""The WGAN-GP baseline as users see it: conditions in, images in [0, 1] out, as with a diffusion model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from brain_diffusion_jax.tasks.model import Conditions, Model, refuse_conditions
 
 
 class GanModel(Model):
-    """A trained generator. kind "gan". It makes a picture in one step: no sampler, steps or guidance."""
+    """A trained generator. kind "gan". It makes an image in one step: no sampler, steps or guidance."""
 
     kind = "gan"
     guided = False
@@ -32,25 +32,19 @@ class GanModel(Model):
     contract: Contract
 
     @property
-    def image_size(self) -> tuple[int, ...]:
-        """Rows and columns of its pictures."""
-        return tuple(self.contract.image_size)
-
-    @property
     def schema(self) -> Schema:
         """What conditions mean."""
         return self.contract.schema
 
     @property
     def conditional(self) -> bool:
-        """Whether a condition changes the pictures."""
+        """Whether a condition changes the images."""
         return bool(self.config.gan.conditional)
 
     @functools.cached_property
     def module(self) -> Gan:
         """The linen module that `params` belong to."""
-        rows, cols = self.image_size
-        return make_gan((rows, cols), self.schema.cardinalities, **self.config.gan)
+        return make_gan(self.contract.image_size, self.schema.cardinalities, self.contract.channels, **self.config.gan)
 
     @functools.cached_property
     def _program(self) -> Any:
@@ -67,17 +61,16 @@ class GanModel(Model):
         """The batch size of the run's config, or the one given; refuses settings of diffusion models."""
         for name, value in given.items():
             if value is not None and name != "batch_size":
-                raise InputError(self.path, name, value, "nothing: a WGAN-GP makes a picture in one step, unguided")
+                raise InputError(self.path, name, value, "nothing: a WGAN-GP makes an image in one step, unguided")
         return Sampling.resolve(self.config.sample, **given)
 
     def batches(
         self, conditions: Conditions, sampling: Sampling, seed: int = 0, start: int = 0
-    ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
-        """Yield (position of the first, pictures in [0, 1]) batch by batch.
+    ) -> Iterator[tuple[int, Float[np.ndarray, "b *spatial c"]]]:
+        """Yield (position of the first, images in [0, 1]) batch by batch.
 
-        Picture i depends on seed, i and its condition alone; of the settings it reads batch_size; start skips the
-        first ones.
-        Raises InputError where a picture is not finite.
+        Image i depends on seed, i and its condition alone; of the settings it reads batch_size; start skips the
+        first ones. Raises InputError where an image is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         check_seed(seed, "sample")
@@ -89,19 +82,19 @@ class GanModel(Model):
             made = self._program(self.params, np.uint32(seed), index, encoded.values[held], encoded.present[held])
             chosen = conditions[first : first + batch_size]
             made = np.asarray(made)[: len(chosen)]
-            require_finite(self.path, np.isfinite(made).all(axis=(1, 2, 3)), chosen, f"seed {seed}")
+            require_finite(self.path, np.isfinite(made).all(axis=tuple(range(1, made.ndim))), chosen, f"seed {seed}")
             yield first, np.clip(made * 0.5 + 0.5, 0.0, 1.0)
 
     def sample(
         self, conditions: Conditions, seed: int = 0, batch_size: int | None = None, **settings: Any
-    ) -> Float[np.ndarray, "n rows cols 1"]:
-        """Pictures in [0, 1], one a condition. Same seed, same pictures.
+    ) -> Float[np.ndarray, "n *spatial c"]:
+        """Images in [0, 1], one a condition. Same seed, same images.
 
         Raises InputError for conditions outside the schema and for settings of diffusion models.
         """
         sampling = self.sampling(batch_size=batch_size, **settings)
-        parts = [pictures for _, pictures in self.batches(conditions, sampling, seed)]
-        return np.concatenate(parts) if parts else np.zeros((0, *self.image_size, 1), np.float32)
+        parts = [images for _, images in self.batches(conditions, sampling, seed)]
+        return np.concatenate(parts) if parts else np.zeros((0, *self.contract.shape), np.float32)
 
 
 MODEL = GanModel

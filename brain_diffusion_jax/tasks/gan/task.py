@@ -19,8 +19,7 @@ from brain_diffusion_jax.training.task import Task
 def build(config: Any, data: DataInfo) -> Task:
     """The task of config section `gan`."""
     section = config.gan
-    rows, cols = data.image_size
-    gan = make_gan((rows, cols), data.schema.cardinalities, **section)
+    gan = make_gan(data.image_size, data.schema.cardinalities, data.channels, **section)
     how = part(GanSettings, section)
     return Task(
         kind="gan",

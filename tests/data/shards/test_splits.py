@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -67,9 +68,7 @@ def test_tiny_strata_do_not_all_go_to_train():
 def test_by_slice_spreads_one_person_and_says_so():
     spec = SplitSpec(unit="slice")
     assert len({splits.assign_slice("a", "a", k, spec) for k in range(40)}) == 3
-    with pytest.warns(UserWarning, match="neighbouring slices of one person.*far too good"):
-        splits.warn_about_unit(spec)
-    assert "far too good" in (spec.section().warning or "")
+    assert re.search("neighbouring slices of one person.*far too good", spec.section().warning or "")
     assert "warning" not in SplitSpec().section().to_json()
 
 
