@@ -203,9 +203,8 @@ def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n *spatial c"]
     for row, picture in zip(rows, pictures, strict=True):
         if picture.shape != pictures[0].shape:
             found = f"{row.get('file')} with {picture.shape[:-1]} pixels"
-            raise InputError(
-                manifest, f"line {row.line}", found, f"{pictures[0].shape[:-1]}, as in line {rows[0].line}"
-            )
+            expected = f"{pictures[0].shape[:-1]}, as in line {rows[0].line}"
+            raise InputError(manifest, f"line {row.line}", found, expected)
     known = [c for c in (contract.schema.covariates if contract else ()) if c.name in header]
     return np.stack(pictures), [{**row.cells, **_condition(manifest, row, known)} for row in rows]
 

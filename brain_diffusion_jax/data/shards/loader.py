@@ -53,12 +53,8 @@ class Loader:
         self.contract = self.source.contract
         count = len(self.source)
         if batch_size < 1 or batch_size % process_count or not 0 <= process_index < process_count:
-            raise InputError(
-                "data",
-                "batch_size",
-                f"{batch_size} for process {process_index} of {process_count}",
-                "a positive multiple of the number of processes",
-            )
+            found = f"{batch_size} for process {process_index} of {process_count}"
+            raise InputError("data", "batch_size", found, "a positive multiple of the number of processes")
         if not repeat and count < batch_size and process_count > 1:
             raise InputError(folder, split, f"{count} pictures", f"at least one batch of {batch_size}")
         if not 0 <= mirror <= 1:

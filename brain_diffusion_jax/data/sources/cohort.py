@@ -175,9 +175,8 @@ def _column(layout: Layout, header: list[str], name: str, sessions: cohort_sessi
         return folded[0]
     if sessions.hold((asked, name)):  # where no session tells it, it is missing
         return asked
-    raise InputError(
-        layout.table, name, f"no column {asked!r}", f"cohort.columns.{name}=COLUMN; {nearest(asked, header)}"
-    )
+    expected = f"cohort.columns.{name}=COLUMN; {nearest(asked, header)}"
+    raise InputError(layout.table, name, f"no column {asked!r}", expected)
 
 
 def _row_name(row: Row, columns: Mapping[str, str]) -> str:

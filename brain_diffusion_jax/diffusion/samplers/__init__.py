@@ -76,9 +76,8 @@ def get(name: str, **options: Any) -> Sampler:
     if dataclasses.is_dataclass(make) or name in _BUILT_IN:
         for option in options:
             if option not in options_of(name):
-                raise InputError(
-                    f"sampler {name}", "option", option, f"one of {', '.join(options_of(name)) or '(it has none)'}"
-                )
+                known = ", ".join(options_of(name)) or "(it has none)"
+                raise InputError(f"sampler {name}", "option", option, f"one of {known}")
     for option, (low, high) in getattr(make, "LIMITS", {}).items():
         value = options.get(option)
         if isinstance(value, int | float) and not low <= value <= high:  # NaN fails too

@@ -107,9 +107,8 @@ class DiffusionModel(Model):
         """(*spatial, channels) of one image; image_size: instead of the contract's."""
         size = image_size or (self.contract.image_size if self.contract else None)
         if size is None:
-            raise InputError(
-                self.path, "image_size", "no contract", "image_size=(rows, cols), or (x, y, z), with converted weights"
-            )
+            expected = "image_size=(rows, cols), or (x, y, z), with converted weights"
+            raise InputError(self.path, "image_size", "no contract", expected)
         return (*size, self.config.model.out_channels)
 
     def sample_configs(
