@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class InputError(ValueError):
@@ -31,3 +31,11 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.4)
     return f"nearest: {', '.join(close)}" if close else f"known: {', '.join(names)}"
+
+
+def require_one_of(value: object, choices: Collection[str], where: object, field: str) -> None:
+    """Raise InputError unless `value` is one of the names; the message lists few of them, or the nearest of many."""
+    if value not in choices:
+        *others, last = choices
+        listed = f"{', '.join(others)} or {last}" if len(choices) < 4 else nearest(str(value), choices)
+        raise InputError(where, field, value, listed)

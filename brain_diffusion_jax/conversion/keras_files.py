@@ -237,7 +237,8 @@ def _partly(owners, stored, problems: list[str], summary: str) -> dict[str, dict
     return {}
 
 
-# The .keras archive of Keras 3. What a member may hold: the largest backbone with double the state of Adam, a config ten times the longest.
+# The .keras archive of Keras 3. What a member may hold: the largest backbone with double the state of Adam, a
+# config ten times the longest.
 _LARGEST = {"config.json": 16 << 20, "metadata.json": 1 << 20, "model.weights.h5": 1 << 30}
 
 

@@ -23,8 +23,8 @@ def bright_level(data: Float[np.ndarray, "x y z"], percent: float = 90.0) -> flo
 
 
 def measure(volume: Volume) -> dict[str, float]:
-    """sharpness: what a Gaussian of 2 mm takes away inside the brain, as a share of the contrast there; contrast:
-    half range of the middle 80 % of tissue over its median; gaps, repeats: shares of planes; few_values: share of
+    """sharpness: what a Gaussian of 2 mm takes away inside the brain, as a fraction of the contrast there; contrast:
+    half range of the middle 80 % of tissue over its median; gaps, repeats: fractions of planes; few_values: that of
     tissue voxels with one of the four commonest values; level: 90th percentile of tissue, in the scan's unit.
     """
     data = np.asarray(volume.data, np.float32)
@@ -60,7 +60,7 @@ def _sharpness(volume: Volume) -> float:
 
 
 def _planes(data: Float[np.ndarray, "x y z"], tissue: np.ndarray, axis: int) -> tuple[float, float]:
-    """Shares of planes with tissue on both sides that hold hardly any, and that equal the plane before."""
+    """Fractions of planes with tissue on both sides that hold hardly any, and that equal the plane before."""
     across = tuple(a for a in range(3) if a != axis)
     area = tissue.sum(across)
     ends = np.flatnonzero(area > 0.1 * area.max())
@@ -73,4 +73,4 @@ def _planes(data: Float[np.ndarray, "x y z"], tissue: np.ndarray, axis: int) -> 
     return float((inner < _GAP * wall).mean()), float((steps <= 1e-6 * data.max()).mean())
 
 
-_GAP = 0.35  # less tissue than this share of what lies on both sides: the plane is missing
+_GAP = 0.35  # less tissue than this fraction of what lies on both sides: the plane is missing

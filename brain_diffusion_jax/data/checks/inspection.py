@@ -13,6 +13,7 @@ from jaxtyping import Float
 from brain_diffusion_jax import files
 from brain_diffusion_jax.data.checks import detail, quality
 from brain_diffusion_jax.data.prepare.nifti import MNI_2MM, Volume, read_volume, resample
+from brain_diffusion_jax.data.prepare.slicing import to_display
 from brain_diffusion_jax.data.sources.cohort import Cohort, Scan
 from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.pixels import to_uint8
@@ -23,7 +24,7 @@ CUTS_MM = (20.0, -18.0, 10.0)
 
 @dataclass(frozen=True)
 class Inspected:
-    """One scan. preview: unit picture [109, 291] of three cuts, None where the scan cannot be read."""
+    """One scan. preview: unit image [109, 291] of three cuts, None where the scan cannot be read."""
 
     scan: Scan
     assessment: quality.Assessment
@@ -45,7 +46,7 @@ def preview(volume: Volume) -> Float[np.ndarray, "109 291"]:
     data = resample(volume, MNI_2MM.shape, MNI_2MM.affine).data
     data = np.clip(data / (1.15 * detail.bright_level(data, 95) or 1e-9), 0, 1)
     k, j, i = (round((mm - MNI_2MM.affine[axis, 3]) / 2.0) for mm, axis in zip(CUTS_MM, (2, 1, 0), strict=True))
-    cuts = (data[::-1, ::-1, k].T, data[::-1, j, ::-1].T, data[i, ::-1, ::-1].T)
+    cuts = [to_display(plane) for plane in (data[:, :, k], data[:, j], data[i])]
     rows = max(cut.shape[0] for cut in cuts)
     return np.concatenate([np.pad(cut, ((0, rows - cut.shape[0]), (0, 0))) for cut in cuts], axis=1)
 

@@ -31,7 +31,7 @@ FLOOR_MM = -52.0  # below it necks differ between good scans
 SMALL_COHORT = 20  # fewer scans have no median worth trusting
 SPREADS = 6.0  # a cohort's own limit: this many robust standard deviations from its median
 SMALLEST_MM = 40.0  # a scan that is thinner along an axis holds no brain; a header in metres says 0.2
-NECK_NOTE = 0.08  # more tissue below the brain than this (share of the brain) is noted
+NECK_NOTE = 0.08  # more tissue below the brain than this (fraction of the brain) is noted
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def reference_correlation(smooth: Float[np.ndarray, "46 55 46"]) -> float:
 
 
 def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
-    """Measurements of a scan from `coarse`: those of MEASURES (shares and correlations), and
-    `volume_litres` of tissue and `neck`, tissue below the brain's floor as a share of the brain.
+    """Measurements of a scan from `coarse`: those of MEASURES (fractions and correlations), and
+    `volume_litres` of tissue and `neck`, tissue below the brain's floor as a fraction of the brain.
     """
     reference = _reference()
     z = _coordinates()[2]

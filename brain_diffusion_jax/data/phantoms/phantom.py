@@ -58,7 +58,7 @@ _COLUMNS = {
 
 
 def mean_ventricle_fraction(age_years: float) -> float:
-    """Mean share of the lateral ventricles in the head at an age."""
+    """Mean fraction of the lateral ventricles in the head at an age."""
     return float(np.interp(age_years, _AGES, _VENTRICLE_FRACTIONS))
 
 
@@ -86,8 +86,8 @@ def make_person(
     scan = phantom_scan.t1_weighted(anatomy, rng, contrast=contrast)
     voxel_mm3 = phantom_anatomy.SPACING_MM**3
     head, grey, white, csf, ventricle = (
-        float(share.sum(dtype=np.float64)) * voxel_mm3
-        for share in (anatomy.head, anatomy.grey, anatomy.white, anatomy.csf, anatomy.ventricle)
+        float(fraction.sum(dtype=np.float64)) * voxel_mm3
+        for fraction in (anatomy.head, anatomy.grey, anatomy.white, anatomy.csf, anatomy.ventricle)
     )
     return scan, Phantom(participant_id, age_years, sex, head, grey, white, csf, ventricle / head)
 

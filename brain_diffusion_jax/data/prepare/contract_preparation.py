@@ -1,4 +1,4 @@
-"""New scans made into the pictures that a trained model knows: its contract read as a preparation."""
+"""New scans made into the images that a trained model knows: its contract read as a preparation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brain_diffusion_jax.errors import InputError
 
 
 def preparation_of(contract: Contract, where: object = "contract") -> Preparation:
-    """The preparation whose pictures follow `contract`; raises InputError for contracts without volumes."""
+    """The preparation whose images follow `contract`; raises InputError for contracts without volumes."""
     if contract.kind != "slices":
         raise InputError(where, "kind", contract.kind, "slices: a model of pictures without geometry reads no volumes")
     try:

@@ -19,13 +19,13 @@ from brain_diffusion_jax.data.prepare import nifti_file
 from brain_diffusion_jax.errors import InputError
 
 Affine = Float[np.ndarray, "4 4"]
-# Interpolation in somebody's pipeline leaves faint negative rims; more than this share of the
-# total absolute intensity is a scan in another unit (z-scores, CT) and no T1 magnitude picture.
-NEGATIVE_SHARE = 0.01
+# Interpolation in somebody's pipeline leaves faint negative rims; more than this fraction of the
+# total absolute intensity is a scan in another unit (z-scores, CT) and no T1 magnitude image.
+NEGATIVE_FRACTION = 0.01
 # Edges of a voxel in mm that a scan of a head can have; beyond them the header's unit is wrong.
 VOXEL_MM = (0.1, 50.0)
 _UNITS = {0: ("unknown", 1.0), 1: ("m", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}  # the spatial part of xyzt_units
-# Below this share of its bright voxels inside the grid, a scan is called outside it.
+# Below this fraction of its bright voxels inside the grid, a scan is called outside it.
 MIN_OVERLAP = 0.5
 
 
@@ -93,7 +93,7 @@ def read_volume(path: str | Path) -> Volume:
     """The volume in RAS, float32 after scl_slope and scl_inter, one volume's memory.
 
     Axes are permuted and flipped as the affine says, never interpolated; an oblique scan stays
-    oblique in its affine. Faint negative values (at most NEGATIVE_SHARE of the total) are set to
+    oblique in its affine. Faint negative values (at most NEGATIVE_FRACTION of the total) are set to
     0 with a warning. Raises InputError for everything else that is no T1 magnitude volume.
     """
     import nibabel
@@ -115,7 +115,7 @@ def read_volume(path: str | Path) -> Volume:
 
 
 def _check_values(path: Path, data: np.ndarray) -> None:
-    """Refuse what is no magnitude picture; faint negative values are set to 0 in place."""
+    """Refuse what is no magnitude image; faint negative values are set to 0 in place."""
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         nans, infs = int(np.isnan(data).sum()), int(np.isinf(data).sum())
@@ -124,17 +124,17 @@ def _check_values(path: Path, data: np.ndarray) -> None:
         raise InputError(path, "voxels", f"the constant {low:g}", "a scan with contrast")
     if low < 0:
         negative = float(-data.sum(dtype=np.float64, where=data < 0))
-        share = negative / (float(data.sum(dtype=np.float64)) + 2 * negative)
-        if share > NEGATIVE_SHARE:
-            found = f"negative intensities down to {low:g} ({100 * share:.1f} % of the total)"
-            limit = f"at most {100 * NEGATIVE_SHARE:g} % from interpolation"
+        fraction = negative / (float(data.sum(dtype=np.float64)) + 2 * negative)
+        if fraction > NEGATIVE_FRACTION:
+            found = f"negative intensities down to {low:g} ({100 * fraction:.1f} % of the total)"
+            limit = f"at most {100 * NEGATIVE_FRACTION:g} % from interpolation"
             raise InputError(path, "voxels", found, f"magnitudes >= 0 ({limit}); undo z-scoring or shift it")
         warnings.warn(f"{path}: voxels: found faint negative values down to {low:g}; set to 0", stacklevel=3)
         np.maximum(data, 0, out=data)
 
 
 def overlap(volume: Volume, grid: Grid, samples: int = 50_000) -> float:
-    """Share of the scan's bright voxels (above 10 % of the 99th percentile) that lie inside the grid."""
+    """Fraction of the scan's bright voxels (above 10 % of the 99th percentile) that lie inside the grid."""
     data = volume.data.ravel()
     step = max(1, data.size // 2_000_000)
     bright = np.flatnonzero(data[::step] > 0.1 * np.percentile(data[::step], 99)) * step

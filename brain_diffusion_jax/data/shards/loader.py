@@ -1,6 +1,6 @@
 """Batches for training: Grain over ArrayRecord, deterministic, resumable, sharded by process.
 
-The order of pictures depends on the seed and the GLOBAL batch only. Process p of P gets the rows
+The order of images depends on the seed and the GLOBAL batch only. Process p of P gets the rows
 [p * b, (p + 1) * b) of each global batch, b = batch_size / P, so a run may go on with another
 number of processes and still see the same global batches.
 """
@@ -26,10 +26,10 @@ _STATE_VERSION = 1
 class Loader:
     """Iterator of batches dict(image [b, *spatial, channels] as stored, values f32[b, n], present bool[b, n]).
 
-    batch_size: pictures of a global batch; divisible by process_count. shuffle: one permutation of
-    all pictures an epoch (people mixed), anew each epoch; batches run on across epochs. repeat:
+    batch_size: images of a global batch; divisible by process_count. shuffle: one permutation of
+    all images an epoch (people mixed), anew each epoch; batches run on across epochs. repeat:
     endless; without it the last, smaller batch is left out where it cannot be shared evenly.
-    mirror: probability of a left-right flip (not for sagittal pictures). class_balance: a covariate
+    mirror: probability of a left-right flip (not for sagittal images). class_balance: a covariate
     whose categories (or deciles of its domain) are drawn equally often, with replacement.
     """
 

@@ -18,7 +18,7 @@ from brain_diffusion_jax.json_types import require_types
 
 MANIFEST = "shards.json"
 FIELDS = ("image", "values", "present", "window", "person", "scan", "slice_index")
-# Only whole records are ever asked for, so reading ahead is wasted work.
+# Records are read by position, so reading ahead is wasted work.
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 

@@ -28,7 +28,6 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.prepare import part_pool
 from brain_diffusion_jax.data.shards import splits
-from brain_diffusion_jax.data.shards.plan import Plan
 from brain_diffusion_jax.data.shards.reader import MANIFEST, ShardSource, open_split, parse_record, read_all
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.sources.source import Entry, Source
@@ -69,15 +68,15 @@ def write_shards(
         names: dict[str, str] = {}
         if engine == "local":
             _require_space(folder, len(entries), contract)
-            told = progress or (lambda done, of: None)
-            done = part_pool.prepare_parts(source, work / "parts", workers=workers, progress=told)
+            report = progress or (lambda done, of: None)
+            done = part_pool.prepare_parts(source, work / "parts", workers=workers, progress=report)
             dropped += done.bad
             names = {entry.id: name for entry, name in done.parts}
             entries = [entry for entry, _ in done.parts]
         shared = splits.share_out(entries, split, contract.schema, source.where)
         own = contracts.Split.from_json({**split.section().to_json(), **contract.split.to_json()})
         contract = dataclasses.replace(contract, split=own)
-        _build(folder, Plan(source, contract, split, shared, work / "parts", names), engine, beam_options)
+        _build(folder, engine, beam_options, source, contract, split, shared, work / "parts", names)
         return _finish(folder, work, contract, split, source.entries(), dropped)
 
 
@@ -127,7 +126,7 @@ def _require_space(folder: Path, entries: int, contract: Contract) -> None:
         raise InputError(folder, "disk", f"{free / 2**30:.2f} GiB free", expected)
 
 
-def _build(folder: Path, plan: Plan, engine: str, beam_options: list[str] | None) -> None:
+def _build(folder: Path, engine: str, beam_options: list[str] | None, *plan: Any) -> None:
     """Run the tensorflow_datasets builder; what an earlier, interrupted run left is removed first."""
     import logging
 
@@ -148,7 +147,7 @@ def _build(folder: Path, plan: Plan, engine: str, beam_options: list[str] | None
         options["beam_options"] = PipelineOptions(beam_options or [])
     logging.getLogger("absl").setLevel(logging.WARNING)
     tfds.disable_progress_bar()
-    builder = builder.BrainPictures(plan=plan, data_dir=str(folder))
+    builder = builder.BrainPictures(plan=builder.Plan(*plan), data_dir=str(folder))
     config = tfds.download.DownloadConfig(**options)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints about downloads; there are none
         try:
@@ -163,8 +162,9 @@ def _in_plain_words(error: Exception, folder: Path) -> Exception:
         return error
     text = str(error)
     # Beam carries exceptions between workers as text.
-    if told := re.search(r"InputError: (.+?): ([^:]+): found (.*?); expected (.*?)(?: \[while|$)", text, re.MULTILINE):
-        return InputError(*told.groups())
+    pattern = r"InputError: (.+?): ([^:]+): found (.*?); expected (.*?)(?: \[while|$)"
+    if carried := re.search(pattern, text, re.MULTILINE):
+        return InputError(*carried.groups())
     if "No space left" in text or "Disk quota" in text:
         return OSError(errno.ENOSPC, text)  # the C++ writer of ArrayRecord has no errno
     if "No examples were yielded" in text:

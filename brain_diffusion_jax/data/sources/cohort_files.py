@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from brain_diffusion_jax.data.prepare.nifti_file import is_scan_name, stem
 from brain_diffusion_jax.data.table import Row
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import InputError, require_one_of
 
 LAYOUTS = ("bids", "camcan", "oasis1", "table")
 _BIDS_FOLDERS = ("anat", "ses-*/anat")
@@ -55,8 +55,7 @@ def _expanded(text: str, field: str) -> Path:
 
 def find_layout(name: str, root: Path, table: str, pattern: str, columns: dict[str, str]) -> Layout:
     """The layout `name` below `root`; the user's table, pattern and columns win over its own."""
-    if name not in LAYOUTS:
-        raise InputError("cohort", "layout", name, nearest(name, LAYOUTS))
+    require_one_of(name, LAYOUTS, "cohort", "layout")
     if pattern and "file" in columns:
         found = pattern, columns["file"]
         raise InputError("cohort", "file_pattern, columns.file", found, "one of the two: both say which files")
@@ -131,7 +130,7 @@ def _glob(root: Path, pattern: str) -> list[Path]:
     *folders, name = parts
     if re.search(r"[*?\[]", name):
         return sorted(path for path in root.glob("/".join(parts)) if _is_scan(path))
-    # Joined, since glob passes over a link to nothing that it is asked for by name.
+    # Joined, since glob passes over a link to nothing of that name.
     above = root.glob("/".join(folders)) if folders else [root]
     return sorted(folder / name for folder in above if _is_scan(folder / name))
 

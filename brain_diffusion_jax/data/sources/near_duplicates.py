@@ -1,7 +1,7 @@
-"""Copies in a set of pictures, found before splitting: equal pixels, then high correlation.
+"""Copies in a set of images, found before splitting: equal pixels, then high correlation.
 
 A copy on both sides of a split makes memory look like skill. `find` groups copies; `leaks` says how many
-pictures of one given split have a copy in another.
+images of one given split have a copy in another.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _BLOCK = 512
 
 
 class Copies(NamedTuple):
-    """group, exact: of each picture, the number of its group of near copies and of equal pixels.
+    """group, exact: of each image, the number of its group of near copies and of equal pixels.
 
-    Groups are numbered by their first picture. conflicting: groups whose pictures carry several labels.
+    Groups are numbered by their first image. conflicting: groups whose images carry several labels.
     """
 
     group: Int[np.ndarray, " n"]
@@ -38,7 +38,7 @@ def pixel_hash(pixels: UInt8[np.ndarray, "rows cols"]) -> str:
 
 
 def thumbnails(pictures: Sequence[UInt8[np.ndarray, "rows cols"]]) -> Float[np.ndarray, "n d"]:
-    """Each picture stretched to 64x64, mean 0 and length 1, so that products are correlations."""
+    """Each image stretched to 64x64, mean 0 and length 1, so that products are correlations."""
     from PIL import Image
 
     size = (THUMBNAIL, THUMBNAIL)
@@ -96,7 +96,7 @@ class Leak(NamedTuple):
 
 
 def leaks(pictures: Sequence[Picture], copies: Copies) -> list[Leak]:
-    """Leaks between the splits that the pictures came with; empty where they came without."""
+    """Leaks between the splits that the images came with; empty where they came without."""
     names = sorted({p.given_split for p in pictures} - {""}, key=lambda n: -sum(p.given_split == n for p in pictures))
     found = []
     split = np.array([p.given_split for p in pictures])
@@ -111,7 +111,7 @@ def leaks(pictures: Sequence[Picture], copies: Copies) -> list[Leak]:
 
 
 def keep_one(pictures: Sequence[Picture], copies: Copies) -> tuple[list[int], list[tuple[str, str]]]:
-    """(positions of one picture a group, (name, reason) of the rest); groups with several labels lose all."""
+    """(positions of one image a group, (name, reason) of the rest); groups with several labels lose all."""
     kept: list[int] = []
     dropped: list[tuple[str, str]] = []
     first: dict[int, str] = {}

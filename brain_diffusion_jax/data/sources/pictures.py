@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from brain_diffusion_jax.data.sources.picture_file import picture_paths, read_grey
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, require_one_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MIN_SIDE = 16  # pixels; less shows nothing
@@ -62,8 +62,7 @@ def read_folder(root: str | Path, *, bad_pictures: str = "refuse") -> PictureSou
     Raises InputError for an empty folder or class, and for a class with fewer than MIN_PER_CLASS pictures.
     """
     root = Path(root)
-    if bad_pictures not in ("refuse", "drop"):
-        raise InputError("pictures", "bad_pictures", bad_pictures, "refuse or drop")
+    require_one_of(bad_pictures, ("refuse", "drop"), "pictures", "bad_pictures")
     if not root.is_dir():
         raise InputError(root, "pictures.root", "no such folder", "a folder of class folders")
     folders = _class_folders(root)

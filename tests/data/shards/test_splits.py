@@ -73,7 +73,7 @@ def test_by_slice_spreads_one_person_and_says_so():
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(InputError, match=r"participants.tsv: validation: found nobody \(2 in all, share 0.2\)"):
+    with pytest.raises(InputError, match=r"participants.tsv: validation: found nobody \(2 in all, fraction 0.2\)"):
         splits.require_no_empty(["train", "test"], SplitSpec(), "participants.tsv")
     spec = SplitSpec(train=0.5, validation=0.0, test=0.5)
     assert splits.require_no_empty(["train", "test"], spec) == {"train": 1, "test": 1}
