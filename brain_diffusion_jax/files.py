@@ -154,6 +154,15 @@ def _claim(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def hold(file: IO[Any], refusal: InputError) -> None:
+    """Lock a file while it is open; raises `refusal` where another process has it. Not every network disk has locks."""
+    with contextlib.suppress(OSError):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal from None
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     with replacing(path) as file:
         file.write(data)

@@ -26,7 +26,9 @@ from brain_diffusion_jax.diffusion import levels, samplers, sweep
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.gan import make_gan
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
+from brain_diffusion_jax.tasks.gan import loss as gan_loss
 from brain_diffusion_jax.training import state, step
 
 SCHEMA = Schema.from_json([{"name": "age", "unit": "years", "low": 18, "high": 96}])
@@ -124,6 +126,21 @@ def test_a_train_step_and_a_sampler(contract, shards, tmp_path):
     again, told = read_pictures(tmp_path / "samples")
     np.testing.assert_allclose(again, images, atol=1e-5 if known.kind == "volumes" else 0.51 / 255)
     assert [row["age"] for row in told] == ["30.0", ""]
+
+
+def test_a_gan_learns_from_it(shards):
+    known = Contract.load(shards)
+    gan = make_gan(known.image_size, known.schema.cardinalities, known.channels, channels=(8,), latent=2)
+    settings = gan_loss.GanSettings(critic_steps=1)
+    optimizer = gan_loss.make_optimizer(settings)
+    before = state.create(gan_loss.make_init(gan, len(known.schema.names))(jax.random.key(0)), optimizer)
+    train = jax.jit(step.build_step(gan_loss.make_loss(gan, settings), optimizer))
+    batch = {**next(Loader(shards, "train", 4)), "index": np.arange(4, dtype=np.int32)}
+    after, metrics = train(before, batch, jax.random.key(1))
+    assert all(np.isfinite(metrics[name]) for name in ("wasserstein", "penalty", "generator"))
+    for network in ("generator", "critic"):
+        moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before.params[network], after.params[network])
+        assert max(jax.tree.leaves(moved)) > 0
 
 
 def test_an_entry_of_another_shape_is_named(contract, tmp_path):

@@ -116,8 +116,8 @@ def prepare_parts(source: Source, folder: Path, *, workers: int, progress: Calla
             names[entry.id] = source.part_name(entry)
         except InputError as error:
             bad[entry.id] = error
-    for stale in folder.glob("*.part"):
-        stale.unlink()
+    if folder.is_dir():
+        files.remove_leftovers(folder)
     todo = [(e, folder / names[e.id]) for e in entries if e.id in names and not _whole(folder / names[e.id])]
     done = len(entries) - len(todo)
     progress(done, len(entries))

@@ -97,13 +97,7 @@ def working_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(folder, "--out", error.strerror or error, "a folder that may be written to") from error
     try:
-        with contextlib.suppress(ImportError, OSError):  # not on Windows, nor on every network disk
-            import fcntl
-
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(folder, "--out", "another prepare at work in it", "one prepare a folder") from None
+        files.hold(lock, InputError(folder, "--out", "another prepare at work in it", "one prepare a folder"))
         try:
             yield work
         except OSError as error:

@@ -54,17 +54,14 @@ def factory(name: str) -> Callable[..., Sampler]:
     return getattr(importlib.import_module(f"{__name__}.{module}"), cls)
 
 
-def options_of(name: str) -> tuple[str, ...]:
-    """The names of a sampler's options; empty for one that is no dataclass."""
-    cls = factory(name)
-    return tuple(f.name for f in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
+def options_of(name: str, *, static: bool = False) -> tuple[str, ...]:
+    """The names of a sampler's options; empty for one that is no dataclass.
 
-
-def static_options(name: str) -> tuple[str, ...]:
-    """The options that are compiled in, such as an order; the others may be traced and swept."""
+    static: only those that are compiled in, such as an order; the others may be traced and swept.
+    """
     cls = factory(name)
     known: tuple[dataclasses.Field, ...] = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
-    return tuple(f.name for f in known if f.metadata.get("static"))
+    return tuple(f.name for f in known if f.metadata.get("static") or not static)
 
 
 def get(name: str, **options: Any) -> Sampler:
