@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -24,6 +25,17 @@ def one_line(error: BaseException) -> str:
     """The message of an exception in one line, at most 160 characters unless it is an InputError."""
     text = " ".join(str(error).split())
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text[:160]}"
+
+
+@contextlib.contextmanager
+def refusing(where: object, field: str, expected: str) -> Iterator[None]:
+    """Whatever a foreign library raises inside it is an InputError that quotes it; an InputError passes as it is."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(where, field, one_line(error), expected) from error
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

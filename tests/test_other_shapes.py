@@ -42,7 +42,7 @@ VOLUMES = Contract(SCHEMA, (8, 6, 4), kind="volumes", grid=Grid("box", (8, 6, 4)
 class Arrays:
     """A source of made-up images, one an entry, whose first pixels tell which entry it is."""
 
-    told: Contract
+    known: Contract
     count: int = 8
     where: Path = Path("arrays")
     dropped: Sequence[tuple[str, str]] = ()
@@ -55,11 +55,11 @@ class Arrays:
         return f"{entry.id}.npz"
 
     def prepare(self, entry: Entry) -> Examples:
-        image = np.random.default_rng(int(entry.id)).integers(0, 256, self.told.shape, np.uint8)
+        image = np.random.default_rng(int(entry.id)).integers(0, 256, self.known.shape, np.uint8)
         return Examples(image[None], np.zeros(1, np.int32), {}, Window(0.0, 200.0))
 
     def contract(self) -> Contract:
-        return self.told
+        return self.known
 
 
 @pytest.fixture(scope="module", params=[COLOUR, VOLUMES], ids=["three channels", "volumes"])
@@ -123,9 +123,9 @@ def test_a_train_step_and_a_sampler(contract, shards, tmp_path):
     assert sheet.shape == ((rows, 2 * cols + 1, 3) if known.channels == 3 else (rows, 2 * cols + 1))
     folder = SampleFolder(tmp_path / "samples", {"seed": 1}, known)
     folder.write(0, images, [{"age": 30}, {}], seed=1, guidance_scale=2.0, columns=["age"])
-    again, told = read_pictures(tmp_path / "samples")
+    again, rows = read_pictures(tmp_path / "samples")
     np.testing.assert_allclose(again, images, atol=1e-5 if known.kind == "volumes" else 0.51 / 255)
-    assert [row["age"] for row in told] == ["30.0", ""]
+    assert [row["age"] for row in rows] == ["30.0", ""]
 
 
 def test_a_gan_learns_from_it(shards):

@@ -15,7 +15,7 @@ from flax import traverse_util
 from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.conversion.keras_backbones import Recipe, recognise
 from brain_diffusion_jax.conversion.keras_files import KerasFile, open_keras
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, refusing
 from brain_diffusion_jax.models.deep_brain_net import make_age_network
 
 # Keras' name of a weight -> (collection, name here). Kernels lie alike: [rows, cols, in, out], [in, out].
@@ -45,14 +45,10 @@ class Converted:
 
 def convert(path: str | Path) -> Converted:
     """Read a Keras `.h5` or `.keras` age regressor. Raises InputError listing all that cannot be mapped."""
-    try:
-        with open_keras(path) as file:
-            return _convert(file)
-    except InputError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
-        # Configs and HDF5 trees of strangers hold any type in any place.
-        raise InputError(path, "model", f"{type(error).__name__}: {error}", "a file as Keras writes it") from error
+    # Configs and HDF5 trees of strangers hold any type in any place.
+    with refusing(path, "model", "a file as Keras writes it"), open_keras(path) as file:
+        converted = _convert(file)
+    return converted
 
 
 def _convert(file: KerasFile) -> Converted:

@@ -24,7 +24,7 @@ from brain_diffusion_jax.data.prepare.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.data.sources.cohort_table import Unusable, parse_value
 from brain_diffusion_jax.data.sources.picture_file import read_colour, read_grey
 from brain_diffusion_jax.data.table import Row, read_table, table_text
-from brain_diffusion_jax.errors import InputError, one_line
+from brain_diffusion_jax.errors import InputError, refusing
 from brain_diffusion_jax.pixels import to_uint8, to_unit
 
 SETTINGS = "sampling.json"
@@ -237,10 +237,8 @@ def _read_image(folder: Path, row: Row, contract: Contract | None) -> Float[np.n
 
 def _read_volume(path: Path, contract: Contract) -> Float[np.ndarray, "x y z c"]:
     """A volume as `volume_nifti` made it, back in [0, 1]."""
-    try:
+    with refusing(path, "volume", "a volume that `sample` wrote"):
         data = np.asarray(nibabel.load(path).dataobj, np.float32)  # type: ignore[attr-defined]
-    except Exception as error:  # nibabel raises OSError, EOFError, zlib.error, ImageFileError ...
-        raise InputError(path, "volume", one_line(error)[:160], "a volume that `sample` wrote") from error
     if contract.channels == 1:
         data = data[..., None]
     if data.shape != contract.shape:

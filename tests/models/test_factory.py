@@ -44,7 +44,7 @@ MODEL = dict(
     ],
 )
 def test_contradictions_are_refused_with_the_field(model: dict, conditioning: dict, words: list[str]) -> None:
-    told = {"mode": "tokens", "time_embedding": True, **conditioning}
+    section = {"mode": "tokens", "time_embedding": True, **conditioning}
     with pytest.raises(InputError) as caught:
-        factory.diffusion_network({**MODEL, **model}, told, SCHEMA)
+        factory.diffusion_network({**MODEL, **model}, section, SCHEMA)
     assert all(word in str(caught.value) for word in words), str(caught.value)

@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from brain_diffusion_jax.errors import InputError, one_line
+from brain_diffusion_jax.errors import InputError, refusing
 
 # 0.5 mm over 256 x 256 x 160 mm. Twice as float32 (the scan and its smoothed copy) it is 640 MiB.
 MAX_VOXELS = 512 * 512 * 320
@@ -97,7 +97,7 @@ def read_head(path: Path) -> Head:
         raise InputError(path, "format", "one half of an .img/.hdr pair", expected)
     if not _SUFFIX.search(path.name):
         raise InputError(path, "format", path.suffix or "no suffix", _FORMAT)
-    try:
+    with refusing(path, "header", _FORMAT):
         with path.open("rb") as file:
             start = file.read(32)
         for magic, (found, expected) in _STANDINS.items():
@@ -112,10 +112,6 @@ def read_head(path: Path) -> Head:
         shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
         offset = float(header["vox_offset"])
         slope, intercept = header.get_slope_inter()
-    except InputError:
-        raise
-    except Exception as error:  # nibabel, gzip, bz2 and zlib each raise their own kinds
-        raise InputError(path, "header", one_line(error), _FORMAT) from error
     first = header.single_vox_offset
     if not first <= offset <= first + MAX_EXTENSIONS:  # 0 would take the header for voxels
         expected = f"{first} to {first + MAX_EXTENSIONS} in a single file; write it anew"
@@ -156,25 +152,20 @@ def read_voxels(path: Path, head: Head, out: Float[np.ndarray, "x y z"]) -> None
     rows, cols, count = head.shape
     plane = rows * cols * head.dtype.itemsize
     step = max(1, _CHUNK // plane)
-    try:
-        with _open(path) as file:
-            file.seek(head.offset)
-            for first in range(0, count, step):
-                planes = min(step, count - first)
-                raw = file.read(planes * plane)
-                if len(raw) < planes * plane:
-                    found = first * plane + len(raw)
-                    raise EOFError(f"the file ends after {found} of {count * plane} bytes of voxels")
-                values = np.frombuffer(raw, head.dtype).reshape(rows, cols, planes, order="F")
-                with np.errstate(over="ignore", invalid="ignore"):  # read_volume refuses infinities by name
-                    out[..., first : first + planes] = apply_read_scaling(values, head.slope, head.intercept)
-            behind = 0
-            while more := file.read(MAX_BEHIND):
-                behind += len(more)
-                if behind > MAX_BEHIND:
-                    found = "more than 1 MiB behind the last voxel"
-                    raise InputError(path, "voxels", found, "a file as long as its header says")
-    except InputError:
-        raise
-    except Exception as error:  # EOFError, zlib.error, BadGzipFile, OSError, ValueError
-        raise InputError(path, "voxels", one_line(error), "a complete file; copy or download it again") from error
+    with refusing(path, "voxels", "a complete file; copy or download it again"), _open(path) as file:
+        file.seek(head.offset)
+        for first in range(0, count, step):
+            planes = min(step, count - first)
+            raw = file.read(planes * plane)
+            if len(raw) < planes * plane:
+                found = first * plane + len(raw)
+                raise EOFError(f"the file ends after {found} of {count * plane} bytes of voxels")
+            values = np.frombuffer(raw, head.dtype).reshape(rows, cols, planes, order="F")
+            with np.errstate(over="ignore", invalid="ignore"):  # read_volume refuses infinities by name
+                out[..., first : first + planes] = apply_read_scaling(values, head.slope, head.intercept)
+        behind = 0
+        while more := file.read(MAX_BEHIND):
+            behind += len(more)
+            if behind > MAX_BEHIND:
+                found = "more than 1 MiB behind the last voxel"
+                raise InputError(path, "voxels", found, "a file as long as its header says")

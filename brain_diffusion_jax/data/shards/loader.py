@@ -16,7 +16,7 @@ import numpy as np
 
 from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.data.shards.reader import ShardSource, open_split, read_all
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, refusing
 from brain_diffusion_jax.seeds import check_seed
 
 __all__ = ["Loader", "read_all"]
@@ -155,17 +155,13 @@ def read_conditions(source: ShardSource, count: int) -> tuple[np.ndarray, np.nda
     """(values, present) [records, count] of a split, from the one file that holds them all."""
     path = source.folder / f"conditions_{source.split}.npz"
     shape = (len(source), count)
-    try:
+    with refusing(path, "file", "the file that `prepare` wrote"):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
         if unpacked > 8 * len(source) * count + 4096:  # a few MB can unpack to gigabytes
             raise InputError(path, "size", f"{unpacked} bytes unpacked", f"two arrays of {shape}, as in the shards")
         with np.load(path, allow_pickle=False) as items:
             values, present = items["values"], items["present"]
-    except InputError:
-        raise
-    except Exception as error:  # OSError, BadZipFile, KeyError, ValueError, MemoryError
-        raise InputError(path, "file", f"{type(error).__name__}: {error}", "the file that `prepare` wrote") from error
     if values.shape != shape or present.shape != shape:
         raise InputError(path, "records", (values.shape, present.shape), f"{shape}, as in the shards")
     return values, present

@@ -12,8 +12,23 @@ from brain_diffusion_jax.data.prepare.nifti_file import is_scan_name, stem
 from brain_diffusion_jax.data.table import Row
 from brain_diffusion_jax.errors import InputError, require_one_of
 
-LAYOUTS = ("bids", "camcan", "oasis1", "table")
 _BIDS_FOLDERS = ("anat", "ses-*/anat")
+
+
+class _Usual(NamedTuple):
+    """What a layout has unless the user says otherwise."""
+
+    columns: Mapping[str, str]
+    table: str = ""
+    pattern: str = ""
+
+
+LAYOUTS = {
+    "bids": _Usual({"person": "participant_id"}, "participants.tsv"),
+    "camcan": _Usual({"person": "Subject", "age": "Age", "sex": "Sex"}, pattern="sub-{Subject}_defaced_T1.nii.gz"),
+    "oasis1": _Usual({"person": "subject_id", "scan": "session_id", "file": "file"}, "participants.csv"),
+    "table": _Usual({}),
+}
 
 
 @dataclass(frozen=True)
@@ -59,21 +74,14 @@ def find_layout(name: str, root: Path, table: str, pattern: str, columns: dict[s
     if pattern and "file" in columns:
         found = pattern, columns["file"]
         raise InputError("cohort", "file_pattern, columns.file", found, "one of the two: both say which files")
-    own: dict[str, str] = {}
-    default_table = ""
-    if name == "bids":
-        own, default_table = {"person": "participant_id"}, "participants.tsv"
-    elif name == "camcan":
-        own = {"person": "Subject", "age": "Age", "sex": "Sex"}
-        pattern = pattern or ("" if "file" in columns else "sub-{Subject}_defaced_T1.nii.gz")
-    elif name == "oasis1":
-        own = {"person": "subject_id", "scan": "session_id"} | ({} if pattern else {"file": "file"})
-        default_table = "participants.csv"
-    elif not pattern and "file" not in columns:
+    usual = LAYOUTS[name]
+    own = {k: v for k, v in usual.columns.items() if not (pattern and k == "file")} | columns
+    pattern = pattern or ("" if "file" in columns else usual.pattern)
+    if name == "table" and not pattern and "file" not in columns:
         expected = "cohort.file_pattern=PATTERN or cohort.columns.file=COLUMN"
         raise InputError("cohort", "file_pattern", "nothing", expected)
     pattern = str(_expanded(pattern, "file_pattern")) if pattern.startswith("~") else pattern
-    return Layout(name, root, _table_path(root, table or default_table), pattern, own | columns, frozenset(columns))
+    return Layout(name, root, _table_path(root, table or usual.table), pattern, own, frozenset(columns))
 
 
 def _table_path(root: Path, table: str) -> Path:

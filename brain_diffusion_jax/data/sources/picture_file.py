@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from brain_diffusion_jax.errors import InputError, one_line
+from brain_diffusion_jax.errors import InputError, refusing
 from brain_diffusion_jax.pixels import to_unit
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -63,17 +63,13 @@ def _decoded(path: Path) -> tuple[np.ndarray, str, float | None]:
         raise InputError(path, "file", "no such file", "a picture")
     if path.stat().st_size == 0:
         raise InputError(path, "file", "0 bytes", "a picture; copy or download it again")
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            _require_one_of_modest_size(path, image)
-            full_scale = _full_scale(path, image)
-            clear = image.mode in _TRANSPARENT or "transparency" in image.info
-            pixels = np.asarray(image.convert("RGBA") if clear and full_scale is None else image)
-            mode = "RGBA" if clear else image.mode
-    except InputError:
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ...
-        raise InputError(path, "picture", one_line(error)[:160], "a readable PNG, JPEG, TIFF or BMP") from error
+    expected = "a readable PNG, JPEG, TIFF or BMP"
+    with refusing(path, "picture", expected), Image.open(path, formats=_FORMATS) as image:
+        _require_one_of_modest_size(path, image)
+        full_scale = _full_scale(path, image)
+        clear = image.mode in _TRANSPARENT or "transparency" in image.info
+        pixels = np.asarray(image.convert("RGBA") if clear and full_scale is None else image)
+        mode = "RGBA" if clear else image.mode
     return pixels, mode, full_scale
 
 
