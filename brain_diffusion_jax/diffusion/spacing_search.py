@@ -31,7 +31,7 @@ def step_errors(
         return first_order(prediction, at[1]), (x, *prediction[:2])
 
     final, (x, x0, eps) = jax.jit(lambda x: jax.lax.scan(body, x, as_pairs(levels, x.dtype)))(x_init)
-    alpha, sigma = (np.asarray(v, np.float64) for v in (levels.alpha, levels.sigma))
+    alpha, sigma = (np.asarray(v, x_init.dtype).astype(np.float64) for v in (levels.alpha, levels.sigma))
     x, x0, eps = (np.asarray(v, np.float64).reshape(len(alpha) - 1, -1) for v in (x, x0, eps))
     x = np.concatenate([x, np.asarray(final, np.float64).reshape(1, -1)])
     spread = float(jnp.var(final))

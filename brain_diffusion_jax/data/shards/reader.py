@@ -153,7 +153,8 @@ class ShardSource:
         return np.frombuffer(raw, dtype).reshape(len(values), *shape)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        return {name: values[0] for name, values in self.records([position]).items()}
+        record = {name: values[0] for name, values in self.records([position]).items()}
+        return {**record, "slice_index": int(record["slice_index"])}
 
 
 def open_split(folder: str | Path, split: str) -> ShardSource:
