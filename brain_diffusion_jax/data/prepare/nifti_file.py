@@ -167,5 +167,5 @@ def read_voxels(path: Path, head: Head, out: Float[np.ndarray, "x y z"]) -> None
         while more := file.read(MAX_BEHIND):
             behind += len(more)
             if behind > MAX_BEHIND:
-                found = "more than 1 MiB behind the last voxel"
-                raise InputError(path, "voxels", found, "a file as long as its header says")
+                expected = "a file as long as its header says"
+                raise InputError(path, "voxels", "more than 1 MiB behind the last voxel", expected)

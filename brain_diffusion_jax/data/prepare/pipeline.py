@@ -50,8 +50,8 @@ class Preparation:
             raise InputError("prepare", "spacing_mm", self.spacing_mm, f"three lengths of {low:g} to {high:g} mm")
         if not spacing and self.grid != "native":
             raise InputError("prepare", "spacing_mm", "()", "three lengths in mm, or prepare.grid=native")
-        named = isinstance(self.grid, str)
-        if self.grid not in ("mni", "native") if named else len(self.grid) != 3 or min(self.grid) < 2:
+        grid = self.grid
+        if grid not in ("mni", "native") and (isinstance(grid, str) or len(grid) != 3 or min(grid) < 2):
             raise InputError("prepare", "grid", self.grid, "mni, native or (x, y, z) voxels")
         require_one_of(self.bad_scans, ("refuse", "drop"), "prepare", "bad_scans")
         object.__setattr__(self, "spacing_mm", spacing)
@@ -62,8 +62,8 @@ class Preparation:
                 raise InputError(f"prepare.{name}", "keys", sorted(unknown), sorted(kind.__dataclass_fields__))
             object.__setattr__(self, name, keys)
         _ = (self.rule, self.slicing, self.fitting)  # refuse wrong values here, not in a worker
-        if (grid := self.fixed_grid()) is not None:
-            nifti_file.require_size(grid.shape, "prepare", "spacing_mm, grid", "wider spacing_mm")
+        if (shared := self.fixed_grid()) is not None:
+            nifti_file.require_size(shared.shape, "prepare", "spacing_mm, grid", "wider spacing_mm")
 
     @property
     def rule(self) -> IntensityRule:

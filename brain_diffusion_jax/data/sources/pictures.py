@@ -144,5 +144,5 @@ def _require_classes(source: PictureSource, expected: set[str]) -> None:
     for label in sorted(expected):
         if counts[label] < MIN_PER_CLASS:
             found = f"{counts[label]} usable picture{'s' * (counts[label] != 1)}"
-            expected = f"at least {MIN_PER_CLASS}; add pictures or remove the class"
-            raise InputError(source.where, f"class {label}", found, expected)
+            enough = f"at least {MIN_PER_CLASS}; add pictures or remove the class"
+            raise InputError(source.where, f"class {label}", found, enough)
