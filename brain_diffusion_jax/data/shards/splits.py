@@ -89,7 +89,7 @@ def assign(person_ids: Iterable[str], spec: SplitSpec, strata: Mapping[str, Hash
     return result
 
 
-def share_out(entries: Sequence[Entry], spec: SplitSpec, schema: Schema, where: object) -> dict[str, list[Entry]]:
+def split_entries(entries: Sequence[Entry], spec: SplitSpec, schema: Schema, where: object) -> dict[str, list[Entry]]:
     """split -> its entries, groups whole; with split.unit=slice every entry is in every split."""
     names = [name for name in NAMES if getattr(spec, name) > 0]
     if spec.unit == "slice":

@@ -73,10 +73,10 @@ def write_shards(
             dropped += done.bad
             names = {entry.id: name for entry, name in done.parts}
             entries = [entry for entry, _ in done.parts]
-        shared = splits.share_out(entries, split, contract.schema, source.where)
+        by_split = splits.split_entries(entries, split, contract.schema, source.where)
         own = contracts.Split.from_json({**split.section().to_json(), **contract.split.to_json()})
         contract = dataclasses.replace(contract, split=own)
-        _build(folder, engine, beam_options, source, contract, split, shared, work / "parts", names)
+        _build(folder, engine, beam_options, source, contract, split, by_split, work / "parts", names)
         return _finish(folder, work, contract, split, source.entries(), dropped)
 
 
