@@ -62,12 +62,7 @@ def _convert(file: KerasFile) -> Converted:
         expected = "a backbone of VGG16, ResNet50, DenseNet169 or InceptionResNetV2 with global pooling and Dense(1)"
         raise InputError(file.path, f"model ({file.layout}; {_summary(file)})", found, expected)
     variables = _read(file, recipe)
-    source = {
-        "file": file.path.name,
-        "sha256": file.sha256,
-        "layout": file.layout,
-        "published": file.published_name,
-    }
+    source = {"file": file.path.name, "sha256": file.sha256, "layout": file.layout, "published": file.published_name}
     return Converted(variables, recipe.age_model, _findings(file, recipe), source)
 
 

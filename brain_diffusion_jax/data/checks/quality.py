@@ -220,7 +220,8 @@ def limits(measurements: Sequence[Mapping[str, float]]) -> tuple[dict[str, float
         if not _beyond(median, measure.limit, measure.bad) or (name == "upright" and median < 0):
             continue
         sign = -1.0 if measure.bad == "low" else 1.0
-        chosen[name] = median + sign * max(SPREADS * _spread(values), 0.02 * abs(median), 1e-6)
+        spread = 1.4826 * float(np.median(np.abs(values - median)))  # a standard deviation
+        chosen[name] = median + sign * max(SPREADS * spread, 0.02 * abs(median), 1e-6)
         moved.append(
             f"{name}: the median of these scans is {median:.3g}, beyond the limit {measure.limit:g} for "
             f"skull-stripped scans in MNI space; using {chosen[name]:.3g} from the scans themselves"
@@ -230,11 +231,6 @@ def limits(measurements: Sequence[Mapping[str, float]]) -> tuple[dict[str, float
 
 def _beyond(value: float, limit: float, bad: str) -> bool:
     return value < limit if bad == "low" else value > limit
-
-
-def _spread(values: Float[np.ndarray, " n"]) -> float:
-    """Standard deviation, from the median of distances to the median."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _with_scale(measurements: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

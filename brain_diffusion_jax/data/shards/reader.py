@@ -145,11 +145,13 @@ class ShardSource:
             return [value.decode() for value in values]
         if name == "slice_index":
             return np.array(values, np.int32)
-        raw = bytearray(b"".join(values))  # writable memory
         dtype, shape = self._types[name]
-        if len(raw) != (expected := len(values) * dtype.itemsize * math.prod(shape)):
-            wanted = f"{expected}, by contract.json: {shape}"
-            raise InputError(self.folder, f"{name} of {self.split}", f"{len(raw)} bytes", wanted)
+        size = dtype.itemsize * math.prod(shape)
+        for value in values:
+            if len(value) != size:
+                expected = f"{size}, by contract.json: {shape}"
+                raise InputError(self.folder, f"{name} of {self.split}", f"{len(value)} bytes", expected)
+        raw = bytearray(b"".join(values))  # writable memory
         return np.frombuffer(raw, dtype).reshape(len(values), *shape)
 
     def __getitem__(self, position: int) -> dict[str, Any]:

@@ -32,11 +32,6 @@ class Copies(NamedTuple):
     conflicting: frozenset[int]
 
 
-def pixel_hash(pixels: UInt8[np.ndarray, "rows cols"]) -> str:
-    """Equal for equal decoded pixels and size, whatever the file's name, format and metadata."""
-    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
 def thumbnails(pictures: Sequence[UInt8[np.ndarray, "rows cols"]]) -> Float[np.ndarray, "n d"]:
     """Each image stretched to 64x64, mean 0 and length 1, so that products are correlations."""
     from PIL import Image
@@ -57,8 +52,9 @@ def find(pictures: Sequence[Picture], correlation: float = 0.97) -> Copies:
     if not 0 < correlation <= 1:
         raise InputError("pictures", "near_duplicate", correlation, "a correlation above 0, at most 1")
     count = len(pictures)
-    hashes: dict[str, int] = {}
-    exact = np.array([hashes.setdefault(pixel_hash(p.pixels), i) for i, p in enumerate(pictures)], int)
+    seen: dict[tuple[tuple[int, ...], bytes], int] = {}
+    keys = ((p.pixels.shape, hashlib.sha256(p.pixels.tobytes()).digest()) for p in pictures)
+    exact = np.array([seen.setdefault(key, i) for i, key in enumerate(keys)], int)
     first, second = [np.arange(count)], [exact]
     rows = thumbnails([p.pixels for p in pictures])
     for start in range(0, count, _BLOCK):
