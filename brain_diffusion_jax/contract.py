@@ -89,7 +89,7 @@ class SliceSet(_Section):
 class Fit(_Section):
     """How slices became images of one size: keys of `data.prepare.slicing.Fit`. native_size: (rows, cols) before.
 
-    A set of kind "pictures" keeps here, in `more`, how its pictures were prepared (`picture_prep.PicturePrep`).
+    A set of kind "pictures" keeps here, in `more`, how its images were prepared (`picture_prep.PicturePrep`).
     """
 
     rule: str | None = None

@@ -187,9 +187,3 @@ class Schema:
             except TypeError as error:
                 raise InputError("schema", str(item.get("name", "?")), dict(item), str(error)) from error
         return cls(tuple(covariates))
-
-
-def unconditional(batch: int, schema: Schema) -> Condition:
-    """The null condition: nothing present."""
-    shape = (batch, len(schema.covariates))
-    return Condition(np.zeros(shape, np.float32), np.zeros(shape, bool))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -26,8 +27,27 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text[:160]}"
 
 
+@contextlib.contextmanager
+def refusing(where: object, field: str, expected: str) -> Iterator[None]:
+    """Whatever a foreign library raises inside it is an InputError that quotes it; an InputError passes as it is."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(where, field, one_line(error), expected) from error
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """A clause listing the known names closest to `name`, for messages about typos."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.4)
     return f"nearest: {', '.join(close)}" if close else f"known: {', '.join(names)}"
+
+
+def require_one_of(value: object, choices: Collection[str], where: object, field: str) -> None:
+    """Raise InputError unless `value` is one of the names; the message lists few of them, or the nearest of many."""
+    if value not in choices:
+        *others, last = choices
+        listed = f"{', '.join(others)} or {last}" if len(choices) < 4 else nearest(str(value), choices)
+        raise InputError(where, field, value, listed)

@@ -43,7 +43,7 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     """A new binary file that takes the place of `path` when the block ends without an exception.
 
     The folder is made where it is missing. A `path` that is a symbolic link is replaced, not followed.
-    sync: wait until the disk has it; not worth the time for one of thousands of pictures.
+    sync: wait until the disk has it; not worth the time for one of thousands of images.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def require_new_folder(path: str | Path, field: str = "output folder") -> None:
 
 
 def require_writable(path: str | Path, field: str = "output") -> None:
-    """Raise InputError where `path` cannot be written, or made and filled: asked before long work, not after it.
+    """Raise InputError where `path` cannot be written, or made and filled: for a check before long work.
 
     Leaves nothing behind, not even folders that are missing.
     """
@@ -154,6 +154,15 @@ def _claim(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def hold(file: IO[Any], refusal: InputError) -> None:
+    """Lock a file while it is open; raises `refusal` where another process has it. Not every network disk has locks."""
+    with contextlib.suppress(OSError):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal from None
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     with replacing(path) as file:
         file.write(data)
@@ -196,12 +205,12 @@ def write_npy(path: str | Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
-def write_png(path: str | Path, picture: np.ndarray) -> None:
-    """picture: uint8 [rows, cols] or [rows, cols, 3]."""
+def write_png(path: str | Path, image: np.ndarray) -> None:
+    """image: uint8 [rows, cols] or [rows, cols, 3]."""
     from PIL import Image
 
     with replacing(path, sync=False) as file:
-        Image.fromarray(picture).save(file, format="PNG")
+        Image.fromarray(image).save(file, format="PNG")
 
 
 def open_to_append(path: str | Path, *, binary: bool = False) -> IO[Any]:

@@ -36,5 +36,5 @@ def to_uint8(unit: Any) -> Any:
 
 
 def eight_bit(unit: Any) -> Any:
-    """Unit pixels with the rounding of uint8 in their own float type: what a stored picture can show of them."""
+    """Unit pixels with the rounding of uint8 in their own float type: what a stored image can show of them."""
     return (unit * 255).round() / 255

@@ -27,8 +27,10 @@ from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
+from brain_diffusion_jax.models.gan import GanNetworks, make_gan
 from brain_diffusion_jax.models.unet_config import ModelConfig
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
+from brain_diffusion_jax.tasks.gan import loss as gan_loss
 from brain_diffusion_jax.training import state, step
 
 SCHEMA = Schema.from_json([{"name": "age", "unit": "years", "low": 18, "high": 96}])
@@ -42,7 +44,7 @@ VOLUMES = Contract(SCHEMA, (8, 6, 4), kind="volumes", grid=Grid("box", (8, 6, 4)
 class Arrays:
     """A source of made-up images, one an entry, whose first pixels tell which entry it is."""
 
-    told: Contract
+    known: Contract
     count: int = 8
     where: Path = Path("arrays")
     dropped: Sequence[tuple[str, str]] = ()
@@ -55,11 +57,11 @@ class Arrays:
         return f"{entry.id}.npz"
 
     def prepare(self, entry: Entry) -> Examples:
-        image = np.random.default_rng(int(entry.id)).integers(0, 256, self.told.shape, np.uint8)
+        image = np.random.default_rng(int(entry.id)).integers(0, 256, self.known.shape, np.uint8)
         return Examples(image[None], np.zeros(1, np.int32), {}, Window(0.0, 200.0))
 
     def contract(self) -> Contract:
-        return self.told
+        return self.known
 
 
 @pytest.fixture(scope="module", params=[COLOUR, VOLUMES], ids=["three channels", "volumes"])
@@ -123,9 +125,24 @@ def test_a_train_step_and_a_sampler(contract, shards, tmp_path):
     assert sheet.shape == ((rows, 2 * cols + 1, 3) if known.channels == 3 else (rows, 2 * cols + 1))
     folder = SampleFolder(tmp_path / "samples", {"seed": 1}, known)
     folder.write(0, images, [{"age": 30}, {}], seed=1, guidance_scale=2.0, columns=["age"])
-    again, told = read_pictures(tmp_path / "samples")
+    again, rows = read_pictures(tmp_path / "samples")
     np.testing.assert_allclose(again, images, atol=1e-5 if known.kind == "volumes" else 0.51 / 255)
-    assert [row["age"] for row in told] == ["30.0", ""]
+    assert [row["age"] for row in rows] == ["30.0", ""]
+
+
+def test_a_gan_learns_from_it(shards):
+    known = Contract.load(shards)
+    gan = make_gan(known.image_size, known.schema.cardinalities, GanNetworks((8,), 2), known.channels)
+    settings = gan_loss.GanSettings(critic_steps=1)
+    optimizer = gan_loss.make_optimizer(settings)
+    before = state.create(gan_loss.make_init(gan, len(known.schema.names))(jax.random.key(0)), optimizer)
+    train = jax.jit(step.build_step(gan_loss.make_loss(gan, settings), optimizer))
+    batch = {**next(Loader(shards, "train", 4)), "index": np.arange(4, dtype=np.int32)}
+    after, metrics = train(before, batch, jax.random.key(1))
+    assert all(np.isfinite(metrics[name]) for name in ("wasserstein", "penalty", "generator"))
+    for network in ("generator", "critic"):
+        moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before.params[network], after.params[network])
+        assert max(jax.tree.leaves(moved)) > 0
 
 
 def test_an_entry_of_another_shape_is_named(contract, tmp_path):

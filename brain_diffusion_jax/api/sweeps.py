@@ -65,7 +65,7 @@ def register_optimised(model: DiffusionModel, conditions: Conditions, most: int 
     """Make "optimised" the spacing that suits this model, found on up to `most` of the conditions without guidance."""
     chosen = np.unique(np.linspace(0, len(conditions) - 1, min(most, len(conditions))).astype(int))
     condition = Condition(*model.schema.encode([conditions[i] for i in chosen]))
-    x = initial_noise(plan.noise_keys(2**31 - 3, len(chosen)), (len(chosen), *model._shape(None)))
+    x = initial_noise(plan.noise_keys(2**31 - 3, len(chosen)), (len(chosen), *model.image_shape()))
     levels.register("optimised", spacing_search.Optimised(model.denoise, x, condition), replace=True)
 
 
@@ -142,7 +142,7 @@ def _compute(
         model = models[group[0].model]
         start = min(folders[config].done for config in group)
         rest = {**options, "fixed": fixed.get(group[0].guidance)}
-        for first, images in model.sample_cells(conditions, group, start=start, **rest):
+        for first, images in model.sample_configs(conditions, group, start=start, **rest):
             for config, found in zip(group, images, strict=True):
                 skip = max(0, folders[config].done - first)
                 folders[config].write(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax.conversion import monai_names, torch_files
 from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.backbones.inception_v3 import INPUT_SIZE, InceptionV3
@@ -29,14 +30,8 @@ def read_weights(path: str | Path, sha256_start: str | None = SHA256_START) -> t
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     if sha256_start is not None and not checksum.startswith(sha256_start):
         raise InputError(path, "sha256", f"{checksum[:16]}…", f"{sha256_start}…, pytorch-fid's {FILE_NAME}")
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is none of its own
-        raise InputError(path, "file", f"{type(error).__name__}: {error}", "a torch state dict") from error
-    arrays = {name: tensor.numpy() for name, tensor in state.items() if hasattr(tensor, "numpy")}
-    return convert(arrays, path), f"pytorch-fid 2015-12-05 sha256 {checksum[:8]}"
+    state, _ = torch_files.read_weights(path)
+    return convert(state, path), f"pytorch-fid 2015-12-05 sha256 {checksum[:8]}"
 
 
 def convert(state: Mapping[str, np.ndarray], where: object = "state dict") -> dict[str, Any]:
@@ -53,9 +48,7 @@ def convert(state: Mapping[str, np.ndarray], where: object = "state dict") -> di
         name = ".".join([*modules, leaf_names[leaf]])
         if name not in state:
             raise InputError(where, name, "missing", f"a tensor {wanted.shape}")
-        array = np.asarray(state[name], np.float32)
-        if leaf == "kernel":
-            array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+        array = monai_names.to_ours(leaf, np.asarray(state[name], np.float32))
         if array.shape != wanted.shape:
             raise InputError(where, name, array.shape, wanted.shape)
         require_finite(where, name, array)

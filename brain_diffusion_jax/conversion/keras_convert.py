@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.conversion.keras_backbones import Recipe, recognise
 from brain_diffusion_jax.conversion.keras_files import KerasFile, open_keras
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, refusing
 from brain_diffusion_jax.models.deep_brain_net import make_age_network
 
 # Keras' name of a weight -> (collection, name here). Kernels lie alike: [rows, cols, in, out], [in, out].
@@ -43,14 +45,10 @@ class Converted:
 
 def convert(path: str | Path) -> Converted:
     """Read a Keras `.h5` or `.keras` age regressor. Raises InputError listing all that cannot be mapped."""
-    try:
-        with open_keras(path) as file:
-            return _convert(file)
-    except InputError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
-        # Configs and HDF5 trees of strangers hold any type in any place.
-        raise InputError(path, "model", f"{type(error).__name__}: {error}", "a file as Keras writes it") from error
+    # Configs and HDF5 trees of strangers hold any type in any place.
+    with refusing(path, "model", "a file as Keras writes it"), open_keras(path) as file:
+        converted = _convert(file)
+    return converted
 
 
 def _convert(file: KerasFile) -> Converted:
@@ -60,19 +58,11 @@ def _convert(file: KerasFile) -> Converted:
         problems = _misfits(file, recipe)
     if problems:
         rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise InputError(
-            file.path,
-            f"model ({file.layout}; {_summary(file)})",
-            "; ".join(problems[:_SHOWN]) + rest,
-            "a backbone of VGG16, ResNet50, DenseNet169 or InceptionResNetV2 with global pooling and Dense(1)",
-        )
+        found = "; ".join(problems[:_SHOWN]) + rest
+        expected = "a backbone of VGG16, ResNet50, DenseNet169 or InceptionResNetV2 with global pooling and Dense(1)"
+        raise InputError(file.path, f"model ({file.layout}; {_summary(file)})", found, expected)
     variables = _read(file, recipe)
-    source = {
-        "file": file.path.name,
-        "sha256": file.sha256,
-        "layout": file.layout,
-        "published": file.published_name,
-    }
+    source = {"file": file.path.name, "sha256": file.sha256, "layout": file.layout, "published": file.published_name}
     return Converted(variables, recipe.age_model, _findings(file, recipe), source)
 
 
@@ -96,10 +86,13 @@ def _findings(file: KerasFile, recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def _targets(recipe: Recipe, layer: str, kinds: tuple[str, ...]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Kind of weight -> (collection, path) for one Keras layer."""
-    names = _NORM if "moving_mean" in kinds else _CONV
-    return {kind: (names[kind][0], (*recipe.layers[layer], names[kind][1])) for kind in kinds}
+def _targets(file: KerasFile, recipe: Recipe) -> Iterator[tuple[str, str, tuple[str, tuple[str, ...]]]]:
+    """(layer, kind of weight, (collection, path)) of every weight that the layers of the file have."""
+    for layer in file.layers:
+        names = _NORM if "moving_mean" in layer.weight_kinds else _CONV
+        for kind in layer.weight_kinds:
+            collection, name = names[kind]
+            yield layer.name, kind, (collection, (*recipe.layers[layer.name], name))
 
 
 def _shapes(recipe: Recipe) -> dict[tuple[str, tuple[str, ...]], tuple[int, ...]]:
@@ -113,34 +106,25 @@ def _misfits(file: KerasFile, recipe: Recipe) -> list[str]:
     """Weights that are missing, too many, or of another shape."""
     expected = _shapes(recipe)
     problems = []
-    for layer in file.layers:
-        stored = file.weights.get(layer.name, {})
-        if not layer.weight_kinds:
+    for layer, kind, target in _targets(file, recipe):
+        stored = file.weights.get(layer, {}).get(kind)
+        if stored is None:
+            problems.append(f"{layer}/{kind}: no such weight in the file")
             continue
-        for kind, target in _targets(recipe, layer.name, layer.weight_kinds).items():
-            if kind not in stored:
-                problems.append(f"{layer.name}/{kind}: no such weight in the file")
-                continue
-            wanted = expected.pop(target, None)
-            if stored[kind].shape != wanted:
-                problems.append(f"{layer.name}/{kind}: shape {stored[kind].shape}; expected {wanted}")
-            elif stored[kind].dtype.kind != "f":
-                problems.append(f"{layer.name}/{kind}: dtype {stored[kind].dtype}; expected floats")
-            elif _SPARE + 50 * stored[kind].id.get_storage_size() < stored[kind].nbytes:
-                problems.append(f"{layer.name}/{kind}: {stored[kind].nbytes} bytes, of which hardly any are stored")
+        wanted = expected.pop(target, None)
+        if stored.shape != wanted:
+            problems.append(f"{layer}/{kind}: shape {stored.shape}; expected {wanted}")
+        elif stored.dtype.kind != "f":
+            problems.append(f"{layer}/{kind}: dtype {stored.dtype}; expected floats")
+        elif _SPARE + 50 * stored.id.get_storage_size() < stored.nbytes:
+            problems.append(f"{layer}/{kind}: {stored.nbytes} bytes, of which hardly any are stored")
     return problems + [f"{'/'.join(path)}: no weight in the file for it" for _, path in expected]
 
 
 def _read(file: KerasFile, recipe: Recipe) -> dict[str, Any]:
     variables: dict[str, Any] = {"params": {}}
-    for layer in file.layers:
-        if not layer.weight_kinds:
-            continue
-        for kind, (collection, path) in _targets(recipe, layer.name, layer.weight_kinds).items():
-            array = file.read(layer.name, kind)
-            require_finite(file.path, f"{layer.name}/{kind}", array)
-            node = variables.setdefault(collection, {})
-            for key in path[:-1]:
-                node = node.setdefault(key, {})
-            node[path[-1]] = array
-    return variables
+    for layer, kind, (collection, path) in _targets(file, recipe):
+        array = file.read(layer, kind)
+        require_finite(file.path, f"{layer}/{kind}", array)
+        variables.setdefault(collection, {})[path] = array
+    return {collection: traverse_util.unflatten_dict(flat) for collection, flat in variables.items()}

@@ -68,12 +68,6 @@ class KerasFile:
         return array
 
 
-def sha256(path: Path) -> str:
-    """Hex digest, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextlib.contextmanager
 def open_keras(path: str | Path) -> Iterator[KerasFile]:
     """Open a `.h5` or `.keras` file; raises InputError for what is no whole Keras model."""
@@ -82,7 +76,8 @@ def open_keras(path: str | Path) -> Iterator[KerasFile]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "file", "no such file", "a Keras .h5 or .keras file")
-    digest = sha256(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     with contextlib.ExitStack() as stack:
         if zipfile.is_zipfile(path):
             yield _open_archive(path, digest, stack)
@@ -153,9 +148,8 @@ def _open_legacy(path: Path, digest: str, file: Any) -> KerasFile:
     if "model_config" not in file.attrs:
         if names is not None or "layers" in file or "_layer_checkpoint_dependencies" in file:
             found = f"weights only{f' of {len(names)} layers' if names else ''}, no model_config"
-            raise InputError(
-                path, "model_config", found, "a whole model: save it with model.save(), not save_weights()"
-            )
+            expected = "a whole model: save it with model.save(), not save_weights()"
+            raise InputError(path, "model_config", found, expected)
         raise InputError(path, "model_config", f"HDF5 with {sorted(file)[:5]}", "a model saved by Keras")
     if names is None:
         raise InputError(path, "layer_names", "no such attribute", "a whole model saved by Keras")
@@ -165,7 +159,7 @@ def _open_legacy(path: Path, digest: str, file: Any) -> KerasFile:
     weights: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
     for name in names:
-        members = [layer for layer in layers if layer.group == name]
+        owners = [layer for layer in layers if layer.group == name and layer.weight_kinds]
         if name not in root:
             problems.append(f"{name}: named in layer_names, its weight group is missing")
             continue
@@ -176,7 +170,8 @@ def _open_legacy(path: Path, digest: str, file: Any) -> KerasFile:
                 stored.append((weight, group[weight]))
             else:
                 problems.append(f"{name}: {weight}: named in weight_names, missing in the file")
-        weights.update(_assign(members, stored, problems))
+        # By name where every name contains its layer's, else in Keras' order.
+        weights.update(_by_name(owners, stored) or _by_order(owners, stored, problems))
     single = {layer.group for layer in layers if layer.group != layer.name}
     layout = f"HDF5, Keras {version}, {'nested' if single else 'flat'} {config['class_name']}"
     optimizer = "optimizer_weights" in file
@@ -187,12 +182,6 @@ def _split_weight_name(name: str) -> tuple[str, str]:
     """ "vgg16/block1_conv1/kernel:0" -> ("vgg16/block1_conv1", "kernel")."""
     prefix, _, leaf = re.sub(r":\d+$", "", name).rpartition("/")
     return prefix, re.sub(r"_\d+$", "", leaf)
-
-
-def _assign(members: list[KerasLayer], stored: list[tuple[str, Any]], problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Weights of one group to its layers: by name where every name contains its layer's, else in Keras' order."""
-    owners = [layer for layer in members if layer.weight_kinds]
-    return _by_name(owners, stored) or _by_order(owners, stored, problems)
 
 
 def _by_name(owners: list[KerasLayer], stored: list[tuple[str, Any]]) -> dict[str, dict[str, Any]] | None:
@@ -248,10 +237,8 @@ def _partly(owners, stored, problems: list[str], summary: str) -> dict[str, dict
     return {}
 
 
-# The .keras archive of Keras 3.
-
-
-# What a member may hold: the largest backbone with double the state of Adam, a config ten times the longest.
+# The .keras archive of Keras 3. What a member may hold: the largest backbone with double the state of Adam, a
+# config ten times the longest.
 _LARGEST = {"config.json": 16 << 20, "metadata.json": 1 << 20, "model.weights.h5": 1 << 30}
 
 
@@ -283,9 +270,7 @@ def _open_archive(path: Path, digest: str, stack: contextlib.ExitStack) -> Keras
     layers, output = flatten(config, path)
     weights: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
-    for layer in layers:
-        if not layer.weight_kinds:
-            continue
+    for layer in (layer for layer in layers if layer.weight_kinds):
         place = f"{layer.archive_path}/vars"
         stored = file.get(place, {})
         if set(stored) != {str(i) for i in range(len(layer.weight_kinds))}:

@@ -51,13 +51,9 @@ def architecture(state: State, where: object = "state dict") -> dict[str, Any]:
     needed += [f"up_blocks.{i}.resnets.0.conv1.conv.weight" for i in range(depth)]
     absent = [name for name in needed if name not in state]
     if absent or not depth:
-        shown = ", ".join(sorted(state)[:6])
-        raise InputError(
-            where,
-            "keys",
-            f"no {', '.join(absent) or 'up_blocks'} among {len(state)} keys ({shown}, ...)",
-            "the state dict of a MONAI DiffusionModelUNet; --prefix picks a network inside a larger one",
-        )
+        keys = f"{len(state)} keys ({', '.join(sorted(state)[:6])}, ...)"
+        expected = "the state dict of a MONAI DiffusionModelUNet; --prefix picks a network inside a larger one"
+        raise InputError(where, "keys", f"no {', '.join(absent) or 'up_blocks'} among {keys}", expected)
     conv_in = state["conv_in.conv.weight"].shape
     middle = "middle_block.attention."
     context = state.get(middle + "transformer_blocks.0.attn2.to_k.weight")
@@ -116,7 +112,9 @@ def from_monai(
     MONAI's 1e-6 and reported so. Raises InputError with the full list of keys that are missing, left
     over or misshapen; nothing is converted then.
     """
-    state = _modern(state, where)
+    given, state = state, {monai_names.modern(name): array for name, array in state.items()}
+    if len(state) < len(given):
+        raise InputError(where, "keys", "old and new names of the same tensors", "one generation of names")
     sizes = architecture(state, where)
     questions = _unanswered(sizes, num_head_channels, norm_num_groups)
     if questions:
@@ -138,13 +136,6 @@ def from_monai(
     return Converted(_parameters(state, network, where), model, assumed)
 
 
-def _modern(state: State, where: object) -> State:
-    renamed = {monai_names.modern(name): array for name, array in state.items()}
-    if len(renamed) < len(state):
-        raise InputError(where, "keys", "old and new names of the same tensors", "one generation of names")
-    return renamed
-
-
 def expected_shapes(network: UNet) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every parameter of a UNet by its path; nothing is computed."""
     size = (1,) + (network.config.size_multiple,) * network.config.spatial_dims + (network.config.in_channels,)
@@ -154,25 +145,21 @@ def expected_shapes(network: UNet) -> dict[tuple[str, ...], tuple[int, ...]]:
     return {path: tuple(leaf.shape) for path, leaf in traverse_util.flatten_dict(shapes["params"]).items()}
 
 
-def _their_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[-1], shape[-2], *shape[:-2]) if path[-1] == "kernel" else shape
-
-
 def _parameters(state: State, network: UNet, where: object) -> dict[str, Any]:
     paths = expected_shapes(network)
     names = {monai_names.monai_name(path): path for path in paths}
     problems = [f"missing {name}" for name in sorted(names.keys() - state.keys())]
     problems += [f"left over {name} {state[name].shape}" for name in sorted(state.keys() - names.keys())]
     for name, path in names.items():
-        wanted = _their_shape(path, paths[path])
+        shape = paths[path]
+        wanted = (shape[-1], shape[-2], *shape[:-2]) if path[-1] == "kernel" else shape
         if name in state and state[name].shape != wanted:
             problems.append(f"misshapen {name}: {state[name].shape}, not {wanted}")
     if problems:
         listing = "".join(f"\n  {line}" for line in problems[:_SHOWN])
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise InputError(
-            where, "keys", f"{len(problems)} that do not fit{listing}{more}\n", f"the {len(names)} of this UNet"
-        )
+        found = f"{len(problems)} that do not fit{listing}{more}\n"
+        raise InputError(where, "keys", found, f"the {len(names)} of this UNet")
     for name in names:
         require_finite(where, name, state[name])
     flat = {path: monai_names.to_ours(path[-1], state[name].astype(np.float32)) for name, path in names.items()}
@@ -188,15 +175,13 @@ def to_monai(params: Mapping[str, Any], model: Mapping[str, Any], *, names: str 
     network = factory.unet(model)
     for key, theirs in _OURS_ALONE.items():
         if getattr(network.config, key) != theirs:
-            raise InputError(
-                "convert", f"model.{key}", getattr(network.config, key), f"{theirs}, as in MONAI's network"
-            )
+            found = getattr(network.config, key)
+            raise InputError("convert", f"model.{key}", found, f"{theirs}, as in MONAI's network")
     if names not in ("new", "old"):
         raise InputError("convert", "names", names, "new (MONAI >= 1.4) or old (GenerativeModels)")
     if names == "old" and (network.config.use_combined_linear or not network.config.include_fc):
-        raise InputError(
-            "convert", "names", "old", "new: GenerativeModels had neither a joint qkv nor include_fc=False"
-        )
+        expected = "new: GenerativeModels had neither a joint qkv nor include_fc=False"
+        raise InputError("convert", "names", "old", expected)
     flat, paths = traverse_util.flatten_dict(dict(params)), expected_shapes(network)
     wrong = sorted(".".join(p) for p in flat.keys() ^ paths.keys())
     wrong += [".".join(p) for p in flat.keys() & paths.keys() if tuple(np.shape(flat[p])) != paths[p]]

@@ -23,9 +23,8 @@ def _torch() -> Any:
     try:
         import torch
     except ImportError:
-        raise InputError(
-            "convert", "torch", "not installed", "pip install torch, or the weights as .safetensors"
-        ) from None
+        expected = "pip install torch, or the weights as .safetensors"
+        raise InputError("convert", "torch", "not installed", expected) from None
     return torch
 
 
@@ -39,12 +38,9 @@ def _unpickle(path: Path) -> Any:
         reason = text.split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
         named = re.search(r"GLOBAL ([\w.]+)", text)
         if named or "nsupported" in text:
-            raise InputError(
-                path,
-                "pickle",
-                f"{named.group(1) if named else reason}, an object other than tensors, which could run code",
-                "a state dict alone: torch.save(model.state_dict(), path) where you trust the file",
-            ) from error
+            found = f"{named.group(1) if named else reason}, an object other than tensors, which could run code"
+            expected = "a state dict alone: torch.save(model.state_dict(), path) where you trust the file"
+            raise InputError(path, "pickle", found, expected) from error
         raise InputError(path, "file", f"unreadable ({reason[:200]})", "a file written by torch.save") from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -105,17 +101,15 @@ def read_weights(path: str | Path, prefix: str | None = None, inside: str | None
         state = {str(name): _as_numpy(path, str(name), value) for name, value in content.items()}
     else:
         raise InputError(path, "suffix", path.suffix or "none", f"{', '.join(_PICKLES)} or .safetensors")
-    return _chosen(path, state, prefix), note
+    return (_without_shared_prefix(state) if prefix is None else _with_prefix(path, state, prefix)), note
 
 
-def _chosen(path: Path, state: State, prefix: str | None) -> State:
-    if prefix is not None:
-        chosen = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-        if not chosen:
-            tops = sorted({name.split(".")[0] + "." for name in state})
-            raise InputError(path, "prefix", prefix, f"one of {', '.join(tops[:12])}")
-        return chosen
-    return _without_shared_prefix(state)
+def _with_prefix(path: Path, state: State, prefix: str) -> State:
+    chosen = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+    if not chosen:
+        tops = sorted({name.split(".")[0] + "." for name in state})
+        raise InputError(path, "prefix", prefix, f"one of {', '.join(tops[:12])}")
+    return chosen
 
 
 def _without_shared_prefix(state: State, landmark: str = "conv_in.") -> State:

@@ -1,4 +1,4 @@
-"""Many images as one picture: what of an image is shown, tiling, writing PNG."""
+"""Many images on one sheet: what of an image is shown, tiling, writing PNG."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.data.prepare.slicing import to_display
 from brain_diffusion_jax.pixels import to_uint8
 
 
@@ -18,14 +19,14 @@ def displayed(images: Shaped[np.ndarray, "n *spatial channels"]) -> Shaped[np.nd
     of 2, 4 or more channels the first.
     """
     if images.ndim == 5:
-        images = images[:, ::-1, ::-1, images.shape[3] // 2].swapaxes(1, 2)
+        images = np.moveaxis(to_display(np.moveaxis(images[:, :, :, images.shape[3] // 2], -1, 1)), 1, -1)
     return images if images.shape[-1] == 3 else images[..., 0]
 
 
 def tile(
     unit_images: Float[np.ndarray, "n rows cols *more"], columns: int = 0, gap: int = 1
 ) -> UInt8[np.ndarray, "height width *rgb"]:
-    """Images in [0, 1] row by row as one uint8 picture; grey [n, rows, cols], or any that `displayed` takes.
+    """Images in [0, 1] row by row on one uint8 sheet; grey [n, rows, cols], or any that `displayed` takes.
 
     columns: 0 makes it about square. gap: pixels between images, mid grey; places left over are black.
     """

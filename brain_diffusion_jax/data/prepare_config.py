@@ -23,7 +23,7 @@ class CohortConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig(CohortConfig):
-    """prepare: from volumes to slices. pictures: pictures without geometry instead of scans, where its root is set.
+    """prepare: from volumes to slices. pictures: images without geometry instead of scans, where its root is set.
 
     name: of the default folder for the shards.
     """

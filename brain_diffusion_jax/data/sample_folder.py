@@ -1,6 +1,6 @@
 """A folder of synthetic images: PNGs, NIfTI at their place in the world, a manifest, the contract.
 
-A slice or picture is its PNG, beside which slices of a known grid lie as NIfTI. A volume is its NIfTI; its PNG
+A slice or image is its PNG, beside which slices of a known grid lie as NIfTI. A volume is its NIfTI; its PNG
 shows the middle axial slice.
 """
 
@@ -21,10 +21,10 @@ from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
 from brain_diffusion_jax.data.picture_grid import displayed
 from brain_diffusion_jax.data.prepare.slicing import AXES, Fit, from_display
-from brain_diffusion_jax.data.sources.cohort_values import Unusable, parse_value
+from brain_diffusion_jax.data.sources.cohort_table import Unusable, parse_value
 from brain_diffusion_jax.data.sources.picture_file import read_colour, read_grey
 from brain_diffusion_jax.data.table import Row, read_table, table_text
-from brain_diffusion_jax.errors import InputError, one_line
+from brain_diffusion_jax.errors import InputError, refusing
 from brain_diffusion_jax.pixels import to_uint8, to_unit
 
 SETTINGS = "sampling.json"
@@ -44,20 +44,20 @@ def slice_index(contract: Contract, condition: Mapping[str, Any]) -> int | None:
     return int(float(wanted)) if whole else None
 
 
-def in_source_unit(picture: Float[np.ndarray, "*shape"], contract: Contract) -> Float[np.ndarray, "*shape"]:
+def in_source_unit(image: Float[np.ndarray, "*shape"], contract: Contract) -> Float[np.ndarray, "*shape"]:
     """[0, 1] back in the unit of the scans where the rule was fixed; other rules differ from scan to scan."""
     rule = contract.intensity
     if rule.rule != "fixed" or rule.low is None or rule.high is None:
-        return picture
-    return picture * (rule.high - rule.low) + rule.low
+        return image
+    return image * (rule.high - rule.low) + rule.low
 
 
-def slice_nifti(picture: Float[np.ndarray, "r c"], contract: Contract, index: int) -> nibabel.Nifti1Image:
-    """A displayed picture as a one-slice volume at its true position (RAS, mm)."""
+def slice_nifti(image: Float[np.ndarray, "r c"], contract: Contract, index: int) -> nibabel.Nifti1Image:
+    """A displayed image as a one-slice volume at its true position (RAS, mm)."""
     dimension = AXES[str(contract.slices.axis)]
     affine = np.array(contract.grid.affine, float)
     kept = [n for d, n in enumerate(contract.grid.shape or ()) if d != dimension]
-    native = Fit.of(contract.fit).unapply(picture[None], (kept[1], kept[0]))[0]
+    native = Fit.of(contract.fit).unapply(image[None], (kept[1], kept[0]))[0]
     offset = np.zeros(4)
     offset[dimension] = index
     affine[:, 3] += affine @ offset
@@ -80,7 +80,7 @@ def _synthetic(data: np.ndarray, affine: np.ndarray) -> nibabel.Nifti1Image:
 
 
 def require_usable(path: str | Path, *, resume: bool = False) -> None:
-    """Raise InputError where `path` holds what is not of `sample`, or, without `resume`, pictures already."""
+    """Raise InputError where `path` holds what is not of `sample`, or, without `resume`, images already."""
     path = Path(path)
     if (path / SETTINGS).exists():
         if not resume:
@@ -93,8 +93,8 @@ def _name(index: int) -> str:
     return f"pictures/{index:06d}.png"
 
 
-def _nifti_name(picture: str) -> str:
-    return f"nifti/{Path(picture).stem}.nii.gz"
+def _nifti_name(image: str) -> str:
+    return f"nifti/{Path(image).stem}.nii.gz"
 
 
 class SampleFolder:
@@ -125,9 +125,9 @@ class SampleFolder:
         self.done = self._finished()
 
     def _finished(self) -> int:
-        """How many pictures stand whole, from the first on; other lines of the manifest are cut off.
+        """How many images stand whole, from the first on; other lines of the manifest are cut off.
 
-        Cut off are a torn line, the second line of a picture that was written twice, and lines after a gap.
+        Cut off are a torn line, the second line of an image that was written twice, and lines after a gap.
         """
         manifest = self.path / MANIFEST
         if not manifest.exists():
@@ -146,7 +146,7 @@ class SampleFolder:
     def write(
         self,
         first: int,
-        pictures: Float[np.ndarray, "n *spatial c"],
+        images: Float[np.ndarray, "n *spatial c"],
         conditions: Sequence[Mapping[str, Any]],
         *,
         seed: int,
@@ -154,20 +154,20 @@ class SampleFolder:
         columns: Sequence[str],
         nifti: bool = True,
     ) -> None:
-        """Write pictures first, first + 1 ..., then their manifest lines: a line stands for a whole picture.
+        """Write images first, first + 1 ..., then their manifest lines: a line stands for a whole image.
 
         guidance_scale: None of a model that has none, a word where there is one a covariate. nifti: of slices;
         volumes are always written so. Raises InputError for what neither can hold: slices of 2, 4 or more channels.
         """
-        flat, channels = pictures.ndim == 4, pictures.shape[-1]
+        flat, channels = images.ndim == 4, images.shape[-1]
         if (flat and channels not in (1, 3)) or (not flat and self.contract is None):
-            raise InputError(self.path, "images", pictures.shape[1:], "1 or 3 channels, or volumes and their contract")
+            raise InputError(self.path, "images", images.shape[1:], "1 or 3 channels, or volumes and their contract")
         rows, scale = [], "" if guidance_scale is None else guidance_scale
-        shown = displayed(to_uint8(pictures))  # refuses the batch where a picture is not finite
-        for index, (picture, condition) in enumerate(zip(pictures, conditions, strict=True), first):
+        shown = displayed(to_uint8(images))  # refuses the batch where an image is not finite
+        for index, (image, condition) in enumerate(zip(images, conditions, strict=True), first):
             name = _name(index)
             files.write_png(self.path / name, shown[index - first])
-            if self.contract is not None and (made := self._nifti(picture, condition, nifti)) is not None:
+            if self.contract is not None and (made := self._nifti(image, condition, nifti)) is not None:
                 data = gzip.compress(made.to_bytes(), 1, mtime=0)
                 files.write_bytes(self.path / _nifti_name(name), data)
             rows.append([name, index, seed, scale, *(condition.get(c, "") for c in columns)])
@@ -191,7 +191,7 @@ class SampleFolder:
 def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n *spatial c"], list[dict[str, str]]]:
     """Images [n, *spatial, channels] in [0, 1] and manifest rows of a sample folder, in its order.
 
-    Raises InputError with the line for a picture that cannot be read, or a condition that the contract does not know.
+    Raises InputError with the line for an image that cannot be read, or a condition that the contract does not know.
     """
     folder = Path(folder)
     manifest = folder / MANIFEST
@@ -199,15 +199,14 @@ def read_pictures(folder: str | Path) -> tuple[Float[np.ndarray, "n *spatial c"]
     if "file" not in header:
         raise InputError(manifest, "header", header, "a column 'file'")
     contract = Contract.load(folder) if (folder / FILE_NAME).exists() else None
-    pictures = [_read_image(folder, row, contract) for row in rows]
-    for row, picture in zip(rows, pictures, strict=True):
-        if picture.shape != pictures[0].shape:
-            found = f"{row.get('file')} with {picture.shape[:-1]} pixels"
-            raise InputError(
-                manifest, f"line {row.line}", found, f"{pictures[0].shape[:-1]}, as in line {rows[0].line}"
-            )
+    images = [_read_image(folder, row, contract) for row in rows]
+    for row, image in zip(rows, images, strict=True):
+        if image.shape != images[0].shape:
+            found = f"{row.get('file')} with {image.shape[:-1]} pixels"
+            expected = f"{images[0].shape[:-1]}, as in line {rows[0].line}"
+            raise InputError(manifest, f"line {row.line}", found, expected)
     known = [c for c in (contract.schema.covariates if contract else ()) if c.name in header]
-    return np.stack(pictures), [{**row.cells, **_condition(manifest, row, known)} for row in rows]
+    return np.stack(images), [{**row.cells, **_condition(manifest, row, known)} for row in rows]
 
 
 def _condition(manifest: Path, row: Row, known: Sequence[Covariate]) -> dict[str, str]:
@@ -238,10 +237,8 @@ def _read_image(folder: Path, row: Row, contract: Contract | None) -> Float[np.n
 
 def _read_volume(path: Path, contract: Contract) -> Float[np.ndarray, "x y z c"]:
     """A volume as `volume_nifti` made it, back in [0, 1]."""
-    try:
+    with refusing(path, "volume", "a volume that `sample` wrote"):
         data = np.asarray(nibabel.load(path).dataobj, np.float32)  # type: ignore[attr-defined]
-    except Exception as error:  # nibabel raises OSError, EOFError, zlib.error, ImageFileError ...
-        raise InputError(path, "volume", one_line(error)[:160], "a volume that `sample` wrote") from error
     if contract.channels == 1:
         data = data[..., None]
     if data.shape != contract.shape:

@@ -80,8 +80,8 @@ def read_table(
 def _records(text: str, delimiter: str, path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """(line, stripped cells) of all records; delimiter "": what a `sep=` line says, or what splits the header most."""
     place, line, width = 0, 1, 0
-    if told := _EXCEL_SEPARATOR.match(text):
-        delimiter, place, line = told[1], told.end(), 2
+    if separator := _EXCEL_SEPARATOR.match(text):
+        delimiter, place, line = separator[1], separator.end(), 2
     delimiter = delimiter or max(",;\t", key=lambda mark: len(_record(text, place, mark)[0]))
     while place < len(text):
         cells, end = _record(text, place, delimiter)

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, PyTree
 
 from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Key, Level
 from brain_diffusion_jax.diffusion.prediction import add_noise
-from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, Sampler, gaussian, run, sample_keys
+from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn, Sampler, as_pairs, gaussian, run, sample_keys
+from brain_diffusion_jax.diffusion.samplers.euler import Euler
 from brain_diffusion_jax.errors import InputError
 
 _EDIT_STREAM = 2**31 - 2  # a noise stream of its own, next to those of `run` and `initial_noise`
@@ -44,13 +45,13 @@ def img2img(
     path = start_at(levels, strength)
     if len(path.t) == 1:
         return x0
-    noise = gaussian(_edit_keys(key, x0), x0)
+    noise = _edit_noise(sample_keys(key, x0.shape[0]), x0)
     x = add_noise(x0, noise, Level(*(v[0] for v in path)))
     return run(sampler, denoise, x, path, condition, key)
 
 
-def _edit_keys(key: Key, x: Image) -> Key:
-    return jax.vmap(lambda k: jax.random.fold_in(k, _EDIT_STREAM))(sample_keys(key, x.shape[0]))
+def _edit_noise(keys: Key, x: Image) -> Image:
+    return gaussian(jax.vmap(lambda k: jax.random.fold_in(k, _EDIT_STREAM))(keys), x)
 
 
 @jax.tree_util.register_dataclass
@@ -80,8 +81,7 @@ class Inpaint:
     ) -> tuple[Image, PyTree]:
         """A step of the inner sampler; then, where mask is 0, `known` with fresh noise of next_level."""
         x, carry = self.inner.step(denoise, x, level, next_level, carry, keys)
-        stream = jax.vmap(lambda k: jax.random.fold_in(k, _EDIT_STREAM))(keys)
-        known = add_noise(self.known, gaussian(stream, x), next_level)
+        known = add_noise(self.known, _edit_noise(keys, x), next_level)
         return self.mask * x + (1 - self.mask) * known, carry
 
 
@@ -99,16 +99,10 @@ def inpaint(
     return run(Inpaint(sampler, known, mask), denoise, x_init, levels, condition, key)
 
 
-def ddim_step(denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level) -> Image:
-    """One DDIM step with eta 0 between any two levels, up or down: alpha_s x0 + sigma_s eps."""
-    x0, eps = denoise(x, level)[:2]
-    return next_level.alpha * x0 + next_level.sigma * eps
-
-
 def _pairs_up(levels: Level, dtype: Any) -> tuple[Level, Level]:
     """(cleaner, noisier) of every step, the cleanest first."""
-    levels = Level(*(jnp.asarray(v, dtype) for v in levels))
-    return Level(*(v[1:][::-1] for v in levels)), Level(*(v[:-1][::-1] for v in levels))
+    noisier, cleaner = jax.tree.map(lambda v: v[::-1], as_pairs(levels, dtype))
+    return cleaner, noisier
 
 
 def ddim_invert(
@@ -149,8 +143,6 @@ def edict_generate(
     pair: both at levels[0], e.g. twice the same noise. Two network calls a step. Exactly undone by
     `edict_invert`. Needs a schedule that does not end in pure noise (alpha > 0).
     """
-    path = Level(*(jnp.asarray(v, pair[0].dtype) for v in levels))
-    steps = Level(*(v[:-1] for v in path)), Level(*(v[1:] for v in path))
 
     def body(pair: tuple[Image, Image], at: tuple[Level, Level]) -> tuple[tuple[Image, Image], None]:
         (x, y), (level, next_level) = pair, at
@@ -161,14 +153,15 @@ def edict_generate(
         y = mixing * y + (1 - mixing) * x
         return (x, y), None
 
-    return jax.lax.scan(body, pair, steps)[0]
+    return jax.lax.scan(body, pair, as_pairs(levels, pair[0].dtype))[0]
 
 
 def edict_invert(
     denoise: DenoiseFn, levels: Level, x0: Image, condition: Condition | None, mixing: float = 0.93
 ) -> tuple[Image, Image]:
     """The pair at levels[0] that `edict_generate` takes back to (x0, x0), algebraically exact (eq. 15)."""
-    _check_mixing(mixing)
+    if not 0 < mixing <= 1:
+        raise InputError("edit", "mixing", mixing, "above 0, up to 1")
 
     def body(pair: tuple[Image, Image], at: tuple[Level, Level]) -> tuple[tuple[Image, Image], None]:
         (x, y), (cleaner, level) = pair, at
@@ -180,11 +173,6 @@ def edict_invert(
         return (x, y), None
 
     return jax.lax.scan(body, (x0, x0), _pairs_up(levels, x0.dtype))[0]
-
-
-def _check_mixing(mixing: float) -> None:
-    if not 0 < mixing <= 1:
-        raise InputError("edit", "mixing", mixing, "above 0, up to 1")
 
 
 def edit_condition(
@@ -212,9 +200,4 @@ def edit_condition(
     if method != "ddim":
         raise InputError("edit", "method", method, "edict or ddim")
     x = ddim_invert(denoise, path, x0, condition, iterations)
-    steps = Level(*(jnp.asarray(v[:-1], x.dtype) for v in path)), Level(*(jnp.asarray(v[1:], x.dtype) for v in path))
-
-    def body(x: Image, at: tuple[Level, Level]) -> tuple[Image, None]:
-        return ddim_step(lambda x, level: denoise(x, level, target), x, *at), None
-
-    return jax.lax.scan(body, x, steps)[0]
+    return run(Euler(), denoise, x, path, target, jax.random.key(0))  # which draws nothing

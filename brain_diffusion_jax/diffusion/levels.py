@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from brain_diffusion_jax.array_types import Level
 from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import InputError, nearest, require_one_of
 
 Spacing = Callable[[DiscreteSchedule, int], Level]
 
@@ -152,8 +152,7 @@ def select(
     Raises InputError where the spacing would visit a level twice or leave the table.
     """
     num_steps = check_num_steps(schedule, num_steps)
-    if final not in ("clean", "first"):
-        raise InputError("sample", "final", final, "clean or first")
+    require_one_of(final, ("clean", "first"), "sample", "final")
     last = schedule.level(-1 if final == "clean" else 0)
     if spacing in _BY_INDEX:
         levels = schedule.level(_indices(spacing, schedule.num_steps, num_steps, steps_offset, **options))
@@ -176,9 +175,3 @@ def strided_pairs(
     start = _indices("linear", schedule.num_steps, check_num_steps(schedule, num_steps), steps_offset)
     stop = np.maximum(start - schedule.num_steps // num_steps, -1)
     return schedule.level(start), schedule.level(np.where(stop < 0, -1 if final == "clean" else 0, stop))
-
-
-def log_snr(level: Level) -> Float[np.ndarray, "*shape"]:
-    """log(alpha^2 / sigma^2); +inf where clean."""
-    with np.errstate(divide="ignore"):
-        return 2 * (np.log(np.asarray(level.alpha)) - np.log(np.asarray(level.sigma)))

@@ -77,7 +77,7 @@ class SamplingConfig:
 
     @property
     def _compiled_in(self) -> Options:
-        static = samplers.static_options(self.sampler)
+        static = samplers.options_of(self.sampler, static=True)
         return tuple((k, v) for k, v in self.sampler_options if k in static)
 
     def key(self, fingerprint: str = "") -> str:

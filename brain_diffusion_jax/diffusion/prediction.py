@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Level, NetworkFn, Prediction
 from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import require_one_of
 
 KINDS = ("eps", "v", "x0", "flow")
 
@@ -35,8 +35,7 @@ class VariancePrediction(NamedTuple):
 
 def check_kind(kind: str) -> str:
     """`kind` itself; InputError if it is none of KINDS."""
-    if kind not in KINDS:
-        raise InputError("diffusion", "prediction", kind, nearest(kind, KINDS))
+    require_one_of(kind, KINDS, "diffusion", "prediction")
     return kind
 
 

@@ -1,4 +1,4 @@
-"""How images are drawn: the settings of a run's config, with what was asked for, resolved once."""
+"""How images are drawn: the settings of a run's config and those given instead, resolved once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SamplingSettings(GeneratorSettings):
 
 @dataclass(frozen=True)
 class Sampling(SamplingSettings):
-    """The settings of a config with what was asked for: everything but the seed. eta: None is the sampler's own."""
+    """The settings of a config and those given instead: everything but the seed. eta: None is the sampler's own."""
 
     eta: float | None = None
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import expit
 
 from brain_diffusion_jax.array_types import Level
 from brain_diffusion_jax.errors import InputError, nearest
@@ -74,31 +75,25 @@ class DiscreteSchedule:
 
         On the table's curve: variance preserving stays so; otherwise log(alpha) is interpolated too.
         """
-        table = self.log_snr
-        finite = np.isfinite(table)
-        target = np.clip(np.asarray(log_snr, np.float64), table[finite].min(), table[finite].max())
-        # np.interp wants increasing abscissae
-        order = slice(None, None, -1)
-        t = np.interp(target, table[finite][order], self._tables.t[:-1][finite][order])
-        if self.is_variance_preserving:
-            return Level(t, np.sqrt(1 / (1 + np.exp(-target))), np.sqrt(1 / (1 + np.exp(target))))
-        alpha = np.exp(np.interp(target, table[finite][order], np.log(self._tables.alpha[:-1][finite][order])))
-        return Level(t, alpha, alpha * np.exp(-target / 2))
+        return self._interpolated(np.asarray(log_snr, np.float64), np, expit)
 
     def locate(self, level: Level) -> Level:
         """The table's own level with the noise-to-signal ratio of `level`; traced; clipped to the table's ends."""
-        table = self.log_snr
-        finite = np.isfinite(table)
-        order = slice(None, None, -1)
-        grid = jnp.asarray(table[finite][order])
         alpha, sigma = jnp.asarray(level.alpha), jnp.asarray(level.sigma)
-        target = 2 * (jnp.log(jnp.maximum(alpha, 1e-12)) - jnp.log(jnp.maximum(sigma, 1e-12)))
-        target = jnp.clip(target, grid[0], grid[-1])
-        t = jnp.interp(target, grid, jnp.asarray(self._tables.t[:-1][finite][order]))
+        log_snr = 2 * (jnp.log(jnp.maximum(alpha, 1e-12)) - jnp.log(jnp.maximum(sigma, 1e-12)))
+        return self._interpolated(log_snr, jnp, jax.nn.sigmoid)
+
+    def _interpolated(self, log_snr: Any, xp: Any, sigmoid: Callable[[Any], Any]) -> Level:
+        """`at_log_snr` in numpy or, traced, in jax.numpy."""
+        finite = np.isfinite(self.log_snr)
+        # interp wants increasing abscissae
+        grid, t, alpha = (v[finite][::-1] for v in (self.log_snr, self._tables.t[:-1], self._tables.alpha[:-1]))
+        target = xp.clip(log_snr, grid[0], grid[-1])
+        t = xp.interp(target, grid, t)
         if self.is_variance_preserving:
-            return Level(t, jnp.sqrt(jax.nn.sigmoid(target)), jnp.sqrt(jax.nn.sigmoid(-target)))
-        located = jnp.exp(jnp.interp(target, grid, jnp.asarray(np.log(self._tables.alpha[:-1][finite][order]))))
-        return Level(t, located, located * jnp.exp(-target / 2))
+            return Level(t, xp.sqrt(sigmoid(target)), xp.sqrt(sigmoid(-target)))
+        alpha = xp.exp(xp.interp(target, grid, np.log(alpha)))
+        return Level(t, alpha, alpha * xp.exp(-target / 2))
 
     @property
     def is_variance_preserving(self) -> bool:

@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 from brain_diffusion_jax.array_types import Condition, DenoiseFn, Image, Level
 from brain_diffusion_jax.diffusion.levels import check_num_steps, select
+from brain_diffusion_jax.diffusion.samplers.base import as_pairs
+from brain_diffusion_jax.diffusion.samplers.exponential import first_order
 from brain_diffusion_jax.diffusion.schedules import DiscreteSchedule
 
 
@@ -23,16 +25,13 @@ def step_errors(
     x at j, sqrt(alpha^2 c^2 + sigma^2) with c that of the samples: what is left of it at the end, were they
     Gaussian. g - 1 network calls.
     """
-    path = Level(*(jnp.asarray(v, x_init.dtype) for v in levels))
 
     def body(x: Image, at: tuple[Level, Level]):
-        level, next_level = at
-        x0, eps = denoise(x, level, condition)[:2]
-        return next_level.alpha * x0 + next_level.sigma * eps, (x, x0, eps)
+        prediction = denoise(x, at[0], condition)
+        return first_order(prediction, at[1]), (x, *prediction[:2])
 
-    steps = (Level(*(v[:-1] for v in path)), Level(*(v[1:] for v in path)))
-    final, (x, x0, eps) = jax.jit(lambda x: jax.lax.scan(body, x, steps))(x_init)
-    alpha, sigma = (np.asarray(v, np.float64) for v in (path.alpha, path.sigma))
+    final, (x, x0, eps) = jax.jit(lambda x: jax.lax.scan(body, x, as_pairs(levels, x.dtype)))(x_init)
+    alpha, sigma = (np.asarray(v, x_init.dtype).astype(np.float64) for v in (levels.alpha, levels.sigma))
     x, x0, eps = (np.asarray(v, np.float64).reshape(len(alpha) - 1, -1) for v in (x, x0, eps))
     x = np.concatenate([x, np.asarray(final, np.float64).reshape(1, -1)])
     spread = float(jnp.var(final))

@@ -128,6 +128,17 @@ class ScannedLayer(nn.Module):
         return TransformerLayer(**self.settings, name="layer")(x, context, self.train), None
 
 
+def repeated(layer: type[nn.Module], times: int) -> Any:
+    """`layer` scanned: its first argument is carried, its parameters are stacked, and it is compiled once."""
+    return nn.scan(
+        layer,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=nn.broadcast,
+        length=times,
+    )
+
+
 class SpatialTransformer(nn.Module):
     """x + a stack of transformer layers over its positions, which attend to the context (Rombach et al. 2022).
 
@@ -163,14 +174,7 @@ class SpatialTransformer(nn.Module):
             dtype=self.dtype,
         )
         if self.scan and self.num_layers > 1:
-            layers = nn.scan(
-                ScannedLayer,
-                variable_axes={"params": 0},
-                split_rngs={"params": True, "dropout": True},
-                in_axes=nn.broadcast,
-                length=self.num_layers,
-            )(shared, train, name="layers")
-            y, _ = layers(y, context)
+            y, _ = repeated(ScannedLayer, self.num_layers)(shared, train, name="layers")(y, context)
         else:
             for i in range(self.num_layers):
                 y = TransformerLayer(**shared, name=f"layer_{i}")(y, context, train)

@@ -79,9 +79,8 @@ class ConditionalUNet(nn.Module):
         """x [b, *spatial, in], t [b], values and present [b, n] -> float32 [b, *spatial, out]."""
         if self.conditioner is None:
             if self.unet.config.cross_attention:
-                raise InputError(
-                    "condition", "conditioning.mode", "external", "a schema: give the converter a --config"
-                )
+                expected = "a schema: give the converter a --config"
+                raise InputError("condition", "conditioning.mode", "external", expected)
             return self.unet(x, t, train=train)
         tokens = self.conditioner(values, present)
         embedding = None if self.summary is None else self.summary(tokens.reshape(tokens.shape[0], -1))

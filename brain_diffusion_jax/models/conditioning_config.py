@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import require_one_of
 
 MODES = ("tokens", "raw", "scaled", "scalar", "external", "none")
 
@@ -27,5 +27,4 @@ class ConditioningConfig:
     planes: bool = False
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise InputError("config", "conditioning.mode", self.mode, f"one of {', '.join(MODES)}")
+        require_one_of(self.mode, MODES, "config", "conditioning.mode")

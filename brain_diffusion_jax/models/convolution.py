@@ -72,10 +72,6 @@ product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
 _centred = jax.custom_vjp(_plain)
 
 
-def _forward(x: Pixels, kernel: Kernel) -> tuple[Array, tuple[Array, Array]]:
-    return _plain(x, kernel), (x, kernel)
-
-
 def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
 
@@ -86,7 +82,7 @@ def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     return dx, lax.platform_dependent(x, g, cpu=lambda x, g: kernel_gradient(x, g, kernel.shape[:-2]), default=xla)
 
 
-_centred.defvjp(_forward, _backward)
+_centred.defvjp(lambda x, kernel: (_plain(x, kernel), (x, kernel)), _backward)
 
 
 def kernel_gradient(x: Pixels, g: Float[Array, "batch *spatial d"], sizes: tuple[int, ...]) -> Kernel:

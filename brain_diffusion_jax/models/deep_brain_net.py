@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import InputError, require_one_of
 from brain_diffusion_jax.models.age_config import AgeNetworkConfig
 from brain_diffusion_jax.models.backbones.densenet169 import DenseNet169
 from brain_diffusion_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
@@ -103,10 +103,8 @@ def _fit_channels(images: Float[Array, "b rows cols c"], wanted: int) -> Float[A
 def make_age_network(*, axis_name: str | None = None, **settings: Any) -> AgeNetwork:
     """The network of the settings of AgeNetworkConfig. axis_name: of pmap, for batch statistics."""
     c = AgeNetworkConfig(**settings)
-    if c.backbone not in BACKBONES:
-        raise InputError("age_model", "backbone", c.backbone, nearest(c.backbone, BACKBONES))
-    if c.pooling not in ("avg", "max"):
-        raise InputError("age_model", "pooling", c.pooling, "avg or max")
+    require_one_of(c.backbone, BACKBONES, "age_model", "backbone")
+    require_one_of(c.pooling, ("avg", "max"), "age_model", "pooling")
     widths = (c.dense,) if isinstance(c.dense, int) else tuple(c.dense)
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(c.backbone_options).items()}
     number = jnp.dtype(c.dtype)

@@ -67,20 +67,20 @@ def diffusion_network(
     how = conditioning
     if how.mode == "scalar":
         return ScalarLabelUNet(tuple(model.channels), model.out_channels, float(how.raw_null))
-    told = conditioner(how, schema, model.context_dim)
+    tokens = conditioner(how, schema, model.context_dim)
     network = UNetConfig(**vars(model))
     _refuse_unless(
-        told is not None or network.context_dim is None or how.mode == "external",
+        tokens is not None or network.context_dim is None or how.mode == "external",
         "model.context_dim",
         network.context_dim,
         "None, without conditions",
     )
     summary = None
-    if told is not None and how.time_embedding and how.mode == "tokens":
+    if tokens is not None and how.time_embedding and how.mode == "tokens":
         summary = TimeMLP(network.time_dim)
-    right = not how.planes or isinstance(told, RawToken)
+    right = not how.planes or isinstance(tokens, RawToken)
     _refuse_unless(right, "conditioning.planes", how.planes, "mode raw or scaled")
-    return ConditionalUNet(UNet(network), told, summary, how.planes)
+    return ConditionalUNet(UNet(network), tokens, summary, how.planes)
 
 
 def age_network(settings: AgeNetworkConfig, axis_name: str | None = None) -> AgeNetwork:

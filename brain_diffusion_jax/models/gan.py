@@ -8,17 +8,23 @@ groups in the generator and none in the critic, which the gradient penalty needs
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from brain_diffusion_jax.models.conditioning import CovariateTokens
-from brain_diffusion_jax.models.layers import GroupNorm, conv, pad_to_multiple, space_to_depth, upsample_nearest
-
-Values = Float[Array, "b n"]
-Present = Bool[Array, "b n"]
+from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.models.conditioning import CovariateTokens, Present, Values
+from brain_diffusion_jax.models.layers import (
+    Features,
+    GroupNorm,
+    conv,
+    pad_to_multiple,
+    space_to_depth,
+    upsample_nearest,
+)
 
 
 class _Summary(nn.Module):
@@ -33,40 +39,39 @@ class _Summary(nn.Module):
         return nn.Dense(self.width, name="mix")(tokens.reshape(tokens.shape[0], -1))
 
 
-def _start(size: tuple[int, ...], levels: int) -> tuple[int, int]:
-    rows, cols = (-(-n // 2**levels) for n in size)
-    return rows, cols
-
-
 class Generator(nn.Module):
-    """z [b, latent] -> [b, rows, cols, 1] in (-1, 1); any size (cropped from the next multiple of 2^levels)."""
+    """z [b, latent] -> [b, *image_size, out_channels] in (-1, 1), of two or three spatial axes.
 
-    image_size: tuple[int, int]
+    Any size: cropped from the next multiple of 2^levels.
+    """
+
+    image_size: tuple[int, ...]
     channels: tuple[int, ...] = (128, 64, 32)
     latent: int = 100
     cardinalities: tuple[int, ...] = ()
     width: int = 64
+    out_channels: int = 1
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b latent"], values: Values, present: Present) -> Float[Array, "b rows cols 1"]:
+    def __call__(self, z: Float[Array, "b latent"], values: Values, present: Present) -> Features:
         if self.cardinalities:
             z = jnp.concatenate([z, _Summary(self.cardinalities, self.width, name="condition")(values, present)], -1)
-        rows, cols = _start(self.image_size, len(self.channels))
-        x = nn.Dense(rows * cols * self.channels[0], name="project")(z)
-        x = x.reshape(-1, rows, cols, self.channels[0])
+        dims, coarsest = len(self.image_size), [-(-n // 2 ** len(self.channels)) for n in self.image_size]
+        x = nn.Dense(math.prod(coarsest) * self.channels[0], name="project")(z)
+        x = x.reshape(-1, *coarsest, self.channels[0])
         for level, width in enumerate(self.channels):
             x = nn.relu(GroupNorm(8, name=f"norm{level}")(x))
             # Nearest-neighbour upsampling and a convolution: no checkerboard artefacts of transposed convolutions.
-            x = conv(width, 2, f"conv{level}")(upsample_nearest(x))
+            x = conv(width, dims, f"conv{level}")(upsample_nearest(x))
         x = nn.relu(GroupNorm(8, name="norm_out")(x))
-        x = jnp.tanh(conv(1, 2, "conv_out")(x))
-        return x[:, : self.image_size[0], : self.image_size[1]]
+        x = jnp.tanh(conv(self.out_channels, dims, "conv_out")(x))
+        return x[:, *(slice(n) for n in self.image_size)]
 
 
 class Critic(nn.Module):
-    """[b, rows, cols, 1] -> score [b], higher for real; any size (edges repeated to the next multiple of 2^levels).
+    """[b, *spatial, c] -> score [b], higher for real; any size (edges repeated to the next multiple of 2^levels).
 
-    Halving is by 2x2 pixels as channels and a 3x3 convolution: a strided one of 6x6 (the original's is 5x5),
+    Halving is by 2x2 (x2) pixels as channels and a 3x3 convolution: a strided one of 6x6 (the original's is 5x5),
     whose second derivatives, which the gradient penalty needs, are plain convolutions.
     """
 
@@ -74,10 +79,10 @@ class Critic(nn.Module):
     cardinalities: tuple[int, ...] = ()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b rows cols 1"], values: Values, present: Present) -> Float[Array, " b"]:
+    def __call__(self, x: Features, values: Values, present: Present) -> Float[Array, " b"]:
         x, _ = pad_to_multiple(x, 2 ** len(self.channels))
         for level, width in enumerate(self.channels):
-            x = nn.leaky_relu(conv(width, 2, f"conv{level}")(space_to_depth(x, 2)), 0.2)
+            x = nn.leaky_relu(conv(width, x.ndim - 2, f"conv{level}")(space_to_depth(x, 2)), 0.2)
         features = x.reshape(x.shape[0], -1)
         score = nn.Dense(1, name="score")(features)[:, 0]
         if self.cardinalities:
@@ -97,11 +102,11 @@ class Gan(nn.Module):
         """Scores of generated images: touches every parameter, for init."""
         return self.criticise(self.generate(z, values, present), values, present)
 
-    def generate(self, z: Float[Array, "b latent"], values: Values, present: Present) -> Float[Array, "b rows cols 1"]:
+    def generate(self, z: Float[Array, "b latent"], values: Values, present: Present) -> Features:
         """Images in (-1, 1) from z; see `Generator`."""
         return self.generator(z, values, present)
 
-    def criticise(self, x: Float[Array, "b rows cols 1"], values: Values, present: Present) -> Float[Array, " b"]:
+    def criticise(self, x: Features, values: Values, present: Present) -> Float[Array, " b"]:
         """Scores, higher for real; see `Critic`."""
         return self.critic(x, values, present)
 
@@ -117,12 +122,18 @@ class GanNetworks:
     conditional: bool = True
 
 
-def make_gan(image_size: tuple[int, ...], cardinalities: tuple[int, ...], settings: GanNetworks = GanNetworks()) -> Gan:
-    """Both networks, for images of [rows, cols]."""
-    rows, cols = image_size
+def make_gan(
+    image_size: tuple[int, ...],
+    cardinalities: tuple[int, ...],
+    settings: GanNetworks = GanNetworks(),
+    image_channels: int = 1,
+) -> Gan:
+    """Both networks, for images or volumes of this size."""
+    if len(image_size) not in (2, 3):
+        raise InputError("gan", "image_size", image_size, "two or three spatial axes")
     known = tuple(cardinalities) if settings.conditional else ()
     channels = tuple(settings.channels)
     return Gan(
-        Generator((rows, cols), channels, settings.latent, known),
+        Generator(tuple(image_size), channels, settings.latent, known, out_channels=image_channels),
         Critic(channels[::-1], known),
     )

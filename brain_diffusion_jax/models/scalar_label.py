@@ -33,17 +33,17 @@ class LabelledBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features, time: Float[Array, "b d"], label: Float[Array, "b n"]) -> Features:
-        y = nn.GroupNorm(_GROUPS, name="norm1")(nn.relu(nn.Conv(self.features, (3, 3), name="conv1")(x)))
+        dims = x.ndim - 2
+        y = nn.GroupNorm(_GROUPS, name="norm1")(nn.relu(nn.Conv(self.features, (3,) * dims, name="conv1")(x)))
         shift = nn.relu(nn.Dense(self.features, name="time")(time)) + nn.Dense(self.features, name="label")(label)
-        y = y + shift[:, None, None, :]
-        y = nn.GroupNorm(_GROUPS, name="norm2")(nn.relu(nn.Conv(self.features, (3, 3), name="conv2")(y)))
-        if self.up:
-            return nn.ConvTranspose(self.features, (4, 4), (2, 2), name="resample")(y)
-        return nn.Conv(self.features, (4, 4), (2, 2), name="resample")(y)
+        y = y + jnp.expand_dims(shift, range(1, dims + 1))
+        y = nn.GroupNorm(_GROUPS, name="norm2")(nn.relu(nn.Conv(self.features, (3,) * dims, name="conv2")(y)))
+        resample = nn.ConvTranspose if self.up else nn.Conv
+        return resample(self.features, (4,) * dims, (2,) * dims, name="resample")(y)
 
 
 class ScalarLabelUNet(nn.Module):
-    """[b, rows, cols, c] and t [b] -> [b, rows, cols, c]; any size (padded and cropped inside).
+    """[b, *spatial, c] and t [b] -> [b, *spatial, c]; any size (padded and cropped inside).
 
     Each covariate is the number the schema encodes it as (the index of a category); an absent one is
     `null`. The original has no null: with null=0 an absent class is the first class.
@@ -64,12 +64,11 @@ class ScalarLabelUNet(nn.Module):
         train: bool = False,
     ) -> Features:
         del train
-        rows, cols = x.shape[1:3]
-        multiple = 2 ** (len(self.channels) - 1)
-        x = jnp.pad(x, ((0, 0), (0, -rows % multiple), (0, -cols % multiple), (0, 0)))
+        sizes, multiple = x.shape[1:-1], 2 ** (len(self.channels) - 1)
+        x = jnp.pad(x, ((0, 0), *((0, -size % multiple) for size in sizes), (0, 0)))
         label = jnp.where(present, values, self.null).astype(jnp.float32)
         time = nn.relu(nn.Dense(TIME_WIDTH, name="time")(sinusoids(t)))
-        x = nn.Conv(self.channels[0], (3, 3), name="conv_in")(x)
+        x = nn.Conv(self.channels[0], (3,) * len(sizes), name="conv_in")(x)
         skips = []
         for level, width in enumerate(self.channels[1:]):
             x = LabelledBlock(width, name=f"down{level}")(x, time, label)
@@ -78,4 +77,5 @@ class ScalarLabelUNet(nn.Module):
             x = LabelledBlock(width, up=True, name=f"up{level}")(
                 jnp.concatenate([x, skips.pop()], axis=-1), time, label
             )
-        return nn.Conv(self.out_channels, (1, 1), name="conv_out")(x)[:, :rows, :cols].astype(jnp.float32)
+        x = nn.Conv(self.out_channels, (1,) * len(sizes), name="conv_out")(x)
+        return x[:, *(slice(size) for size in sizes)].astype(jnp.float32)

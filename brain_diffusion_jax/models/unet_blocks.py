@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.models.attention import SpatialSelfAttention, SpatialTransformer, Tokens
+from brain_diffusion_jax.models.attention import SpatialSelfAttention, SpatialTransformer, Tokens, repeated
 from brain_diffusion_jax.models.layers import Features, GroupNorm, average_halves, upsample_nearest
 from brain_diffusion_jax.models.unet_config import UNetConfig
 
@@ -116,13 +116,7 @@ class DownLevel(nn.Module):
                 x = level_attention(self.head_channels, c, f"attention_{i}")(x, context, train)
             states.append(x)
         if scanned:
-            blocks = nn.scan(
-                EqualBlock,
-                variable_axes={"params": 0},
-                split_rngs={"params": True, "dropout": True},
-                in_axes=nn.broadcast,
-                length=scanned,
-            )(self.features, self.head_channels, c, train, name="blocks")
+            blocks = repeated(EqualBlock, scanned)(self.features, self.head_channels, c, train, name="blocks")
             x, each = blocks(x, embedding, context)
             states += list(each)
         if not self.last:

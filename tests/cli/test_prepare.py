@@ -81,7 +81,7 @@ def test_keep_of_a_config_file_gives_way_to_the_command_line(place):
         (["cohort.rot=x"], "cohort.rot: found an unknown key; expected nearest: cohort.root"),
         (["prepare.slices.stop=25"], "axial slices: found [19, 20"),
         (["prepare.intensity.rule=fixd"], "rule: found fixd; expected nearest: fixed"),
-        (["split.train=0.7"], "shares >= 0 that sum to 1"),
+        (["split.train=0.7"], "fractions >= 0 that sum to 1"),
         (["--workers", "-1"], "--workers: found -1"),
         (["cohort.layout=camcan"], "no column 'Subject'"),
     ],

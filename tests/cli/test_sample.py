@@ -73,7 +73,7 @@ def test_an_interrupted_call_keeps_its_pictures_and_goes_on(run_folder, tmp_path
     whole, part = tmp_path / "whole", tmp_path / "part"
     words = ["--set", "age=20,40,60,80", "--each", "2", "--batch", "3"]
     assert main(["sample", run_folder, "--out", str(whole), *words]) == 0
-    original = DiffusionModel.sample_cells
+    original = DiffusionModel.sample_configs
 
     def interrupted(self, *args, **settings):
         for number, batch in enumerate(original(self, *args, **settings)):
@@ -81,7 +81,7 @@ def test_an_interrupted_call_keeps_its_pictures_and_goes_on(run_folder, tmp_path
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(DiffusionModel, "sample_cells", interrupted)
+    monkeypatch.setattr(DiffusionModel, "sample_configs", interrupted)
     assert main(["sample", run_folder, "--out", str(part), *words]) == 130
     monkeypatch.undo()
     assert len(manifest(part)) == 6

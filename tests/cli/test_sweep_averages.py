@@ -37,9 +37,8 @@ def test_a_sweep_over_averages_of_the_weights(run, tmp_path, capsys):
     half = model.with_params(jax.tree.map(lambda a: np.float32(0.8 * a), model.params))
     wanted = {}
     for name, source in (("ema=stored", model), ("ema=0.05", half)):
-        cells = source.cells([1.0, 2.0], num_steps=model.config.sample.num_steps)
-        ((_, pictures),) = source.sample_cells([{"age": 20.0}, {"age": 60.0}], cells)
-        wanted[name] = pictures
+        conditions = [{"age": 20.0}, {"age": 60.0}]
+        wanted[name] = source.sweep(conditions, [1.0, 2.0], num_steps=model.config.sample.num_steps)
     assert np.abs(wanted["ema=stored"] - wanted["ema=0.05"]).max() > 0.02
     rows = [line.split(",") for line in (tmp_path / "out" / "sweep.csv").read_text().splitlines()]
     table = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]

@@ -139,10 +139,10 @@ def test_torch_files_hold_one_kind_of_tensor_and_say_which_was_taken(tmp_path: P
 
     raw = {n: t + 1 for n, t in tensors.items()}
     torch.save({"unet_state_dict": raw, "ema_state_dict": tensors, "epoch": 3}, file)
-    found, told = torch_files.read_weights(file)
+    found, note = torch_files.read_weights(file)
     assert np.array_equal(found["out.2.conv.bias"], state["out.2.conv.bias"] + 1)
-    assert told == "weights: unet_state_dict of the file (not ema_state_dict, which the file holds too: --inside)"
-    found, told = torch_files.read_weights(file, inside="ema_state_dict")
+    assert note == "weights: unet_state_dict of the file (not ema_state_dict, which the file holds too: --inside)"
+    found, note = torch_files.read_weights(file, inside="ema_state_dict")
     assert np.array_equal(found["out.2.conv.bias"], state["out.2.conv.bias"])
     with pytest.raises(InputError, match="one of unet_state_dict, ema_state_dict"):
         torch_files.read_weights(file, inside="model")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brain_diffusion_jax.diffusion import editing, levels, samplers, schedules
+from brain_diffusion_jax.diffusion import levels, samplers, schedules
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.diffusion.samplers import base
 from brain_diffusion_jax.diffusion.samplers.ddpm import VARIANCES
@@ -156,20 +156,10 @@ def test_ddim_steps_for_every_time_forward_and_inverted(kind):
         up = times[: T - stride]
         rise = process.table.level(up + stride)
         rows = jax.tree.map(lambda v, up=up: v[up], (x, output, start, keys))
-        got = steps_of(_Inversion(), process, *rows[:3], rise, rows[3])
+        got = steps_of(samplers.get("euler"), process, *rows[:3], rise, rows[3])
         for t in up:
             want = scheduler.reversed_step(as_torch(output[t]), int(t), as_torch(x[t]))[0]
             np.testing.assert_allclose(got[t], as_numpy(want), atol=1e-5, err_msg=f"inverted {message}")
-
-
-class _Inversion:
-    """editing.ddim_step as a sampler."""
-
-    def init(self, x):
-        return ()
-
-    def step(self, denoise, x, level, next_level, carry, keys):
-        return editing.ddim_step(denoise, x, level, next_level), carry
 
 
 @pytest.mark.parametrize("kind", ["eps", "v"])

@@ -58,7 +58,7 @@ def test_zero_terminal_snr_ends_in_noise_and_starts_where_it_did():
 def test_levels_are_found_again_by_their_noise(name):
     schedule = schedules.make(name, 100)
     inner = schedule.level(np.arange(3, 90))
-    again = schedule.at_log_snr(levels.log_snr(inner))
+    again = schedule.at_log_snr(2 * np.log(inner.alpha / inner.sigma))
     # The same place of the curve scaled by any factor, as samplers make them up.
     located = schedule.locate(Level(jnp.nan, *(jnp.asarray(1.7 * v) for v in inner[1:])))
     for found, tolerance in ((again, 1e-6), (located, 2e-3)):

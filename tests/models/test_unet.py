@@ -168,7 +168,7 @@ def test_misuse_is_refused() -> None:
 
 
 def test_coordinates_let_a_network_tell_places_apart():
-    """Far from the borders a convolution sees the same everywhere, unless it is told where it is."""
+    """Far from the borders a convolution sees the same everywhere, unless it knows its position."""
     shape = {"channels": (8,), "num_res_blocks": (1,), "attention_levels": (False,), "num_head_channels": (8,)}
     x, t = jnp.zeros((1, 40, 40, 1)), jnp.zeros(1)
 

@@ -16,14 +16,19 @@ _TISSUE = 0.4  # of the 90th percentile, as in `quality`
 _COMMON = 4  # values that a mask or label image is made of
 
 
+def bright_level(data: Float[np.ndarray, "x y z"], percent: float = 90.0) -> float:
+    """A percentile of what is no background: by default the 90th, white matter nearly. 0 where nothing is."""
+    tissue = data[data > 0.05 * np.percentile(data, 99.5)]  # not of the maximum: one hot voxel would rule
+    return max(float(np.percentile(tissue, percent)), 1e-9) if tissue.size else 0.0
+
+
 def measure(volume: Volume) -> dict[str, float]:
-    """sharpness: what a Gaussian of 2 mm takes away inside the brain, as a share of the contrast there; contrast:
-    half range of the middle 80 % of tissue over its median; gaps, repeats: shares of planes; few_values: share of
+    """sharpness: what a Gaussian of 2 mm takes away inside the brain, as a fraction of the contrast there; contrast:
+    half range of the middle 80 % of tissue over its median; gaps, repeats: fractions of planes; few_values: that of
     tissue voxels with one of the four commonest values; level: 90th percentile of tissue, in the scan's unit.
     """
     data = np.asarray(volume.data, np.float32)
-    above = data[data > 0.05 * np.percentile(data, 99.5)]  # as in `quality.coarse`
-    level = max(float(np.percentile(above, 90)), 1e-9) if len(above) else 1e-9
+    level = bright_level(data) or 1e-9
     tissue = data > _TISSUE * level
     values = data[tissue]
     if not len(values):
@@ -43,10 +48,9 @@ def measure(volume: Volume) -> dict[str, float]:
 
 def _sharpness(volume: Volume) -> float:
     scan = resample(volume, MNI_2MM.shape, MNI_2MM.affine).data
-    above = scan[scan > 0.05 * np.percentile(scan, 99.5)]
-    if not len(above):
+    if not (level := bright_level(scan)):
         return 0.0
-    scan = np.clip(scan / max(float(np.percentile(above, 90)), 1e-9), 0, 1.3)
+    scan = np.clip(scan / level, 0, 1.3)
     # The rim of a stripped brain is a sharp edge however blurred the brain was: only what lies within counts.
     within = ndimage.binary_erosion(ndimage.binary_fill_holes(scan > _TISSUE), iterations=3)
     if within.sum() < 100:
@@ -56,7 +60,7 @@ def _sharpness(volume: Volume) -> float:
 
 
 def _planes(data: Float[np.ndarray, "x y z"], tissue: np.ndarray, axis: int) -> tuple[float, float]:
-    """Shares of planes with tissue on both sides that hold hardly any, and that equal the plane before."""
+    """Fractions of planes with tissue on both sides that hold hardly any, and that equal the plane before."""
     across = tuple(a for a in range(3) if a != axis)
     area = tissue.sum(across)
     ends = np.flatnonzero(area > 0.1 * area.max())
@@ -69,4 +73,4 @@ def _planes(data: Float[np.ndarray, "x y z"], tissue: np.ndarray, axis: int) -> 
     return float((inner < _GAP * wall).mean()), float((steps <= 1e-6 * data.max()).mean())
 
 
-_GAP = 0.35  # less tissue than this share of what lies on both sides: the plane is missing
+_GAP = 0.35  # less tissue than this fraction of what lies on both sides: the plane is missing

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.data.checks import quality
+from brain_diffusion_jax.data.checks import detail, quality
 from brain_diffusion_jax.data.prepare.nifti import MNI_2MM, Volume, read_volume, resample
+from brain_diffusion_jax.data.prepare.slicing import to_display
 from brain_diffusion_jax.data.sources.cohort import Cohort, Scan
 from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.pixels import to_uint8
@@ -23,7 +24,7 @@ CUTS_MM = (20.0, -18.0, 10.0)
 
 @dataclass(frozen=True)
 class Inspected:
-    """One scan. preview: unit picture [109, 291] of three cuts, None where the scan cannot be read."""
+    """One scan. preview: unit image [109, 291] of three cuts, None where the scan cannot be read."""
 
     scan: Scan
     assessment: quality.Assessment
@@ -43,10 +44,9 @@ class Inspected:
 def preview(volume: Volume) -> Float[np.ndarray, "109 291"]:
     """Axial, coronal and sagittal cut side by side, anterior or superior up, person's right on the left."""
     data = resample(volume, MNI_2MM.shape, MNI_2MM.affine).data
-    bright = data[data > 0.05 * np.percentile(data, 99.5)]
-    data = np.clip(data / max(1.15 * float(np.percentile(bright, 95)), 1e-9), 0, 1)
+    data = np.clip(data / (1.15 * detail.bright_level(data, 95) or 1e-9), 0, 1)
     k, j, i = (round((mm - MNI_2MM.affine[axis, 3]) / 2.0) for mm, axis in zip(CUTS_MM, (2, 1, 0), strict=True))
-    cuts = (data[::-1, ::-1, k].T, data[::-1, j, ::-1].T, data[i, ::-1, ::-1].T)
+    cuts = [to_display(plane) for plane in (data[:, :, k], data[:, j], data[i])]
     rows = max(cut.shape[0] for cut in cuts)
     return np.concatenate([np.pad(cut, ((0, rows - cut.shape[0]), (0, 0))) for cut in cuts], axis=1)
 
@@ -72,25 +72,18 @@ def inspect_cohort(cohort: Cohort, progress: Callable[[int], None] | None = None
             progress(count + 1)
     assessed, notes = quality.assess([m for m, _, _ in read if m is not None])
     queue = iter(assessed)
-    inspected = []
-    for scan, (measurements, picture, text) in zip(cohort.scans, read, strict=True):
-        if measurements is None:
-            unreadable = quality.Flag("readable", 0.0, 1.0, text)
-            inspected.append(Inspected(scan, quality.Assessment({}, (unreadable,)), None))
-        else:
-            inspected.append(Inspected(scan, next(queue), picture))
-    return _with_copies(inspected, [text for _, _, text in read]), notes
-
-
-def _with_copies(inspected: list[Inspected], prints: list[str]) -> list[Inspected]:
     first: dict[str, str] = {}
-    out = []
-    for item, mark in zip(inspected, prints, strict=True):
-        if item.preview is not None and first.setdefault(mark, item.scan.scan) != item.scan.scan:
-            copy = quality.Flag("copy", 1.0, 0.0, f"the same voxels as {first[mark]}")
-            item = replace(item, assessment=replace(item.assessment, flags=(*item.assessment.flags, copy)))
-        out.append(item)
-    return out
+    inspected = []
+    for scan, (measurements, image, text) in zip(cohort.scans, read, strict=True):
+        if measurements is None:
+            assessment = quality.Assessment({}, (quality.Flag("readable", 0.0, 1.0, text),))
+        else:
+            assessment = next(queue)
+            if first.setdefault(text, scan.scan) != scan.scan:
+                copy = quality.Flag("copy", 1.0, 0.0, f"the same voxels as {first[text]}")
+                assessment = replace(assessment, flags=(*assessment.flags, copy))
+        inspected.append(Inspected(scan, assessment, image))
+    return inspected, notes
 
 
 def table(inspected: Sequence[Inspected], covariates: Sequence[str]) -> tuple[list[str], list[list[str]]]:

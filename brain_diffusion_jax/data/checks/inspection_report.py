@@ -33,9 +33,9 @@ class Summary:
 
 
 def scans_to_inspect(spec: CohortSpec, schema: Schema) -> tuple[Cohort, Schema]:
-    """The cohort and the covariates that its table tells; the slice, say, is told by no table."""
-    told = Schema(tuple(c for c in schema.covariates if c.name not in SUPPLIED))
-    return read_cohort(spec, told), told
+    """The cohort and the covariates of its table, which has none of SUPPLIED."""
+    of_table = Schema(tuple(c for c in schema.covariates if c.name not in SUPPLIED))
+    return read_cohort(spec, of_table), of_table
 
 
 def write_inspection(
@@ -56,7 +56,7 @@ def write_inspection(
     return summary
 
 
-def write_histograms(path: Path, schema: Schema, cohort: Cohort) -> Path:
+def write_histograms(path: Path, schema: Schema, cohort: Cohort) -> None:
     """One panel for each covariate: histogram of numbers, bars of categories; absent values in the title."""
     from matplotlib.figure import Figure
 
@@ -77,7 +77,6 @@ def write_histograms(path: Path, schema: Schema, cohort: Cohort) -> Path:
         axes.spines[["top", "right"]].set_visible(False)
     with files.replacing(path) as file:
         figure.savefig(file, format="png", dpi=110)
-    return path
 
 
 _STYLE = (
@@ -87,8 +86,8 @@ _STYLE = (
 )
 
 
-def write_page(path: Path, summary: Summary, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
-    """A page with the summary, both pictures and the table, flagged scans first; opens without a network."""
+def write_page(path: Path, summary: Summary, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A page with the summary, both images and the table, flagged scans first; opens without a network."""
     column = list(header).index("flagged")
     ordered = sorted(rows, key=lambda row: row[column] != "1")
     lines = [
@@ -106,4 +105,3 @@ def write_page(path: Path, summary: Summary, header: Sequence[str], rows: Sequen
         "</table>",
     ]
     files.write_text(path, "\n".join(page))
-    return path

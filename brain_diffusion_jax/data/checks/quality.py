@@ -31,7 +31,7 @@ FLOOR_MM = -52.0  # below it necks differ between good scans
 SMALL_COHORT = 20  # fewer scans have no median worth trusting
 SPREADS = 6.0  # a cohort's own limit: this many robust standard deviations from its median
 SMALLEST_MM = 40.0  # a scan that is thinner along an axis holds no brain; a header in metres says 0.2
-NECK_NOTE = 0.08  # more tissue below the brain than this (share of the brain) is noted
+NECK_NOTE = 0.08  # more tissue below the brain than this (fraction of the brain) is noted
 
 
 @dataclass(frozen=True)
@@ -140,33 +140,32 @@ def coarse(volume: Volume) -> Float[np.ndarray, "46 55 46"]:
     extent_mm = np.array(volume.data.shape) * volume.spacing_mm
     if extent_mm.min() < SMALLEST_MM:
         found = " x ".join(f"{mm:.3g}" for mm in extent_mm) + " mm"
-        raise InputError(
-            volume.path, "size", found, f"{SMALLEST_MM:g} mm or more along each axis (is the header in metres?)"
-        )
+        expected = f"{SMALLEST_MM:g} mm or more along each axis (is the header in metres?)"
+        raise InputError(volume.path, "size", found, expected)
     data = resample(volume, COARSE.shape, COARSE.affine).data
-    tissue = data[data > 0.05 * np.percentile(data, 99.5)]  # not of the maximum: one hot voxel would rule
-    if not tissue.size:
+    if not (level := detail.bright_level(data)):
         raise InputError(volume.path, "voxels", "nothing but 0 inside MNI space", "a brain")
-    return data / max(float(np.percentile(tissue, 90)), 1e-9)
+    return data / level
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
 
 
-def likeness(scan: Float[np.ndarray, "46 55 46"]) -> float:
-    """Correlation of a scan from `coarse` with the reference, in and near the brain: `correlation` of `measure`."""
-    return _likeness(ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0))
+def smoothed(scan: Float[np.ndarray, "46 55 46"]) -> Float[np.ndarray, "46 55 46"]:
+    """A scan from `coarse` as it is compared with the reference: vessels and fat cut off, 4 mm smooth."""
+    return ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0)
 
 
-def _likeness(smooth: np.ndarray) -> float:
-    reference = _reference()
-    return _correlation(smooth[reference.near], reference.smooth[reference.near])
+def reference_correlation(smooth: Float[np.ndarray, "46 55 46"]) -> float:
+    """Correlation of a `smoothed` scan with the reference, in and near the brain: `correlation` of `measure`."""
+    near, reference = _reference().near, _reference().smooth
+    return _correlation(smooth[near], reference[near])
 
 
 def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
-    """Measurements of a scan from `coarse`: those of MEASURES (shares and correlations), and
-    `volume_litres` of tissue and `neck`, tissue below the brain's floor as a share of the brain.
+    """Measurements of a scan from `coarse`: those of MEASURES (fractions and correlations), and
+    `volume_litres` of tissue and `neck`, tissue below the brain's floor as a fraction of the brain.
     """
     reference = _reference()
     z = _coordinates()[2]
@@ -174,12 +173,12 @@ def measure(scan: Float[np.ndarray, "46 55 46"]) -> dict[str, float]:
     tissue = scan > TISSUE
     brain = tissue & upper
     size, own_size = reference.brain.sum(), max(int(brain.sum()), 1)
-    smooth = ndimage.gaussian_filter(np.clip(scan, 0, BRIGHT), 1.0)
+    smooth = smoothed(scan)
     above_eyes = z > -20
     lead, turn = orientation.compare(reference.directions, smooth)
     rim = (reference.distance <= 3) & (reference.depth <= 3) & above_eyes
     return {
-        "correlation": _likeness(smooth),
+        "correlation": reference_correlation(smooth),
         "overlap": float(2 * (brain & reference.brain).sum() / (own_size + size)),
         "cerebellum": float(tissue[reference.cerebellum].mean()),
         "bright_rim": float(((scan > BRIGHT) & rim).sum() / size),
@@ -221,7 +220,8 @@ def limits(measurements: Sequence[Mapping[str, float]]) -> tuple[dict[str, float
         if not _beyond(median, measure.limit, measure.bad) or (name == "upright" and median < 0):
             continue
         sign = -1.0 if measure.bad == "low" else 1.0
-        chosen[name] = median + sign * max(SPREADS * _spread(values), 0.02 * abs(median), 1e-6)
+        spread = 1.4826 * float(np.median(np.abs(values - median)))  # a standard deviation
+        chosen[name] = median + sign * max(SPREADS * spread, 0.02 * abs(median), 1e-6)
         moved.append(
             f"{name}: the median of these scans is {median:.3g}, beyond the limit {measure.limit:g} for "
             f"skull-stripped scans in MNI space; using {chosen[name]:.3g} from the scans themselves"
@@ -231,11 +231,6 @@ def limits(measurements: Sequence[Mapping[str, float]]) -> tuple[dict[str, float
 
 def _beyond(value: float, limit: float, bad: str) -> bool:
     return value < limit if bad == "low" else value > limit
-
-
-def _spread(values: Float[np.ndarray, " n"]) -> float:
-    """Standard deviation, from the median of distances to the median."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _with_scale(measurements: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
@@ -253,18 +248,15 @@ def assess(measurements: Sequence[Mapping[str, float]]) -> tuple[list[Assessment
     chosen, moved = limits(scans)
     assessments = []
     for values in scans:
+        turn = str(orientation.TURNS[int(values["turn"])]) if "turn" in values else "another way"
         flags = tuple(
-            Flag(name, values[name], chosen[name], measure.says.format(turn=_turn(values)))
+            Flag(name, values[name], chosen[name], measure.says.format(turn=turn))
             for name, measure in MEASURES.items()
             if name in values and _beyond(values[name], chosen[name], measure.bad)
         )
         notes = ("neck or other tissue left below the brain",) if values["neck"] > NECK_NOTE else ()
         assessments.append(Assessment(values, flags, notes))
     return assessments, moved
-
-
-def _turn(values: Mapping[str, float]) -> str:
-    return str(orientation.TURNS[int(values["turn"])]) if "turn" in values else "another way"
 
 
 def fingerprint(volume: Volume) -> str:

@@ -91,15 +91,19 @@ def _better_turn(scan: np.ndarray, correlation: float) -> str | None:
     if not (scan > quality.TISSUE).any():
         return None
     # A tilted brain looks better once centred, with no turn at all.
-    unturned = max(correlation, quality.likeness(_centred(scan)))
+    unturned = max(correlation, _after_centring(scan))
     best, name = max(unturned + _CLEARLY, _UPRIGHT), None
     for turn, upright in zip(TURNS, UPRIGHT, strict=True):
         if upright or turn.flips[0] < 0:
             continue
-        value = quality.likeness(_centred(turn.apply(scan)))
+        value = _after_centring(turn.apply(scan))
         if value > best:
             best, name = value, str(turn)
     return name
+
+
+def _after_centring(scan: np.ndarray) -> float:
+    return quality.reference_correlation(quality.smoothed(_centred(scan)))
 
 
 def _centred(scan: np.ndarray) -> np.ndarray:

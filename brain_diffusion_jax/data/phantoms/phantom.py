@@ -57,11 +57,6 @@ _COLUMNS = {
 }
 
 
-def mean_ventricle_fraction(age_years: float) -> float:
-    """Mean share of the lateral ventricles in the head at an age."""
-    return float(np.interp(age_years, _AGES, _VENTRICLE_FRACTIONS))
-
-
 def draw_shape(age_years: float, sex: str, rng: np.random.Generator) -> phantom_anatomy.Shape:
     """A person's deviations from the mean shape."""
     spread = rng.standard_normal(4)
@@ -69,7 +64,7 @@ def draw_shape(age_years: float, sex: str, rng: np.random.Generator) -> phantom_
     sulcus = np.interp(age_years, _AGES, _SULCUS_HALF_WIDTHS_MM) * np.exp(0.15 * (0.6 * spread[0] + 0.8 * spread[1]))
     return phantom_anatomy.Shape(
         scale=_SIZE[sex] * float(np.exp(SIZE_SPREAD * spread[2])),
-        ventricle_fraction=mean_ventricle_fraction(age_years) * float(np.exp(log_ventricle)),
+        ventricle_fraction=float(np.interp(age_years, _AGES, _VENTRICLE_FRACTIONS) * np.exp(log_ventricle)),
         sulcus_mm=float(sulcus),
         cortex_mm=float(np.interp(age_years, _AGES, _CORTEX_MM) * np.exp(0.03 * spread[3])),
     )
@@ -86,8 +81,8 @@ def make_person(
     scan = phantom_scan.t1_weighted(anatomy, rng, contrast=contrast)
     voxel_mm3 = phantom_anatomy.SPACING_MM**3
     head, grey, white, csf, ventricle = (
-        float(share.sum(dtype=np.float64)) * voxel_mm3
-        for share in (anatomy.head, anatomy.grey, anatomy.white, anatomy.csf, anatomy.ventricle)
+        float(fraction.sum(dtype=np.float64)) * voxel_mm3
+        for fraction in (anatomy.head, anatomy.grey, anatomy.white, anatomy.csf, anatomy.ventricle)
     )
     return scan, Phantom(participant_id, age_years, sex, head, grey, white, csf, ventricle / head)
 

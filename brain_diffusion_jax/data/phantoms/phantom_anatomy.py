@@ -34,7 +34,7 @@ class Shape:
     """What makes one person's brain differ from the mean shape.
 
     scale: size against the mean brain. sulcus_mm: half-width of sulci. cortex_mm: thickness.
-    warp_mm: RMS of the smooth deformation. folding: share (0 to 1) of folding that is personal.
+    warp_mm: RMS of the smooth deformation. folding: fraction (0 to 1) of folding that is personal.
     """
 
     scale: float
@@ -47,9 +47,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Tissue shares [x, y, z] of BOX in [0, 1]; csf + grey + white = head.
+    """Tissue fractions [x, y, z] of BOX in [0, 1]; csf + grey + white = head.
 
-    ventricle and third are parts of csf; deep: name -> share of the deep grey nuclei (parts of grey).
+    ventricle and third are parts of csf; deep: name -> fraction of the deep grey nuclei (parts of grey).
     """
 
     head: Array
@@ -144,13 +144,13 @@ def _union(first: Array, second: Array, softness_mm: float) -> Array:
     return second + (first - second) * blend + softness_mm * blend * (1 - blend)
 
 
-def _share(distance: Array, voxel_mm: float = SPACING_MM) -> Array:
-    """Partial volume of a surface: the share of a voxel on the positive side."""
+def _fraction(distance: Array, voxel_mm: float = SPACING_MM) -> Array:
+    """Partial volume of a surface: the fraction of a voxel on the positive side."""
     return np.clip(0.5 + distance / voxel_mm, 0, 1)
 
 
-def _slab_share(distance: Array, half_width: Array) -> Array:
-    """Share of a voxel taken by a sheet of the given half-width at `distance` from its middle."""
+def _slab_fraction(distance: Array, half_width: Array) -> Array:
+    """Fraction of a voxel taken by a sheet of the given half-width at `distance` from its middle."""
     half = 0.5 * SPACING_MM
     inside = np.minimum(half_width, distance + half) - np.maximum(-half_width, distance - half)
     return np.clip(inside, 0, None) / SPACING_MM
@@ -253,7 +253,7 @@ def _deep_grey(side: Points) -> dict[str, Array]:
 
 
 def _cerebellum(side: Points, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Distance into the cerebellum, and the white share in it (arbor and folia)."""
+    """Distance into the cerebellum, and the white fraction in it (arbor and folia)."""
     x, y, z = side
     lobe = _ellipsoid((x, y, z + 0.20 * x), (26, -61, -31), (31, 33, 26))
     vermis = _ellipsoid(side, (0, -62, -24), (13, 24, 24))
@@ -262,7 +262,7 @@ def _cerebellum(side: Points, rng: np.random.Generator) -> tuple[Array, Array]:
     folia = np.cos(2 * np.pi * (radius + 2.0 * smooth_field(rng, 7)) / 6.4)
     arbor = _ellipsoid(side, (17, -56, -35), (13, 11, 6.5))
     stem = np.clip(1.2 - hull / 14.0, 0, 1)
-    white = np.maximum(_share(arbor, 5.0), np.clip(0.55 * folia + 0.9 - 1.2 * stem, 0, 0.8) * _share(hull - 4.0))
+    white = np.maximum(_fraction(arbor, 5.0), np.clip(0.55 * folia + 0.9 - 1.2 * stem, 0, 0.8) * _fraction(hull - 4.0))
     return hull, white
 
 
@@ -301,38 +301,38 @@ def build(shape: Shape, rng: np.random.Generator) -> Anatomy:
     half = shape.sulcus_mm * (0.75 + 0.7 * np.clip(1 - hull / 14.0, 0, 1)) + 0.8 * np.clip(1 - cerebrum / 4.0, 0, 1)
     pial = np.minimum(np.minimum(cerebrum, fissure - fissure_half), sheet - half)
 
-    hemispheres = _share(cerebrum)
-    csf = np.maximum(_slab_share(sheet, half), _slab_share(fissure, np.full_like(fissure, fissure_half)))
+    hemispheres = _fraction(cerebrum)
+    csf = np.maximum(_slab_fraction(sheet, half), _slab_fraction(fissure, np.full_like(fissure, fissure_half)))
     bare = np.clip((core + 1.0) / 2.0, 0, 1)  # callosum and brainstem carry no cortex
     crown = np.clip(1 - cerebrum / 8.0, 0, 1)
-    ribbon = (shape.cortex_mm + 1.2 * crown) * (1 - bare * _share(9.0 - side[0], 4.0))
-    white = _share(pial - ribbon)
+    ribbon = (shape.cortex_mm + 1.2 * crown) * (1 - bare * _fraction(9.0 - side[0], 4.0))
+    white = _fraction(pial - ribbon)
 
     # Deep grey, then ventricles, replace what lies there.
     outer = np.maximum(np.maximum(cerebrum, cerebellum), brainstem)
-    head = _share(outer + 1.0)
-    deep = {name: _share(d, 2.5) * (cerebrum > 0) for name, d in _deep_grey(side).items()}
+    head = _fraction(outer + 1.0)
+    deep = {name: _fraction(d, 2.5) * (cerebrum > 0) for name, d in _deep_grey(side).items()}
     nuclei = np.clip(sum(deep.values()), 0, 1)
     white = white * (1 - nuclei)
     csf = csf * hemispheres * (1 - nuclei)
     white = white * hemispheres * (1 - csf)
-    in_cerebellum = _share(cerebellum) * (1 - hemispheres)
+    in_cerebellum = _fraction(cerebellum) * (1 - hemispheres)
     white = np.maximum(white, in_cerebellum * arbor)
-    in_stem = _share(brainstem) * np.where(core > 0, 1.0, 1 - hemispheres)
+    in_stem = _fraction(brainstem) * np.where(core > 0, 1.0, 1 - hemispheres)
     white = white * (1 - in_stem) + 0.9 * in_stem
     csf = np.maximum(csf * (1 - in_stem), head - np.maximum(np.maximum(hemispheres, in_cerebellum), in_stem))
 
     ventricle_distance = _ventricles(side, float(head.sum()), shape.ventricle_fraction)
-    ventricle = _share(ventricle_distance)
+    ventricle = _fraction(ventricle_distance)
     third_half = 0.6 + 60.0 * shape.ventricle_fraction
-    third = _slab_share(side[0], np.full_like(fissure, third_half)) * _share(
+    third = _slab_fraction(side[0], np.full_like(fissure, third_half)) * _fraction(
         _ellipsoid((np.zeros_like(side[0]), side[1], side[2]), (0, -9, -1), (1e3, 15, 9))
     )
-    fourth = _share(_ellipsoid(side, (0, -41, -32), (7, 4.5, 9)))
-    cistern = _share(_ellipsoid(side, (0, -40, -2), (6, 4, 7)))
+    fourth = _fraction(_ellipsoid(side, (0, -41, -32), (7, 4.5, 9)))
+    cistern = _fraction(_ellipsoid(side, (0, -40, -2), (6, 4, 7)))
     fluid = np.maximum(np.maximum(np.maximum(third, fourth), cistern), ventricle)
     csf = np.maximum(csf, fluid) * head
     white = np.minimum(white * (1 - fluid), head - csf)
     grey = np.clip(head - csf - white, 0, 1)
-    deep = {name: share * (1 - fluid) for name, share in deep.items()}
+    deep = {name: part * (1 - fluid) for name, part in deep.items()}
     return Anatomy(head, csf, grey, white, ventricle * head, in_cerebellum, deep)

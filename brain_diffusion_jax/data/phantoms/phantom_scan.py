@@ -1,4 +1,4 @@
-"""From tissue shares to a T1-weighted scan: contrast, bias field, blur and noise."""
+"""From tissue fractions to a T1-weighted scan: contrast, bias field, blur and noise."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def t1_weighted(
     grey = WHITE - contrast * (WHITE - GREY)
     texture = 1.0 + 0.02 * phantom_anatomy.smooth_field(rng, 9)
     image = anatomy.white * WHITE + anatomy.grey * grey * texture + anatomy.csf * CSF
-    for name, share in anatomy.deep.items():
-        image += share * (DEEP_GREY[name] - grey)
+    for name, fraction in anatomy.deep.items():
+        image += fraction * (DEEP_GREY[name] - grey)
     image = ndimage.gaussian_filter(image, blur_voxels, mode="constant")
     image *= 1.0 + bias * phantom_anatomy.smooth_field(rng, 3)
     grain = rng.standard_normal(image.shape, np.float32)

@@ -1,7 +1,7 @@
 """The input preparation that DeepBrainNet (Bashyam et al. 2020) was published with, step by step.
 
 The published script takes scans as its pipeline wrote them, in LPS order, and never looks at the
-affine. A picture there has rows along x and columns along y: it is the transpose of a displayed
+affine. An image there has rows along x and columns along y: it is the transpose of a displayed
 axial slice (row 0 the person's right, column 0 anterior). The network saw nothing else, so neither
 may it see anything else here.
 """
@@ -11,11 +11,10 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from brain_diffusion_jax.data.prepare.nifti import MNI_1MM, Volume, resample
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.pixels import to_unit
 
 SLICES = range(45, 125)
 SIZE = (256, 256)
@@ -47,26 +46,26 @@ def scaled_slices(volume: Volume) -> UInt8[np.ndarray, "80 182 218"]:
     if top <= 0:
         raise InputError(volume.path, "97th percentile", top, "above 0: a brain that fills more than 3 % of the grid")
     planes = data[::-1, ::-1, SLICES.start : SLICES.stop]
-    # float32 and truncation are what saving such an array as an 8-bit picture does.
+    # float32 and truncation are what saving such an array as an 8-bit image does.
     scaled = np.clip((planes * (TOP / top)).astype(np.float32), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.moveaxis(scaled, 2, 0))
 
 
-def through_jpeg(picture: UInt8[np.ndarray, "rows cols"]) -> UInt8[np.ndarray, "rows cols 3"]:
-    """What a grey picture looks like after being saved as an RGB JPEG and read again."""
+def through_jpeg(image: UInt8[np.ndarray, "rows cols"]) -> UInt8[np.ndarray, "rows cols 3"]:
+    """What a grey image looks like after being saved as an RGB JPEG and read again."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(picture).convert("RGB").save(buffer, "JPEG")
+    Image.fromarray(image).convert("RGB").save(buffer, "JPEG")
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def enlarge(pictures: UInt8[np.ndarray, "n rows cols *c"], size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Nearest neighbour to `size`, the picture generator's default: pixel i shows floor((i + 0.5) * have / want)."""
-    rows, cols = pictures.shape[1:3]
+def enlarge(images: UInt8[np.ndarray, "n rows cols *c"], size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Nearest neighbour to `size`, the image generator's default: pixel i shows floor((i + 0.5) * have / want)."""
+    rows, cols = images.shape[1:3]
     row = np.floor((np.arange(size[0]) + 0.5) * rows / size[0]).astype(int)
     col = np.floor((np.arange(size[1]) + 0.5) * cols / size[1]).astype(int)
-    return pictures[:, row][:, :, col]
+    return images[:, row][:, :, col]
 
 
 def stored_pictures(volume: Volume, *, jpeg: bool = False) -> UInt8[np.ndarray, "80 256 256 c"]:
@@ -75,10 +74,5 @@ def stored_pictures(volume: Volume, *, jpeg: bool = False) -> UInt8[np.ndarray, 
     jpeg: go through JPEG as the published script did, instead of leaving its loss out.
     """
     slices = scaled_slices(on_published_grid(volume))
-    pictures = np.stack([through_jpeg(s) for s in slices]) if jpeg else slices[..., None]
-    return enlarge(pictures)
-
-
-def published_pictures(volume: Volume, *, jpeg: bool = False) -> Float[np.ndarray, "80 256 256 c"]:
-    """`stored_pictures` as float32 in [0, 1], as the network reads them."""
-    return to_unit(stored_pictures(volume, jpeg=jpeg))
+    images = np.stack([through_jpeg(s) for s in slices]) if jpeg else slices[..., None]
+    return enlarge(images)

@@ -1,4 +1,4 @@
-"""New scans made into the pictures that a trained model knows: its contract read as a preparation."""
+"""New scans made into the images that a trained model knows: its contract read as a preparation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ import numpy as np
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.prepare.slicing import Fit
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, refusing
 
 
 def preparation_of(contract: Contract, where: object = "contract") -> Preparation:
-    """The preparation whose pictures follow `contract`; raises InputError for contracts without volumes."""
+    """The preparation whose images follow `contract`; raises InputError for contracts without volumes."""
     if contract.kind != "slices":
         raise InputError(where, "kind", contract.kind, "slices: a model of pictures without geometry reads no volumes")
-    try:
-        return _preparation(contract, where)
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(where, "preparation", f"{type(error).__name__}: {error}", "what `prepare` writes") from error
+    with refusing(where, "preparation", "what `prepare` writes"):
+        preparation = _preparation(contract, where)
+    return preparation
 
 
 def _preparation(contract: Contract, where: object) -> Preparation:

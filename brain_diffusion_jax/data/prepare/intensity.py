@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from brain_diffusion_jax import contract
-from brain_diffusion_jax.errors import InputError, nearest
-from brain_diffusion_jax.pixels import full_scale, to_uint8, to_unit
+from brain_diffusion_jax.errors import InputError, require_one_of
+from brain_diffusion_jax.pixels import full_scale, to_uint8
 
 RULES = ("fixed", "percentile", "white_matter")
 
@@ -31,7 +31,7 @@ class IntensityRule:
     """rule: fixed (low, high in the scan's unit), percentile (low, high in per cent of the voxels
     above 0; low 0 keeps the scan's zero) or white_matter (the white-matter peak lands on `top`).
 
-    top: share of full scale that the percentile `high`, or the peak, is stored as; 185/255 with
+    top: fraction of full scale that the percentile `high`, or the peak, is stored as; 185/255 with
     high=97 is the rule of DeepBrainNet. dtype: uint8 or float32.
     """
 
@@ -42,12 +42,10 @@ class IntensityRule:
     top: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise InputError("prepare.intensity", "rule", self.rule, nearest(self.rule, RULES))
-        if self.dtype not in ("uint8", "float32"):
-            raise InputError("prepare.intensity", "dtype", self.dtype, "uint8 or float32")
+        require_one_of(self.rule, RULES, "prepare.intensity", "rule")
+        require_one_of(self.dtype, ("uint8", "float32"), "prepare.intensity", "dtype")
         if not 0 < self.top <= 1:
-            raise InputError("prepare.intensity", "top", self.top, "a share of full scale in (0, 1]")
+            raise InputError("prepare.intensity", "top", self.top, "a fraction of full scale in (0, 1]")
         if self.rule != "white_matter" and not self.low < self.high:
             raise InputError("prepare.intensity", "low, high", (self.low, self.high), "low < high")
         if self.rule == "percentile" and not (self.low >= 0 and self.high <= 100):
@@ -107,11 +105,6 @@ def to_stored(data: np.ndarray, window: Window, dtype: str) -> np.ndarray:
     """Intensities in the scan's unit to stored pixels of `dtype`."""
     unit = np.clip((np.asarray(data, np.float32) - window.low) / (window.high - window.low), 0.0, 1.0)
     return to_uint8(unit) if dtype == "uint8" else unit.astype(np.float32)
-
-
-def from_stored(pixels: np.ndarray, window: Window) -> np.ndarray:
-    """Stored pixels back to the scan's unit, float32; clipped ends and uint8 rounding stay lost."""
-    return (to_unit(pixels) * (window.high - window.low) + window.low).astype(np.float32)
 
 
 def check_fixed_window(data: np.ndarray, window: Window, path: str | Path) -> str | None:

@@ -1,4 +1,4 @@
-"""NIfTI volumes in RAS orientation: headers, checked reading, resampling, writing.
+"""NIfTI volumes in RAS orientation: checked reading, resampling, writing.
 
 Axes of every array are [x, y, z], x growing to the person's right, y to the front, z upwards.
 """
@@ -19,13 +19,13 @@ from brain_diffusion_jax.data.prepare import nifti_file
 from brain_diffusion_jax.errors import InputError
 
 Affine = Float[np.ndarray, "4 4"]
-# Interpolation in somebody's pipeline leaves faint negative rims; more than this share of the
-# total absolute intensity is a scan in another unit (z-scores, CT) and no T1 magnitude picture.
-NEGATIVE_SHARE = 0.01
+# Interpolation in somebody's pipeline leaves faint negative rims; more than this fraction of the
+# total absolute intensity is a scan in another unit (z-scores, CT) and no T1 magnitude image.
+NEGATIVE_FRACTION = 0.01
 # Edges of a voxel in mm that a scan of a head can have; beyond them the header's unit is wrong.
 VOXEL_MM = (0.1, 50.0)
 _UNITS = {0: ("unknown", 1.0), 1: ("m", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}  # the spatial part of xyzt_units
-# Below this share of its bright voxels inside the grid, a scan is called outside it.
+# Below this fraction of its bright voxels inside the grid, a scan is called outside it.
 MIN_OVERLAP = 0.5
 
 
@@ -41,19 +41,6 @@ class Volume:
     def spacing_mm(self) -> tuple[float, ...]:
         """Edges of a voxel along x, y, z."""
         return voxel_sizes(self.affine)
-
-
-class ScanHeader(NamedTuple):
-    """What a NIfTI header says, before any voxel is read. orientation: as stored, such as "LAS"."""
-
-    path: Path
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    orientation: str
-    affine: Affine
-    dtype: str
-    slope: float
-    intercept: float
 
 
 class Grid(NamedTuple):
@@ -83,12 +70,8 @@ def voxel_sizes(affine: Affine) -> tuple[float, ...]:
 def _checked_affine(path: Path, header: Any) -> Affine:
     """Voxel -> world in mm, whatever the unit of the header."""
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        raise InputError(
-            path,
-            "affine",
-            "sform_code 0 and qform_code 0 (orientation unknown)",
-            "a header that says how voxels lie in the head; set it with the tool that made the file",
-        )
+        expected = "a header that says how voxels lie in the head; set it with the tool that made the file"
+        raise InputError(path, "affine", "sform_code 0 and qform_code 0 (orientation unknown)", expected)
     unit = int(header["xyzt_units"]) % 8
     if unit not in _UNITS:
         raise InputError(path, "xyzt_units", unit, "0 (unknown, taken as mm), 1 (m), 2 (mm) or 3 (micron)")
@@ -96,44 +79,21 @@ def _checked_affine(path: Path, header: Any) -> Affine:
     affine = np.array(header.get_best_affine(), np.float64)
     affine[:3] *= factor
     # A sheared or collapsed matrix has almost no volume for the lengths of its columns.
-    lengths = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    lengths = np.array(voxel_sizes(affine))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-3 * lengths.prod():
         raise InputError(path, "affine", np.round(affine[:3], 4).tolist(), "an invertible voxel-to-world matrix")
     if lengths.min() < VOXEL_MM[0] or lengths.max() > VOXEL_MM[1]:
-        found = " x ".join(f"{length:.3g}" for length in lengths)
-        raise InputError(
-            path,
-            "voxel size",
-            f"{found} mm (by xyzt_units {name})",
-            f"{VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm; are pixdim, the affine and xyzt_units right?",
-        )
+        found = f"{' x '.join(f'{length:.3g}' for length in lengths)} mm (by xyzt_units {name})"
+        expected = f"{VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm; are pixdim, the affine and xyzt_units right?"
+        raise InputError(path, "voxel size", found, expected)
     return affine
-
-
-def read_header(path: str | Path) -> ScanHeader:
-    """The header of a NIfTI file; no voxel is read. Raises InputError if it is no usable volume."""
-    import nibabel
-
-    path = Path(path)
-    head = nifti_file.read_head(path)
-    affine = _checked_affine(path, head.header)
-    return ScanHeader(
-        path=path,
-        shape=head.shape,
-        spacing_mm=voxel_sizes(affine),
-        orientation="".join(nibabel.aff2axcodes(affine)),
-        affine=affine,
-        dtype=str(head.dtype),
-        slope=head.slope,
-        intercept=head.intercept,
-    )
 
 
 def read_volume(path: str | Path) -> Volume:
     """The volume in RAS, float32 after scl_slope and scl_inter, one volume's memory.
 
     Axes are permuted and flipped as the affine says, never interpolated; an oblique scan stays
-    oblique in its affine. Faint negative values (at most NEGATIVE_SHARE of the total) are set to
+    oblique in its affine. Faint negative values (at most NEGATIVE_FRACTION of the total) are set to
     0 with a warning. Raises InputError for everything else that is no T1 magnitude volume.
     """
     import nibabel
@@ -155,7 +115,7 @@ def read_volume(path: str | Path) -> Volume:
 
 
 def _check_values(path: Path, data: np.ndarray) -> None:
-    """Refuse what is no magnitude picture; faint negative values are set to 0 in place."""
+    """Refuse what is no magnitude image; faint negative values are set to 0 in place."""
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         nans, infs = int(np.isnan(data).sum()), int(np.isinf(data).sum())
@@ -164,20 +124,17 @@ def _check_values(path: Path, data: np.ndarray) -> None:
         raise InputError(path, "voxels", f"the constant {low:g}", "a scan with contrast")
     if low < 0:
         negative = float(-data.sum(dtype=np.float64, where=data < 0))
-        share = negative / (float(data.sum(dtype=np.float64)) + 2 * negative)
-        if share > NEGATIVE_SHARE:
-            raise InputError(
-                path,
-                "voxels",
-                f"negative intensities down to {low:g} ({100 * share:.1f} % of the total)",
-                f"magnitudes >= 0 (at most {100 * NEGATIVE_SHARE:g} % from interpolation); undo z-scoring or shift it",
-            )
+        fraction = negative / (float(data.sum(dtype=np.float64)) + 2 * negative)
+        if fraction > NEGATIVE_FRACTION:
+            found = f"negative intensities down to {low:g} ({100 * fraction:.1f} % of the total)"
+            limit = f"at most {100 * NEGATIVE_FRACTION:g} % from interpolation"
+            raise InputError(path, "voxels", found, f"magnitudes >= 0 ({limit}); undo z-scoring or shift it")
         warnings.warn(f"{path}: voxels: found faint negative values down to {low:g}; set to 0", stacklevel=3)
         np.maximum(data, 0, out=data)
 
 
 def overlap(volume: Volume, grid: Grid, samples: int = 50_000) -> float:
-    """Share of the scan's bright voxels (above 10 % of the 99th percentile) that lie inside the grid."""
+    """Fraction of the scan's bright voxels (above 10 % of the 99th percentile) that lie inside the grid."""
     data = volume.data.ravel()
     step = max(1, data.size // 2_000_000)
     bright = np.flatnonzero(data[::step] > 0.1 * np.percentile(data[::step], 99)) * step
@@ -205,15 +162,11 @@ def resample(volume: Volume, shape: tuple[int, ...], affine: Affine, *, min_over
         return Volume(volume.data, grid.affine, volume.path)
     inside = overlap(volume, grid)
     if inside < min_overlap:
-        corner = np.round(grid.affine[:3, 3], 1).tolist()
+        corner, size = np.round(grid.affine[:3, 3], 1).tolist(), np.round(voxel_sizes(grid.affine), 2).tolist()
         centre = volume.affine[:3, :3] @ (np.array(volume.data.shape) / 2) + volume.affine[:3, 3]
-        raise InputError(
-            volume.path,
-            "position",
-            f"{100 * inside:.0f} % of the scan inside the grid (its centre is at {np.round(centre, 1).tolist()} mm)",
-            f"at least {100 * min_overlap:.0f} % inside the grid of {grid.shape} voxels, "
-            f"{np.round(voxel_sizes(grid.affine), 2).tolist()} mm, from {corner}; register it, or prepare.grid=native",
-        )
+        found = f"{100 * inside:.0f} % of the scan inside the grid (its centre is at {np.round(centre, 1).tolist()} mm)"
+        wanted = f"at least {100 * min_overlap:.0f} % inside the grid of {grid.shape} voxels, {size} mm, from {corner}"
+        raise InputError(volume.path, "position", found, f"{wanted}; register it, or prepare.grid=native")
     ratio = np.array(voxel_sizes(grid.affine)) / np.array(volume.spacing_mm)
     sigma = np.maximum(0, (ratio - 1) / 2)
     data = ndimage.gaussian_filter(volume.data, sigma) if (sigma > 0.05).any() else volume.data
@@ -242,10 +195,6 @@ def save_volume(path: str | Path, data: np.ndarray, affine: Affine) -> Path:
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=4)
     image.set_qform(affine, code=4, strip_shears=True)
-    with files.replacing(path) as file:
-        if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
-                image.to_stream(packed)
-        else:
-            image.to_stream(file)  # type: ignore[arg-type]
+    packed = path.name.lower().endswith(".gz")
+    files.write_bytes(path, gzip.compress(image.to_bytes(), 1, mtime=0) if packed else image.to_bytes())
     return path

@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, refusing
 
 # 0.5 mm over 256 x 256 x 160 mm. Twice as float32 (the scan and its smoothed copy) it is 640 MiB.
 MAX_VOXELS = 512 * 512 * 320
@@ -84,26 +84,20 @@ def _open(path: Path) -> IO[bytes]:
     return bz2.open(path) if suffix == ".bz2" else path.open("rb")  # type: ignore[return-value]
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-
-
 def read_head(path: Path) -> Head:
     """The header of a 3D NIfTI file; no voxel is read. Raises InputError if it cannot be a scan's."""
     import nibabel
 
     require_file(path)
     if _PAIR.search(path.name):
-        raise InputError(
-            path,
-            "format",
-            "one half of an .img/.hdr pair",
+        expected = (
             "one .nii or .nii.gz file; `fslchfiletype NIFTI_GZ FILE` or nibabel.save makes one of a pair "
-            "(an ANALYZE 7.5 header does not say left from right: set the orientation)",
+            "(an ANALYZE 7.5 header does not say left from right: set the orientation)"
         )
+        raise InputError(path, "format", "one half of an .img/.hdr pair", expected)
     if not _SUFFIX.search(path.name):
         raise InputError(path, "format", path.suffix or "no suffix", _FORMAT)
-    try:
+    with refusing(path, "header", _FORMAT):
         with path.open("rb") as file:
             start = file.read(32)
         for magic, (found, expected) in _STANDINS.items():
@@ -118,17 +112,13 @@ def read_head(path: Path) -> Head:
         shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
         offset = float(header["vox_offset"])
         slope, intercept = header.get_slope_inter()
-    except InputError:
-        raise
-    except Exception as error:  # nibabel, gzip, bz2 and zlib each raise their own kinds
-        raise InputError(path, "header", _one_line(error), _FORMAT) from error
     first = header.single_vox_offset
     if not first <= offset <= first + MAX_EXTENSIONS:  # 0 would take the header for voxels
-        raise InputError(
-            path, "vox_offset", f"{offset:g}", f"{first} to {first + MAX_EXTENSIONS} in a single file; write it anew"
-        )
-    shape = _checked_shape(path, shape)
-    return Head(header, shape, dtype, int(offset), 1.0 if slope is None else slope, intercept or 0.0)
+        expected = f"{first} to {first + MAX_EXTENSIONS} in a single file; write it anew"
+        raise InputError(path, "vox_offset", f"{offset:g}", expected)
+    return Head(
+        header, _checked_shape(path, shape), dtype, int(offset), 1.0 if slope is None else slope, intercept or 0.0
+    )
 
 
 def _checked_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -147,12 +137,8 @@ def _checked_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
 def require_size(shape: tuple[int, ...], where: object, field: str = "shape", hint: str = "resample it first") -> None:
     """Raise InputError where a volume of `shape` is larger than a scan can be."""
     if max(shape) > MAX_AXIS or math.prod(shape) > MAX_VOXELS:
-        raise InputError(
-            where,
-            field,
-            f"{' x '.join(map(str, shape))} voxels",
-            f"at most {MAX_AXIS} along an axis and {MAX_VOXELS} in all (512 x 512 x 320); {hint}",
-        )
+        expected = f"at most {MAX_AXIS} along an axis and {MAX_VOXELS} in all (512 x 512 x 320); {hint}"
+        raise InputError(where, field, f"{' x '.join(map(str, shape))} voxels", expected)
 
 
 def read_voxels(path: Path, head: Head, out: Float[np.ndarray, "x y z"]) -> None:
@@ -166,26 +152,20 @@ def read_voxels(path: Path, head: Head, out: Float[np.ndarray, "x y z"]) -> None
     rows, cols, count = head.shape
     plane = rows * cols * head.dtype.itemsize
     step = max(1, _CHUNK // plane)
-    try:
-        with _open(path) as file:
-            file.seek(head.offset)
-            for first in range(0, count, step):
-                planes = min(step, count - first)
-                raw = file.read(planes * plane)
-                if len(raw) < planes * plane:
-                    found = first * plane + len(raw)
-                    raise EOFError(f"the file ends after {found} of {count * plane} bytes of voxels")
-                values = np.frombuffer(raw, head.dtype).reshape(rows, cols, planes, order="F")
-                with np.errstate(over="ignore", invalid="ignore"):  # read_volume refuses infinities by name
-                    out[..., first : first + planes] = apply_read_scaling(values, head.slope, head.intercept)
-            behind = 0
-            while more := file.read(MAX_BEHIND):
-                behind += len(more)
-                if behind > MAX_BEHIND:
-                    raise InputError(
-                        path, "voxels", "more than 1 MiB behind the last voxel", "a file as long as its header says"
-                    )
-    except InputError:
-        raise
-    except Exception as error:  # EOFError, zlib.error, BadGzipFile, OSError, ValueError
-        raise InputError(path, "voxels", _one_line(error), "a complete file; copy or download it again") from error
+    with refusing(path, "voxels", "a complete file; copy or download it again"), _open(path) as file:
+        file.seek(head.offset)
+        for first in range(0, count, step):
+            planes = min(step, count - first)
+            raw = file.read(planes * plane)
+            if len(raw) < planes * plane:
+                found = first * plane + len(raw)
+                raise EOFError(f"the file ends after {found} of {count * plane} bytes of voxels")
+            values = np.frombuffer(raw, head.dtype).reshape(rows, cols, planes, order="F")
+            with np.errstate(over="ignore", invalid="ignore"):  # read_volume refuses infinities by name
+                out[..., first : first + planes] = apply_read_scaling(values, head.slope, head.intercept)
+        behind = 0
+        while more := file.read(MAX_BEHIND):
+            behind += len(more)
+            if behind > MAX_BEHIND:
+                expected = "a file as long as its header says"
+                raise InputError(path, "voxels", "more than 1 MiB behind the last voxel", expected)

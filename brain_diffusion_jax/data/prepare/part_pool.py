@@ -116,8 +116,8 @@ def prepare_parts(source: Source, folder: Path, *, workers: int, progress: Calla
             names[entry.id] = source.part_name(entry)
         except InputError as error:
             bad[entry.id] = error
-    for stale in folder.glob("*.part"):
-        stale.unlink()
+    if folder.is_dir():
+        files.remove_leftovers(folder)
     todo = [(e, folder / names[e.id]) for e in entries if e.id in names and not _whole(folder / names[e.id])]
     done = len(entries) - len(todo)
     progress(done, len(entries))
@@ -138,16 +138,9 @@ def prepare_parts(source: Source, folder: Path, *, workers: int, progress: Calla
     else:
         _in_pool(todo, source, min(workers, len(todo)), took)
     if bad and not source.drop_bad:
-        first = next(iter(bad.values()))
-        if len(bad) > 1:
-            lines = "; ".join(str(error) for error in list(bad.values())[1:6])
-            raise InputError(
-                first.where,
-                first.field,
-                first.found,
-                f"{first.expected} [{len(bad)} bad scans, also: {lines}], or prepare.bad_scans=drop",
-            )
-        raise InputError(first.where, first.field, first.found, f"{first.expected}, or prepare.bad_scans=drop")
+        first, *others = bad.values()
+        also = f" [{len(bad)} bad scans, also: {'; '.join(map(str, others[:5]))}]" if others else ""
+        raise InputError(first.where, first.field, first.found, f"{first.expected}{also}, or prepare.bad_scans=drop")
     kept = [(entry, names[entry.id]) for entry in entries if entry.id not in bad]
     if not kept:
         first = next(iter(bad.values()))
@@ -166,12 +159,8 @@ def _in_pool(todo: list[tuple[Entry, Path]], source: Source, workers: int, took:
         for future in as_completed(futures):
             took(futures[future], future.result())
     except BrokenProcessPool as error:
-        raise InputError(
-            "--workers",
-            "worker",
-            "a worker process died (out of memory, or a script without `if __name__ == '__main__'`)",
-            "fewer workers; finished scans are kept",
-        ) from error
+        found = "a worker process died (out of memory, or a script without `if __name__ == '__main__'`)"
+        raise InputError("--workers", "worker", found, "fewer workers; finished scans are kept") from error
     except BaseException:
         # At once: a worker at its scan would keep an interrupted call waiting, and a part is whole or not there.
         for worker in set(multiprocessing.active_children()) - others:

@@ -1,7 +1,7 @@
-"""Optional preparation of pictures: crop to the head's contour, set a tilted head upright, square, resize.
+"""Optional preparation of images: crop to the head's contour, set a tilted head upright, square, resize.
 
 The steps are those of Nguyen et al. 2023 (blur, threshold 45, erode and dilate twice, largest contour; tilt by
-the fitted ellipse where the head fills 0.4 to 0.82 of the picture). What cannot be done to a picture is
+the fitted ellipse where the head fills 0.4 to 0.82 of the image). What cannot be done to an image is
 said in its result; nothing fails silently.
 """
 
@@ -14,22 +14,22 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, require_one_of
 
 Pixels = UInt8[np.ndarray, "rows cols"]
 
 
 class PreparationError(ValueError):
-    """Why a step cannot be done to this picture."""
+    """Why a step cannot be done to this image."""
 
 
 @dataclass(frozen=True)
 class PicturePrep:
     """size: rows and cols of the result. crop, tilt: do the step. threshold: of 0-255, after the blur.
 
-    tilt_share: the head's share of the picture within which its ellipse is believed. min_elongation:
+    tilt_share: the head's fraction of the image within which its ellipse is believed. min_elongation:
     major over minor axis below which a head is too round to have a direction. on_failure: what happens
-    to a picture on which a wanted step fails: "keep" (without the step, and listed), "drop" or "refuse".
+    to an image on which a wanted step fails: "keep" (without the step, and listed), "drop" or "refuse".
     """
 
     size: int = 64
@@ -44,8 +44,7 @@ class PicturePrep:
     def __post_init__(self) -> None:
         if self.size < 8:
             raise InputError("pictures", "size", self.size, "8 or more")
-        if self.on_failure not in ("keep", "drop", "refuse"):
-            raise InputError("pictures", "on_failure", self.on_failure, "keep, drop or refuse")
+        require_one_of(self.on_failure, ("keep", "drop", "refuse"), "pictures", "on_failure")
 
     def to_json(self) -> dict[str, Any]:
         """The steps, for the contract."""
@@ -53,10 +52,9 @@ class PicturePrep:
 
 
 class PreparedPicture(NamedTuple):
-    """pixels [size, size]; done: what was done, such as "tilt -7.1 degrees"; failed: steps that were not, and why."""
+    """pixels [size, size]; failed: steps that were not done, and why."""
 
     pixels: Pixels
-    done: tuple[str, ...]
     failed: tuple[str, ...]
 
 
@@ -74,7 +72,7 @@ def head_mask(pixels: Pixels, threshold: float = 45.0, blur_sigma: float = 1.1) 
 
 
 def contour_crop(pixels: Pixels, threshold: float = 45.0, blur_sigma: float = 1.1) -> Pixels:
-    """Cut to the bounding box of the head. Raises PreparationError for a box under 1/16 of the picture."""
+    """Cut to the bounding box of the head. Raises PreparationError for a box under 1/16 of the image."""
     rows, cols = np.where(head_mask(pixels, threshold, blur_sigma))
     cut = pixels[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]
     if cut.size < pixels.size / 16:
@@ -83,18 +81,18 @@ def contour_crop(pixels: Pixels, threshold: float = 45.0, blur_sigma: float = 1.
 
 
 def tilt_degrees(pixels: Pixels, prep: PicturePrep = PicturePrep()) -> float:
-    """Angle in (-45, 45] that the head's ellipse leans from the nearest picture axis; positive leans to the right.
+    """Angle in (-45, 45] that the head's ellipse leans from the nearest image axis; positive leans to the right.
 
     The ellipse has the second moments of the region. Raises PreparationError where it says nothing:
-    the head fills too little or too much of the picture, or is too round.
+    the head fills too little or too much of the image, or is too round.
     """
     from skimage.measure import regionprops
 
     mask = head_mask(pixels, prep.threshold, prep.blur_sigma)
     low, high = prep.tilt_share
-    share = float(mask.mean())
-    if not low <= share <= high:
-        raise PreparationError(f"head fills {share:.2f} of the picture, not {low:g} to {high:g}")
+    fraction = float(mask.mean())
+    if not low <= fraction <= high:
+        raise PreparationError(f"head fills {fraction:.2f} of the picture, not {low:g} to {high:g}")
     (region,) = regionprops(mask.astype(np.uint8))
     major, minor = region.axis_major_length, region.axis_minor_length
     if major < prep.min_elongation * minor:
@@ -104,13 +102,13 @@ def tilt_degrees(pixels: Pixels, prep: PicturePrep = PicturePrep()) -> float:
 
 
 def upright(pixels: Pixels, degrees: float) -> Pixels:
-    """Turn a picture that leans by `degrees` back; the corners that come in are black."""
+    """Turn an image that leans by `degrees` back; the corners that come in are black."""
     turned = ndimage.rotate(pixels.astype(np.float32), -degrees, reshape=False, order=1, mode="constant")
     return np.clip(np.rint(turned), 0, 255).astype(np.uint8)
 
 
 def to_square(pixels: Pixels, size: int) -> UInt8[np.ndarray, "size size"]:
-    """Pad with black to a square, picture in the middle, then resize (anti-aliased)."""
+    """Pad with black to a square, image in the middle, then resize (anti-aliased)."""
     from PIL import Image
 
     side = max(pixels.shape)
@@ -122,20 +120,15 @@ def to_square(pixels: Pixels, size: int) -> UInt8[np.ndarray, "size size"]:
 
 def prepare_picture(pixels: Pixels, prep: PicturePrep) -> PreparedPicture:
     """All wanted steps in order: tilt, crop, square, resize; a step that fails is skipped and named."""
-    done: list[str] = []
     failed: list[str] = []
     if prep.tilt:
         try:
-            degrees = tilt_degrees(pixels, prep)
-            pixels = upright(pixels, degrees)
-            done.append(f"tilt {degrees:.1f} degrees")
+            pixels = upright(pixels, tilt_degrees(pixels, prep))
         except PreparationError as error:
             failed.append(f"tilt: {error}")
     if prep.crop:
         try:
-            before = pixels.shape
             pixels = contour_crop(pixels, prep.threshold, prep.blur_sigma)
-            done.append(f"crop {before[0]}x{before[1]} to {pixels.shape[0]}x{pixels.shape[1]}")
         except PreparationError as error:
             failed.append(f"crop: {error}")
-    return PreparedPicture(to_square(pixels, prep.size), tuple(done), tuple(failed))
+    return PreparedPicture(to_square(pixels, prep.size), tuple(failed))

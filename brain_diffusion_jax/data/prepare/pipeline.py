@@ -1,4 +1,4 @@
-"""From one scan to its stored pictures: read, resample, window, cut, fit. One volume in memory.
+"""From one scan to its stored images: read, resample, window, cut, fit. One volume in memory.
 
 The same functions run in this process, in a pool and in Beam workers; nothing here imports jax.
 """
@@ -19,7 +19,7 @@ from brain_diffusion_jax.data.prepare import nifti, nifti_file
 from brain_diffusion_jax.data.prepare.intensity import IntensityRule, Window
 from brain_diffusion_jax.data.prepare.nifti import Grid, Volume
 from brain_diffusion_jax.data.prepare.slicing import Fit, Slicing, pictures_from_volume
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, require_one_of
 
 # Part of the name of every cached part: raise it when the meaning of stored pixels changes.
 PIPELINE_VERSION = 1
@@ -27,7 +27,7 @@ PIPELINE_VERSION = 1
 
 @dataclass(frozen=True)
 class Preparation:
-    """From volumes to pictures; `Preparation(**config.prepare)`.
+    """From volumes to images; `Preparation(**config.prepare)`.
 
     grid: "mni" (the MNI box at spacing_mm), "native" (each scan's own box, resampled to spacing_mm
     unless that is ()), or (x, y, z) voxels of spacing_mm centred where the MNI box is. intensity,
@@ -50,13 +50,10 @@ class Preparation:
             raise InputError("prepare", "spacing_mm", self.spacing_mm, f"three lengths of {low:g} to {high:g} mm")
         if not spacing and self.grid != "native":
             raise InputError("prepare", "spacing_mm", "()", "three lengths in mm, or prepare.grid=native")
-        if isinstance(self.grid, str):
-            if self.grid not in ("mni", "native"):
-                raise InputError("prepare", "grid", self.grid, "mni, native or (x, y, z) voxels")
-        elif len(self.grid) != 3 or min(self.grid) < 2:
+        grid = self.grid
+        if grid not in ("mni", "native") and (isinstance(grid, str) or len(grid) != 3 or min(grid) < 2):
             raise InputError("prepare", "grid", self.grid, "mni, native or (x, y, z) voxels")
-        if self.bad_scans not in ("refuse", "drop"):
-            raise InputError("prepare", "bad_scans", self.bad_scans, "refuse or drop")
+        require_one_of(self.bad_scans, ("refuse", "drop"), "prepare", "bad_scans")
         object.__setattr__(self, "spacing_mm", spacing)
         for name, kind in (("intensity", IntensityRule), ("slices", Slicing), ("fit", Fit)):
             keys = dict(getattr(self, name))
@@ -65,8 +62,8 @@ class Preparation:
                 raise InputError(f"prepare.{name}", "keys", sorted(unknown), sorted(kind.__dataclass_fields__))
             object.__setattr__(self, name, keys)
         _ = (self.rule, self.slicing, self.fitting)  # refuse wrong values here, not in a worker
-        if (grid := self.fixed_grid()) is not None:
-            nifti_file.require_size(grid.shape, "prepare", "spacing_mm, grid", "wider spacing_mm")
+        if (shared := self.fixed_grid()) is not None:
+            nifti_file.require_size(shared.shape, "prepare", "spacing_mm, grid", "wider spacing_mm")
 
     @property
     def rule(self) -> IntensityRule:
@@ -119,16 +116,14 @@ def _native_grid(volume: Volume, spacing_mm: tuple[float, ...]) -> Grid:
     """The scan's own box at another spacing, along the scan's own axes, outer faces in place."""
     own = np.array(volume.spacing_mm)
     spacing = np.array(spacing_mm or own)
-    shape = np.maximum(2, np.round(np.array(volume.data.shape) * own / spacing)).astype(int)
+    shape = tuple(np.maximum(2, np.round(np.array(volume.data.shape) * own / spacing)).astype(int).tolist())
     scale = spacing / own
     affine = volume.affine.copy()
     affine[:3, :3] = volume.affine[:3, :3] * scale
     first = (scale - 1) / 2  # centre of the new first voxel, in old voxels
     affine[:3, 3] = volume.affine[:3, :3] @ first + volume.affine[:3, 3]
-    nifti_file.require_size(
-        tuple(int(n) for n in shape), volume.path, "prepare.grid=native", "wider prepare.spacing_mm"
-    )
-    return Grid(tuple(int(n) for n in shape), affine)
+    nifti_file.require_size(shape, volume.path, "prepare.grid=native", "wider prepare.spacing_mm")
+    return Grid(shape, affine)
 
 
 def on_grid(volume: Volume, preparation: Preparation) -> Volume:
@@ -143,7 +138,7 @@ def on_grid(volume: Volume, preparation: Preparation) -> Volume:
 
 
 def prepare_volume(path: str | Path, preparation: Preparation) -> PreparedScan:
-    """All stored pictures of one file; raises InputError naming it."""
+    """All stored images of one file; raises InputError naming it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         volume = nifti.read_volume(path)

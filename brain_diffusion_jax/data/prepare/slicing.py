@@ -1,12 +1,13 @@
 """Which slices are cut from a RAS volume, how they are turned for display, and how they are fitted.
 
-plane: as cut from the volume; picture: as displayed and stored, [rows, cols].
+plane: as cut from the volume; image: as displayed and stored, [rows, cols].
 Axial: row 0 anterior, column 0 the person's right (radiological). Coronal: row 0 superior, column
 0 the person's right. Sagittal: row 0 superior, column 0 anterior.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from jaxtyping import Float, Shaped
 from brain_diffusion_jax import contract
 from brain_diffusion_jax.data.prepare.nifti import Volume
 from brain_diffusion_jax.data.prepare.nifti_file import MAX_AXIS
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import InputError, require_one_of
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 DISPLAY = {
@@ -29,14 +30,14 @@ FIT_RULES = ("none", "pad", "crop", "pad_crop", "resize")
 FIT_METHODS = ("area", "bilinear")
 
 
-def to_display(plane: Shaped[np.ndarray, "a b"]) -> Shaped[np.ndarray, "b a"]:
-    """A plane of a RAS volume (the two kept axes in x, y, z order) as the picture a reader sees."""
-    return plane[::-1, ::-1].T
+def to_display(planes: Shaped[np.ndarray, "*n a b"]) -> Shaped[np.ndarray, "*n b a"]:
+    """Planes of a RAS volume (the two kept axes in x, y, z order) as the images that a reader sees."""
+    return planes[..., ::-1, ::-1].swapaxes(-1, -2)
 
 
-def from_display(picture: Shaped[np.ndarray, "rows cols"]) -> Shaped[np.ndarray, "cols rows"]:
+def from_display(images: Shaped[np.ndarray, "*n rows cols"]) -> Shaped[np.ndarray, "*n cols rows"]:
     """The inverse of `to_display`."""
-    return picture.T[::-1, ::-1]
+    return images.swapaxes(-1, -2)[..., ::-1, ::-1]
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,8 @@ class Slicing:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(float(v) for v in self.values))
-        if self.axis not in AXES:
-            raise InputError("prepare", "axis", self.axis, ", ".join(AXES))
-        if self.rule not in RULES:
-            raise InputError("prepare.slices", "rule", self.rule, nearest(self.rule, RULES))
+        require_one_of(self.axis, AXES, "prepare", "axis")
+        require_one_of(self.rule, RULES, "prepare.slices", "rule")
         found = (self.start, self.stop, self.step)
         if self.rule.startswith("range") and (self.step <= 0 or self.stop <= self.start):
             raise InputError("prepare.slices", "start, stop, step", found, "start < stop and step > 0")
@@ -80,28 +79,27 @@ class Slicing:
         """Voxel indices along the axis, ascending as the rule gives them; InputError beyond the grid."""
         count = shape[self.dimension]
         spacing, origin = float(affine[self.dimension, self.dimension]), float(affine[self.dimension, 3])
+        if self.rule == "deepbrainnet" and abs(spacing - 1) > 0.01:
+            raise InputError(where, "spacing", f"{spacing:g} mm", "1 mm for the rule 'deepbrainnet'")
+        positions: dict[str, Sequence[float]] = {
+            "list_mm": self.values,
+            "range_mm": np.arange(self.start, self.stop + 1e-6, self.step).tolist(),
+            "deepbrainnet": [k - 72.0 for k in range(45, 125)],
+        }
         if self.rule == "range_index":
-            found = list(range(int(self.start), int(self.stop), int(self.step)))
+            indices = list(range(int(self.start), int(self.stop), int(self.step)))
         elif self.rule == "list_index":
-            found = [int(v) for v in self.values]
+            indices = [int(v) for v in self.values]
         elif self.rule == "reference_r1":
-            found = list(range(count // 2 - 20, count // 2 + 20))
+            indices = list(range(count // 2 - 20, count // 2 + 20))
         else:
-            if self.rule == "list_mm":
-                positions = list(self.values)
-            elif self.rule == "range_mm":
-                positions = list(np.arange(self.start, self.stop + 1e-6, self.step))
-            else:
-                if abs(spacing - 1) > 0.01:
-                    raise InputError(where, "spacing", f"{spacing:g} mm", "1 mm for the rule 'deepbrainnet'")
-                positions = [k - 72.0 for k in range(45, 125)]
-            found = [round((p - origin) / spacing) for p in positions]
-            if len(set(found)) != len(found):
+            indices = [round((p - origin) / spacing) for p in positions[self.rule]]
+            if len(set(indices)) != len(indices):
                 raise InputError(where, "step", f"two positions in one slice of {spacing:g} mm", "a wider step")
-        beyond = [k for k in found if not 0 <= k < count]
+        beyond = [k for k in indices if not 0 <= k < count]
         if beyond:
             raise InputError(where, f"{self.axis} slices", beyond, f"indices in 0..{count - 1} of the grid {shape}")
-        return found
+        return indices
 
     def positions_mm(self, indices: list[int], affine: np.ndarray) -> list[float]:
         """World position of each slice along its axis (exact for axis-aligned grids)."""
@@ -115,7 +113,7 @@ class Slicing:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a native picture becomes (rows, cols) = size: none, pad, crop, pad_crop (centred, 0
+    """How a native image becomes (rows, cols) = size: none, pad, crop, pad_crop (centred, 0
     outside) or resize (area averages what falls into a pixel; bilinear is sharper, no averaging).
     """
 
@@ -124,10 +122,8 @@ class Fit:
     method: str = "area"
 
     def __post_init__(self) -> None:
-        if self.rule not in FIT_RULES:
-            raise InputError("prepare.fit", "rule", self.rule, nearest(self.rule, FIT_RULES))
-        if self.method not in FIT_METHODS:
-            raise InputError("prepare.fit", "method", self.method, nearest(self.method, FIT_METHODS))
+        require_one_of(self.rule, FIT_RULES, "prepare.fit", "rule")
+        require_one_of(self.method, FIT_METHODS, "prepare.fit", "method")
         if self.rule == "none":
             return
         size = tuple(int(v) for v in self.size or ())
@@ -145,25 +141,25 @@ class Fit:
         """(rows, cols) of slices that are `native` before the fit."""
         return native if self.rule == "none" or self.size is None else self.size
 
-    def apply(self, pictures: Float[np.ndarray, "n rows cols"], where: object = "scan"):
+    def apply(self, images: Float[np.ndarray, "n rows cols"], where: object = "scan"):
         """Pictures [n, rows, cols] at `size`; raises InputError where pad or crop cannot reach it."""
-        native = pictures.shape[1:]
+        native = images.shape[1:]
         target = self.output_size(native)
         if target == native:
-            return pictures
+            return images
         larger = [a > b for a, b in zip(target, native)]
         if (self.rule == "pad" and any(a < b for a, b in zip(target, native))) or (self.rule == "crop" and any(larger)):
             other = "smaller" if self.rule == "pad" else "larger"
             raise InputError(where, "picture size", native, f"nowhere {other} than {target} for fit {self.rule!r}")
         if self.rule == "resize":
-            return resize(pictures, target, self.method)
-        return centre(pictures, target)
+            return resize(images, target, self.method)
+        return centre(images, target)
 
-    def unapply(self, pictures: Float[np.ndarray, "n rows cols"], native: tuple[int, int]):
+    def unapply(self, images: Float[np.ndarray, "n rows cols"], native: tuple[int, int]):
         """Back to the native size; what was cropped off is 0, what was resized stays smoothed."""
-        if pictures.shape[1:] == tuple(native):
-            return pictures
-        return resize(pictures, native, "bilinear") if self.rule == "resize" else centre(pictures, native)
+        if images.shape[1:] == tuple(native):
+            return images
+        return resize(images, native, "bilinear") if self.rule == "resize" else centre(images, native)
 
     def section(self, native: tuple[int, int] | None) -> contract.Fit:
         """For Contract.fit; native: (rows, cols) of all slices, None where they differ from scan to scan."""
@@ -171,16 +167,16 @@ class Fit:
         return contract.Fit(self.rule, native, size, self.method if self.rule == "resize" else None)
 
 
-def centre(pictures: Shaped[np.ndarray, "n rows cols"], size: tuple[int, ...]) -> Shaped[np.ndarray, "n r c"]:
+def centre(images: Shaped[np.ndarray, "n rows cols"], size: tuple[int, ...]) -> Shaped[np.ndarray, "n r c"]:
     """Pad with 0 or crop each axis about its centre; the exact inverse of itself where nothing is cropped."""
-    out = np.zeros((len(pictures), *size), pictures.dtype)
+    out = np.zeros((len(images), *size), images.dtype)
     source, target = [slice(None)], [slice(None)]
-    for have, want in zip(pictures.shape[1:], size):
+    for have, want in zip(images.shape[1:], size):
         width = min(have, want)
         # The odd pixel goes to the end when padding and comes off the end when cropping.
         source.append(slice((have - width) // 2, (have - width) // 2 + width))
         target.append(slice((want - width) // 2, (want - width) // 2 + width))
-    out[tuple(target)] = pictures[tuple(source)]
+    out[tuple(target)] = images[tuple(source)]
     return out
 
 
@@ -198,42 +194,39 @@ def _weights(have: int, want: int, method: str) -> np.ndarray:
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-def resize(pictures: Float[np.ndarray, "n rows cols"], size: tuple[int, ...], method: str) -> np.ndarray:
+def resize(images: Float[np.ndarray, "n rows cols"], size: tuple[int, ...], method: str) -> np.ndarray:
     """Separable resize, float32; area means an exact box average where an axis shrinks, else bilinear."""
-    rows = _weights(pictures.shape[1], size[0], method)
-    cols = _weights(pictures.shape[2], size[1], method)
-    return np.einsum("rR,nRC,cC->nrc", rows, np.asarray(pictures, np.float32), cols, optimize=True)
+    rows = _weights(images.shape[1], size[0], method)
+    cols = _weights(images.shape[2], size[1], method)
+    return np.einsum("rR,nRC,cC->nrc", rows, np.asarray(images, np.float32), cols, optimize=True)
 
 
 def pictures_from_volume(
     volume: Volume, slicing: Slicing, fit: Fit | None = None
 ) -> tuple[np.ndarray, list[int], tuple[int, int]]:
-    """(pictures [n, rows, cols] in the volume's unit, slice indices, native (rows, cols))."""
+    """(images [n, rows, cols] in the volume's unit, slice indices, native (rows, cols))."""
     fit = fit or Fit()
     indices = slicing.indices(volume.data.shape, volume.affine, volume.path)
     planes = np.moveaxis(np.take(volume.data, indices, axis=slicing.dimension), slicing.dimension, 0)
-    pictures = planes[:, ::-1, ::-1].transpose(0, 2, 1)
-    native = (int(pictures.shape[1]), int(pictures.shape[2]))
-    return np.ascontiguousarray(fit.apply(pictures, volume.path)), indices, native
+    images = to_display(planes)
+    native = (int(images.shape[1]), int(images.shape[2]))
+    return np.ascontiguousarray(fit.apply(images, volume.path)), indices, native
 
 
 def place_in_volume(
-    pictures: Shaped[np.ndarray, "n rows cols"],
+    images: Shaped[np.ndarray, "n rows cols"],
     indices: list[int],
     shape: tuple[int, int, int],
     axis: str,
     fit: Fit | None = None,
 ) -> Shaped[np.ndarray, "x y z"]:
-    """Put pictures back where they were cut: a RAS volume of `shape`, 0 where no picture lies."""
+    """Put images back where they were cut: a RAS volume of `shape`, 0 where no image lies."""
     dimension = AXES[axis]
     kept = [n for d, n in enumerate(shape) if d != dimension]
     native = (kept[1], kept[0])
-    pictures = (fit or Fit()).unapply(np.asarray(pictures), native)
-    if pictures.shape[1:] != native:
-        raise InputError("pictures", "size", pictures.shape[1:], f"{native}, an {axis} slice of the grid {shape}")
-    volume = np.zeros(shape, pictures.dtype)
-    for picture, index in zip(pictures, indices, strict=True):
-        place: list[Any] = [slice(None)] * 3
-        place[dimension] = index
-        volume[tuple(place)] = from_display(picture)
+    images = (fit or Fit()).unapply(np.asarray(images), native)
+    if images.shape[1:] != native:
+        raise InputError("pictures", "size", images.shape[1:], f"{native}, an {axis} slice of the grid {shape}")
+    volume = np.zeros(shape, images.dtype)
+    np.moveaxis(volume, dimension, 0)[indices] = from_display(images)
     return volume

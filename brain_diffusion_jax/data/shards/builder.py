@@ -7,7 +7,8 @@ prepares each entry inside a Beam worker. Records, keys and their order within a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,24 @@ import tensorflow_datasets as tfds
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.prepare import part_pool
-from brain_diffusion_jax.data.shards.plan import Plan
 from brain_diffusion_jax.data.shards.splits import SplitSpec, assign_slice
 from brain_diffusion_jax.data.sources.source import Entry, Examples, Source
 from brain_diffusion_jax.errors import InputError
 
 NAME = "brain_pictures"
 VERSION = "1.0.0"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """splits: name -> entries. names: id -> file of the finished part in `parts`; empty: entries are prepared then."""
+
+    source: Source
+    contract: Contract
+    split: SplitSpec
+    splits: Mapping[str, Sequence[Entry]]
+    parts: Path
+    names: Mapping[str, str]
 
 
 def features(contract: Contract) -> tfds.features.FeaturesDict:
@@ -118,17 +130,12 @@ class BrainPictures(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str, entries: Sequence[Entry]):
         plan = self._plan
         if plan.names:
-            return self._from_parts(split, entries, plan)
+            prepared = ((e, part_pool.load_part(plan.parts / plan.names[e.id])) for e in entries)
+            return (pair for item in prepared for pair in records(*item, plan.contract, plan.split, split))
         import apache_beam as beam
 
         # Absolute, or a worker with another working directory would not find the file.
         items = [{**entry._asdict(), "path": str(entry.path.resolve())} for entry in entries]
-        told = {"source": plan.source, "contract": plan.contract, "spec": plan.split, "split": split}
+        arguments = {"source": plan.source, "contract": plan.contract, "spec": plan.split, "split": split}
         # Reshuffle, or the runner fuses Create and FlatMap into one worker.
-        return beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_prepare_in_worker, **told)
-
-    @staticmethod
-    def _from_parts(split: str, entries: Sequence[Entry], plan: Plan):
-        for entry in entries:
-            examples = part_pool.load_part(plan.parts / plan.names[entry.id])
-            yield from records(entry, examples, plan.contract, plan.split, split)
+        return beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_prepare_in_worker, **arguments)

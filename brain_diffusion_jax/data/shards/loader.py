@@ -1,6 +1,6 @@
 """Batches for training: Grain over ArrayRecord, deterministic, resumable, sharded by process.
 
-The order of pictures depends on the seed and the GLOBAL batch only. Process p of P gets the rows
+The order of images depends on the seed and the GLOBAL batch only. Process p of P gets the rows
 [p * b, (p + 1) * b) of each global batch, b = batch_size / P, so a run may go on with another
 number of processes and still see the same global batches.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.data.shards.reader import ShardSource, open_split, read_all
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, refusing
 from brain_diffusion_jax.seeds import check_seed
 
 __all__ = ["Loader", "read_all"]
@@ -26,10 +26,10 @@ _STATE_VERSION = 1
 class Loader:
     """Iterator of batches dict(image [b, *spatial, channels] as stored, values f32[b, n], present bool[b, n]).
 
-    batch_size: pictures of a global batch; divisible by process_count. shuffle: one permutation of
-    all pictures an epoch (people mixed), anew each epoch; batches run on across epochs. repeat:
+    batch_size: images of a global batch; divisible by process_count. shuffle: one permutation of
+    all images an epoch (people mixed), anew each epoch; batches run on across epochs. repeat:
     endless; without it the last, smaller batch is left out where it cannot be shared evenly.
-    mirror: probability of a left-right flip (not for sagittal pictures). class_balance: a covariate
+    mirror: probability of a left-right flip (not for sagittal images). class_balance: a covariate
     whose categories (or deciles of its domain) are drawn equally often, with replacement.
     """
 
@@ -53,12 +53,8 @@ class Loader:
         self.contract = self.source.contract
         count = len(self.source)
         if batch_size < 1 or batch_size % process_count or not 0 <= process_index < process_count:
-            raise InputError(
-                "data",
-                "batch_size",
-                f"{batch_size} for process {process_index} of {process_count}",
-                "a positive multiple of the number of processes",
-            )
+            found = f"{batch_size} for process {process_index} of {process_count}"
+            raise InputError("data", "batch_size", found, "a positive multiple of the number of processes")
         if not repeat and count < batch_size and process_count > 1:
             raise InputError(folder, split, f"{count} pictures", f"at least one batch of {batch_size}")
         if not 0 <= mirror <= 1:
@@ -159,17 +155,13 @@ def read_conditions(source: ShardSource, count: int) -> tuple[np.ndarray, np.nda
     """(values, present) [records, count] of a split, from the one file that holds them all."""
     path = source.folder / f"conditions_{source.split}.npz"
     shape = (len(source), count)
-    try:
+    with refusing(path, "file", "the file that `prepare` wrote"):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
         if unpacked > 8 * len(source) * count + 4096:  # a few MB can unpack to gigabytes
             raise InputError(path, "size", f"{unpacked} bytes unpacked", f"two arrays of {shape}, as in the shards")
         with np.load(path, allow_pickle=False) as items:
             values, present = items["values"], items["present"]
-    except InputError:
-        raise
-    except Exception as error:  # OSError, BadZipFile, KeyError, ValueError, MemoryError
-        raise InputError(path, "file", f"{type(error).__name__}: {error}", "the file that `prepare` wrote") from error
     if values.shape != shape or present.shape != shape:
         raise InputError(path, "records", (values.shape, present.shape), f"{shape}, as in the shards")
     return values, present

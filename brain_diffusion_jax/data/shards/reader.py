@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import numpy as np
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.json_types import require_types
 
 MANIFEST = "shards.json"
-# Only whole records are ever asked for, so reading ahead is wasted work.
+FIELDS = ("image", "values", "present", "window", "person", "scan", "slice_index")
+# Records are read by position, so reading ahead is wasted work.
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
@@ -43,8 +47,16 @@ def parse_record(record: bytes) -> dict[str, Any]:
     fields = tf_example_pb2.Example.FromString(record).features.feature
     return {
         name: (fields[name].int64_list.value[0] if name == "slice_index" else fields[name].bytes_list.value[0])
-        for name in ("image", "values", "present", "window", "person", "scan", "slice_index")
+        for name in FIELDS
     }
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the C++ reader raises several kinds
+        raise InputError(path, "records", f"unreadable ({error})", "a whole shard; prepare again") from error
 
 
 class ShardSource:
@@ -71,9 +83,13 @@ class ShardSource:
                 raise InputError(path, "records", item["records"], f"no more than its {size} bytes can hold")
         self.lengths = [int(item["records"]) for item in self.files]
         self._ends = np.cumsum(self.lengths)
-        self._dtype = np.dtype(self.contract.stored_dtype)
-        self._shape = self.contract.shape
-        self._num = len(self.contract.schema.covariates)
+        covariates = (len(self.contract.schema.covariates),)
+        self._types = {
+            "image": (np.dtype(self.contract.stored_dtype), self.contract.shape),
+            "values": (np.dtype(np.float32), covariates),
+            "present": (np.dtype(np.bool_), covariates),
+            "window": (np.dtype(np.float32), (2,)),
+        }
         self._readers: list[Any] = [None] * len(self.files)
 
     def __len__(self) -> int:
@@ -87,11 +103,9 @@ class ShardSource:
             from array_record.python.array_record_module import ArrayRecordReader
 
             path = self.folder / self.files[number]["file"]
-            try:
+            with _readable(path):
                 reader = ArrayRecordReader(str(path), _OPTIONS)
                 found = reader.num_records()
-            except Exception as error:  # the C++ reader raises several kinds
-                raise InputError(path, "records", f"unreadable ({error})", "a whole shard; prepare again") from error
             if found != self.lengths[number]:
                 raise InputError(path, "records", found, f"{self.lengths[number]}; prepare again")
             self._readers[number] = reader
@@ -107,50 +121,42 @@ class ShardSource:
         for number in np.unique(shard):
             places = np.flatnonzero(shard == number)
             first = self._ends[number] - self.lengths[number]
-            try:
-                records = self._reader(number).read([int(wanted[p] - first) for p in places])
-            except InputError:
-                raise
-            except Exception as error:
-                path = self.folder / self.files[number]["file"]
-                raise InputError(path, "records", f"unreadable ({error})", "a whole shard; prepare again") from error
+            reader = self._reader(number)
+            with _readable(self.folder / self.files[number]["file"]):
+                records = reader.read([int(wanted[p] - first) for p in places])
             for place, record in zip(places, records, strict=True):
                 out[place] = record
         return out
 
+    def records(self, positions: Sequence[int] | np.ndarray, names: Sequence[str] = FIELDS) -> dict[str, Any]:
+        """The fields `names` of the records at `positions`, stacked; person and scan are lists of str.
+
+        Raises InputError where a field is not as large as the contract says.
+        """
+        parsed = [parse_record(record) for record in self.raw(positions)]
+        return {name: self._stacked(name, [item[name] for item in parsed]) for name in names}
+
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """image [b, *spatial, channels], values [b, n], present [b, n] at `positions`; the fast way in."""
-        parsed = [parse_record(record) for record in self.raw(positions)]
-        count = len(parsed)
+        return self.records(positions, FIELDS[:3])
 
-        def stack(name: str) -> np.ndarray:
-            joined = bytearray(b"".join(item[name] for item in parsed))  # writable memory
-            return self._array(name, joined, count)
-
-        return {name: stack(name) for name in ("image", "values", "present")}
-
-    def _array(self, name: str, raw: bytes | bytearray, count: int) -> np.ndarray:
-        """The field `name` of `count` records; raises InputError where it is not as large as the contract says."""
-        dtype, shape = {
-            "image": (self._dtype, self._shape),
-            "values": (np.dtype(np.float32), (self._num,)),
-            "present": (np.dtype(np.bool_), (self._num,)),
-        }[name]
-        if len(raw) != (expected := count * dtype.itemsize * int(np.prod(shape))):
-            raise InputError(
-                self.folder, f"{name} of {self.split}", f"{len(raw)} bytes", f"{expected}, by contract.json: {shape}"
-            )
-        return np.frombuffer(raw, dtype).reshape(count, *shape)
+    def _stacked(self, name: str, values: list[Any]) -> Any:
+        if name in ("person", "scan"):
+            return [value.decode() for value in values]
+        if name == "slice_index":
+            return np.array(values, np.int32)
+        dtype, shape = self._types[name]
+        size = dtype.itemsize * math.prod(shape)
+        for value in values:
+            if len(value) != size:
+                expected = f"{size}, by contract.json: {shape}"
+                raise InputError(self.folder, f"{name} of {self.split}", f"{len(value)} bytes", expected)
+        raw = bytearray(b"".join(values))  # writable memory
+        return np.frombuffer(raw, dtype).reshape(len(values), *shape)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        item = parse_record(self.raw([position])[0])
-        return {
-            **{name: self._array(name, item[name], 1)[0] for name in ("image", "values", "present")},
-            "window": np.frombuffer(item["window"], np.float32),
-            "person": item["person"].decode(),
-            "scan": item["scan"].decode(),
-            "slice_index": int(item["slice_index"]),
-        }
+        record = {name: values[0] for name, values in self.records([position]).items()}
+        return {**record, "slice_index": int(record["slice_index"])}
 
 
 def open_split(folder: str | Path, split: str) -> ShardSource:
@@ -165,12 +171,10 @@ def read_all(folder: str | Path, split: str) -> dict[str, Any]:
     list[str], slice_index int32[n], conditions list[dict]).
     """
     source = open_split(folder, split)
-    items = [source[position] for position in range(len(source))]
-    items.sort(key=lambda item: (item["person"], item["scan"], item["slice_index"]))
-    result: dict[str, Any] = {name: np.stack([i[name] for i in items]) for name in ("image", "values", "present")}
-    result |= {name: [i[name] for i in items] for name in ("person", "scan")}
-    result["slice_index"] = np.array([i["slice_index"] for i in items], np.int32)
-    from brain_diffusion_jax.covariates import Condition
-
+    records = source.records(range(len(source)), [name for name in FIELDS if name != "window"])
+    order = sorted(
+        range(len(source)), key=lambda i: tuple(records[name][i] for name in ("person", "scan", "slice_index"))
+    )
+    result = {k: [v[i] for i in order] if isinstance(v, list) else v[order] for k, v in records.items()}
     result["conditions"] = source.contract.schema.decode(Condition(result["values"], result["present"]))
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from brain_diffusion_jax.contract import Split
 from brain_diffusion_jax.covariates import Categorical, Schema
 from brain_diffusion_jax.data.sources.source import Entry
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, require_one_of
 
 NAMES = ("train", "validation", "test")
 SLICE_WARNING = (
@@ -25,7 +24,7 @@ SLICE_WARNING = (
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """unit: person, or slice (warned about). train + validation + test = 1; a share of 0 makes no split.
+    """unit: person, or slice (warned about). train + validation + test = 1; a fraction of 0 makes no split.
 
     stratify: names of covariates, such as ("age", "sex"), that every split should hold alike.
     """
@@ -39,11 +38,10 @@ class SplitSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stratify", tuple(self.stratify))
-        if self.unit not in ("person", "slice"):
-            raise InputError("split", "unit", self.unit, "person or slice")
-        shares = [getattr(self, name) for name in NAMES]
-        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise InputError("split", ", ".join(NAMES), shares, "shares >= 0 that sum to 1")
+        require_one_of(self.unit, ("person", "slice"), "split", "unit")
+        fractions = [getattr(self, name) for name in NAMES]
+        if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+            raise InputError("split", ", ".join(NAMES), fractions, "fractions >= 0 that sum to 1")
         if self.stratify and self.unit == "slice":
             raise InputError("split", "stratify", self.stratify, "() with split.unit=slice")
 
@@ -72,7 +70,7 @@ def assign(person_ids: Iterable[str], spec: SplitSpec, strata: Mapping[str, Hash
     """Split of each person.
 
     Without strata a person's split depends on their id and the seed alone: adding people moves
-    nobody. With strata, people of a stratum are lined up by hash and cut at the shares: splits are
+    nobody. With strata, people of a stratum are lined up by hash and cut at the fractions: splits are
     alike in the strata, and a newcomer moves at most the people at the two cuts of their stratum.
     """
     people = sorted(set(person_ids))
@@ -91,7 +89,7 @@ def assign(person_ids: Iterable[str], spec: SplitSpec, strata: Mapping[str, Hash
     return result
 
 
-def share_out(entries: Sequence[Entry], spec: SplitSpec, schema: Schema, where: object) -> dict[str, list[Entry]]:
+def split_entries(entries: Sequence[Entry], spec: SplitSpec, schema: Schema, where: object) -> dict[str, list[Entry]]:
     """split -> its entries, groups whole; with split.unit=slice every entry is in every split."""
     names = [name for name in NAMES if getattr(spec, name) > 0]
     if spec.unit == "slice":
@@ -126,22 +124,12 @@ def assign_slice(person: str, scan: str, index: int, spec: SplitSpec) -> str:
     return split_at(uniform(spec.seed, person, scan, index), spec)
 
 
-def warn_about_unit(spec: SplitSpec) -> None:
-    """Warn once where slices of one person will stand on both sides."""
-    if spec.unit == "slice":
-        warnings.warn(SLICE_WARNING, stacklevel=2)
-
-
 def require_no_empty(members: Iterable[str], spec: SplitSpec, where: object = "split") -> Counter[str]:
-    """Count the members of each split; raises InputError where a split with a share above 0 is empty."""
+    """Count the members of each split; raises InputError where a split with a fraction above 0 is empty."""
     counts = Counter(members)
     for name in NAMES:
         if getattr(spec, name) > 0 and not counts[name]:
-            total = sum(counts.values())
-            raise InputError(
-                where,
-                name,
-                f"nobody ({total} in all, share {getattr(spec, name):g})",
-                f"somebody in each split; add people, change split.seed, or set split.{name}=0",
-            )
+            found = f"nobody ({sum(counts.values())} in all, fraction {getattr(spec, name):g})"
+            expected = f"somebody in each split; add people, change split.seed, or set split.{name}=0"
+            raise InputError(where, name, found, expected)
     return counts

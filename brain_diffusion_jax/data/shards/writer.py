@@ -15,6 +15,7 @@ import io
 import math
 import re
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,6 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.prepare import part_pool
 from brain_diffusion_jax.data.shards import splits
-from brain_diffusion_jax.data.shards.plan import Plan
 from brain_diffusion_jax.data.shards.reader import MANIFEST, ShardSource, open_split, parse_record, read_all
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.sources.source import Entry, Source
@@ -59,7 +59,8 @@ def write_shards(
     """
     folder = Path(folder)
     with working_folder(folder) as work:
-        splits.warn_about_unit(split)
+        if split.unit == "slice":
+            warnings.warn(splits.SLICE_WARNING, stacklevel=2)
         contract = source.contract()
         if split.unit == "slice" and contract.kind != "slices":
             raise InputError("split", "unit", "slice", f"person: {contract.kind} have no slices")
@@ -67,16 +68,15 @@ def write_shards(
         names: dict[str, str] = {}
         if engine == "local":
             _require_space(folder, len(entries), contract)
-            done = part_pool.prepare_parts(
-                source, work / "parts", workers=workers, progress=progress or (lambda done, of: None)
-            )
+            report = progress or (lambda done, of: None)
+            done = part_pool.prepare_parts(source, work / "parts", workers=workers, progress=report)
             dropped += done.bad
             names = {entry.id: name for entry, name in done.parts}
             entries = [entry for entry, _ in done.parts]
-        shared = splits.share_out(entries, split, contract.schema, source.where)
+        by_split = splits.split_entries(entries, split, contract.schema, source.where)
         own = contracts.Split.from_json({**split.section().to_json(), **contract.split.to_json()})
         contract = dataclasses.replace(contract, split=own)
-        _build(folder, Plan(source, contract, split, shared, work / "parts", names), engine, beam_options)
+        _build(folder, engine, beam_options, source, contract, split, by_split, work / "parts", names)
         return _finish(folder, work, contract, split, source.entries(), dropped)
 
 
@@ -97,21 +97,14 @@ def working_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(folder, "--out", error.strerror or error, "a folder that may be written to") from error
     try:
-        with contextlib.suppress(ImportError, OSError):  # not on Windows, nor on every network disk
-            import fcntl
-
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(folder, "--out", "another prepare at work in it", "one prepare a folder") from None
+        files.hold(lock, InputError(folder, "--out", "another prepare at work in it", "one prepare a folder"))
         try:
             yield work
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise InputError(
-                folder, "disk", "no space left", "free space; finished scans are kept, start the same command again"
-            ) from error
+            expected = "free space; finished scans are kept, start the same command again"
+            raise InputError(folder, "disk", "no space left", expected) from error
     finally:
         lock.close()
 
@@ -123,12 +116,11 @@ def _require_space(folder: Path, entries: int, contract: Contract) -> None:
     needed = int(3.2 * entries * count * image)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise InputError(
-            folder, "disk", f"{free / 2**30:.2f} GiB free", f"about {needed / 2**30:.2f} GiB while preparing"
-        )
+        expected = f"about {needed / 2**30:.2f} GiB while preparing"
+        raise InputError(folder, "disk", f"{free / 2**30:.2f} GiB free", expected)
 
 
-def _build(folder: Path, plan: Plan, engine: str, beam_options: list[str] | None) -> None:
+def _build(folder: Path, engine: str, beam_options: list[str] | None, *plan: Any) -> None:
     """Run the tensorflow_datasets builder; what an earlier, interrupted run left is removed first."""
     import logging
 
@@ -143,14 +135,13 @@ def _build(folder: Path, plan: Plan, engine: str, beam_options: list[str] | None
         try:
             from apache_beam.options.pipeline_options import PipelineOptions
         except ImportError:
-            raise InputError(
-                "--beam", "apache_beam", "not installed", "pip install brain-diffusion-jax[beam]"
-            ) from None
+            expected = "pip install brain-diffusion-jax[beam]"
+            raise InputError("--beam", "apache_beam", "not installed", expected) from None
         # Explicit, or Beam would parse this process's own command line.
         options["beam_options"] = PipelineOptions(beam_options or [])
     logging.getLogger("absl").setLevel(logging.WARNING)
     tfds.disable_progress_bar()
-    builder = builder.BrainPictures(plan=plan, data_dir=str(folder))
+    builder = builder.BrainPictures(plan=builder.Plan(*plan), data_dir=str(folder))
     config = tfds.download.DownloadConfig(**options)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints about downloads; there are none
         try:
@@ -165,8 +156,9 @@ def _in_plain_words(error: Exception, folder: Path) -> Exception:
         return error
     text = str(error)
     # Beam carries exceptions between workers as text.
-    if told := re.search(r"InputError: (.+?): ([^:]+): found (.*?); expected (.*?)(?: \[while|$)", text, re.MULTILINE):
-        return InputError(*told.groups())
+    pattern = r"InputError: (.+?): ([^:]+): found (.*?); expected (.*?)(?: \[while|$)"
+    if carried := re.search(pattern, text, re.MULTILINE):
+        return InputError(*carried.groups())
     if "No space left" in text or "Disk quota" in text:
         return OSError(errno.ENOSPC, text)  # the C++ writer of ArrayRecord has no errno
     if "No examples were yielded" in text:

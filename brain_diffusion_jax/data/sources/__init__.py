@@ -1,1 +1,1 @@
-"""What there is: cohort tables, the files of scans, folders of pictures, near duplicates among them."""
+"""What there is: cohort tables, the files of scans, folders of images, near duplicates among them."""

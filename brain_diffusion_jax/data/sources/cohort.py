@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 from brain_diffusion_jax.covariates import Continuous, Covariate, Schema
 from brain_diffusion_jax.data.sources import cohort_sessions
 from brain_diffusion_jax.data.sources.cohort_files import Layout, cohort_root, files_of_row, find_layout, orphan_files
-from brain_diffusion_jax.data.sources.cohort_table import MISSING, keep_row, merge_repeats
-from brain_diffusion_jax.data.sources.cohort_values import Unusable, parse_value
+from brain_diffusion_jax.data.sources.cohort_table import MISSING, Unusable, keep_row, merge_repeats, parse_value
 from brain_diffusion_jax.data.table import Row, read_table
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import InputError, nearest, require_one_of
 
 # The meaning of every condition, in order, as `Schema.from_json` reads it.
 COVARIATES: tuple[Mapping[str, Any], ...] = (
@@ -30,7 +29,7 @@ COVARIATES: tuple[Mapping[str, Any], ...] = (
     {"name": "slice", "unit": "index", "low": 0.0, "high": 90.0},
 )
 DEFAULT_SCHEMA = Schema.from_json(COVARIATES)
-# Covariates that the pipeline itself supplies for each picture.
+# Covariates that the pipeline itself supplies for each image.
 SUPPLIED = ("slice",)
 
 
@@ -62,8 +61,7 @@ class CohortSpec:
         for name in ("columns", "sex_codes"):  # a config file may write a column's name or a code as a number
             object.__setattr__(self, name, {str(k): str(v) for k, v in getattr(self, name).items()})
         for name in ("bad_ages", "bad_rows"):
-            if getattr(self, name) not in ("refuse", "drop", "absent"):
-                raise InputError("cohort", name, getattr(self, name), "refuse, drop or absent")
+            require_one_of(getattr(self, name), ("refuse", "drop", "absent"), "cohort", name)
         if not self.root:
             raise InputError("cohort", "root", "nothing", "the cohort's folder, as cohort.root=FOLDER")
 
@@ -75,6 +73,32 @@ class Scan(NamedTuple):
     scan: str
     path: Path
     covariates: dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A cohort's table, opened. wanted: the covariates to read; columns: of these, of person, scan and file.
+
+    by_session: the column that says which session a row is for, where people have a row a session; else "".
+    """
+
+    spec: CohortSpec
+    layout: Layout
+    header: list[str]
+    rows: list[Row]
+    wanted: list[Covariate]
+    columns: dict[str, str]
+    sessions: cohort_sessions.SessionTables
+    by_session: str
+
+    def person(self, row: Row) -> str:
+        """The id of the row's person; "" where it has none."""
+        return row.get(self.columns["person"])
+
+    def name(self, row: Row) -> str:
+        """The row's scan or else its person, for messages; "" where it names neither."""
+        texts = (row.get(self.columns[key]) for key in ("scan", "person") if key in self.columns)
+        return next((text for text in texts if text and text.lower() not in MISSING), "")
 
 
 class _Entry(NamedTuple):
@@ -100,247 +124,213 @@ class Cohort(NamedTuple):
         return sorted({scan.person for scan in self.scans})
 
 
-def read_cohort(spec: CohortSpec, schema: Schema | None = None, supplied: Iterable[str] = SUPPLIED) -> Cohort:
-    """The scans of a cohort with the covariates of `schema` (default: age and sex).
+def read_cohort(spec: CohortSpec, schema: Schema | None = None) -> Cohort:
+    """The scans of a cohort with the covariates of `schema` (default: age and sex), those of SUPPLIED left out.
 
     A scan of a session gets what `sub-X_sessions.tsv`, a column such as `age_ses-2` or a row of that
-    session (`session_id`) tells; numbers are read in the Units of the JSON beside a TSV.
-    supplied: covariates that do not come from the table. Raises InputError for a table, row or
-    value that the spec does not allow; warns about ages beyond the schema's domain, one age for
+    session (`session_id`) says; numbers are read in the Units of the JSON beside a TSV. Raises InputError for a
+    table, row or value that the spec does not allow; warns about ages beyond the schema's domain, one age for
     several sessions, rows without a file and files without a row.
     """
-    root = cohort_root(spec.root)
-    layout = find_layout(spec.layout, root, spec.table, spec.file_pattern, dict(spec.columns))
+    table = _open_table(spec, schema or DEFAULT_SCHEMA)
+    path, root = table.layout.table, table.layout.root
+    dropped: list[tuple[str, str]] = []
+    entries = _entries(table, _kept_rows(table, dropped))
+    _warn_one_age(entries, table)
+    scans = []
+    for entry, covariates in _usable(entries, table, dropped):
+        if not entry.paths:
+            dropped.append((entry.name, f"no file: {entry.looked_for}"))
+        person = table.person(entry.row)
+        scans += [Scan(person, scan, file, dict(covariates)) for scan, file in entry.paths]
+    orphans = orphan_files(table.layout, table.rows, table.columns) + _of_other_sessions(table)
+    orphans = [file.relative_to(root) if file.is_relative_to(root) else file for file in orphans]
+    dropped += [(str(file), "file without a row in the table") for file in orphans]
+    _warn_counts(path, dropped)
+    if not scans:
+        reasons = Counter(reason.split(":")[0] for _, reason in dropped).most_common(4)
+        raise InputError(path, "scans", f"none of {len(table.rows)} rows usable {reasons}", "at least one scan")
+    for what, values in (("scan id", [s.scan for s in scans]), ("file", [str(s.path) for s in scans])):
+        repeated = [value for value, count in Counter(values).items() if count > 1]
+        if repeated:
+            raise InputError(path, what, f"{repeated[:3]} more than once", f"each {what} for one row")
+    _warn_domain(scans, table.wanted, path)
+    return Cohort(tuple(sorted(scans, key=lambda s: (s.person, s.scan))), tuple(dropped), path)
+
+
+def _open_table(spec: CohortSpec, schema: Schema) -> _Table:
+    """Find the table and its columns. Raises InputError for columns that do not exist."""
+    layout = find_layout(spec.layout, cohort_root(spec.root), spec.table, spec.file_pattern, dict(spec.columns))
     header, rows = read_table(layout.table, expected="a CSV or TSV with a header line (cohort.table=FILE)")
-    wanted = [c for c in (schema or DEFAULT_SCHEMA).covariates if c.name not in tuple(supplied)]
+    wanted = [c for c in schema.covariates if c.name not in SUPPLIED]
     names = [name for c in wanted for name in (layout.columns.get(c.name, c.name), c.name)]
-    sessions = cohort_sessions.SessionTables(root, layout.table, header, names)
-    columns = {}
-    for name in [*(c.name for c in wanted), *(n for n in ("person", "scan", "file") if n in layout.columns)]:
-        columns[name] = _column(layout, header, name, sessions)
+    sessions = cohort_sessions.SessionTables(layout.root, layout.table, header, names)
+    keys = [*(c.name for c in wanted), *(n for n in ("person", "scan", "file") if n in layout.columns)]
+    columns = {key: _column(layout, header, key, sessions) for key in keys}
     if "person" not in columns:
         raise InputError(layout.table, "person", "no column named", "cohort.columns.person=COLUMN")
-
-    dropped: list[tuple[str, str]] = []
-    kept: list[Row] = []
     for column in spec.keep:
         if column not in header:
             raise InputError(layout.table, f"cohort.keep.{column}", "no such column", nearest(column, header))
-    for row in rows:
-        name = _row_name(row, columns)
-        if not name:
+    by_session = ""
+    if layout.name == "bids" and not layout.pattern and any(layout.root.glob("sub-*/ses-*")):
+        by_session = next((name for name in cohort_sessions.SESSION_COLUMNS if name in header), "")
+    return _Table(spec, layout, header, rows, wanted, columns, sessions, by_session)
+
+
+def _column(layout: Layout, header: list[str], key: str, sessions: cohort_sessions.SessionTables) -> str:
+    """The column of a covariate, or of person, scan or file."""
+    column = layout.columns.get(key, key)
+    if column in header:
+        return column
+    folded = [name for name in header if name.strip().lower() == column.lower()]
+    if len(folded) == 1 and key not in layout.explicit:
+        return folded[0]
+    if sessions.hold((column, key)):  # it is missing in the rows of all other sessions
+        return column
+    expected = f"cohort.columns.{key}=COLUMN; {nearest(column, header)}"
+    raise InputError(layout.table, key, f"no column {column!r}", expected)
+
+
+def _kept_rows(table: _Table, dropped: list[tuple[str, str]]) -> list[Row]:
+    """The rows that `keep` leaves, repeats of one id merged."""
+    kept, columns = [], table.columns
+    for row in table.rows:
+        if not (name := table.name(row)):
             dropped.append((f"line {row.line}", "no person id"))
-        elif reason := keep_row(row, spec.keep):
+        elif reason := keep_row(row, table.spec.keep):
             dropped.append((name, reason))
         else:
             kept.append(row)
-    by_session = ""
-    if layout.name == "bids" and not layout.pattern and any(root.glob("sub-*/ses-*")):
-        by_session = next((name for name in cohort_sessions.SESSION_COLUMNS if name in header), "")
-    key_columns = [columns[k] for k in ("person", "scan") if k in columns] + [by_session] * bool(by_session)
-    if "file" not in columns:  # rows that name other files are no repeats
-        inside = [columns.get(name, name) for name in re.findall(r"\{([^}:!]+)", layout.pattern)]
-        key_columns = list(dict.fromkeys([*key_columns, *(name for name in inside if name in header)]))
-    compared = [columns[c.name] for c in wanted] + ([columns["file"]] if "file" in columns else [])
+    key_columns = [columns[k] for k in ("person", "scan") if k in columns] + [table.by_session] * bool(table.by_session)
+    compared = [columns[c.name] for c in table.wanted]
+    if "file" in columns:
+        compared.append(columns["file"])
+    else:  # rows that name other files are no repeats
+        inside = [columns.get(name, name) for name in re.findall(r"\{([^}:!]+)", table.layout.pattern)]
+        key_columns = list(dict.fromkeys([*key_columns, *(name for name in inside if name in table.header)]))
     kept, contradictions = merge_repeats(kept, key_columns, compared)
-    _refuse_or_drop(layout.table, "repeated id", contradictions, spec.bad_rows, "rows that agree", dropped, "bad_rows")
-
-    entries = _entries(kept, rows, wanted, columns, layout, sessions, by_session)
-    _warn_one_age(entries, wanted, columns, layout.table)
-    scans = _scans(_usable(entries, wanted, columns, spec, layout.table, dropped), columns, dropped)
-    orphans = orphan_files(layout, rows, columns)
-    if by_session:
-        orphans += _without_row(rows, columns, layout, by_session)
-    orphans = [path.relative_to(root) if path.is_relative_to(root) else path for path in orphans]
-    dropped += [(str(path), "file without a row in the table") for path in orphans]
-    _warn_counts(layout.table, dropped)
-    if not scans:
-        reasons = Counter(reason.split(":")[0] for _, reason in dropped).most_common(4)
-        raise InputError(layout.table, "scans", f"none of {len(rows)} rows usable {reasons}", "at least one scan")
-    _unique_scans(scans, layout.table)
-    _warn_domain(scans, wanted, layout.table)
-    return Cohort(tuple(sorted(scans, key=lambda s: (s.person, s.scan))), tuple(dropped), layout.table)
+    _refuse_or_drop(table, "repeated id", contradictions, "bad_rows", "rows that agree", dropped)
+    return kept
 
 
-def _column(layout: Layout, header: list[str], name: str, sessions: cohort_sessions.SessionTables) -> str:
-    asked = layout.columns.get(name, name)
-    if asked in header:
-        return asked
-    folded = [column for column in header if column.strip().lower() == asked.lower()]
-    if len(folded) == 1 and name not in layout.explicit:
-        return folded[0]
-    if sessions.hold((asked, name)):  # where no session tells it, it is missing
-        return asked
-    raise InputError(
-        layout.table, name, f"no column {asked!r}", f"cohort.columns.{name}=COLUMN; {nearest(asked, header)}"
-    )
-
-
-def _row_name(row: Row, columns: Mapping[str, str]) -> str:
-    for name in ("scan", "person"):
-        if name in columns and (text := row.get(columns[name])) and text.lower() not in MISSING:
-            return text
-    return ""
-
-
-def _refuse_or_drop(where: Path, what: str, bad: list, rule: str, expected: str, dropped: list, option: str) -> None:
-    if not bad:
-        return
-    if rule == "refuse":
-        shown = "; ".join(f"{name}: {reason}" for name, reason in bad[:5]) + ("; ..." if len(bad) > 5 else "")
-        raise InputError(where, what, f"{len(bad)} bad rows ({shown})", f"{expected}, or cohort.{option}=drop")
+def _refuse_or_drop(table: _Table, what: str, bad: list, option: str, expected: str, dropped: list) -> None:
+    if bad and getattr(table.spec, option) == "refuse":
+        found = "; ".join(f"{name}: {reason}" for name, reason in bad[:5]) + ("; ..." if len(bad) > 5 else "")
+        expected = f"{expected}, or cohort.{option}=drop"
+        raise InputError(table.layout.table, what, f"{len(bad)} bad rows ({found})", expected)
     dropped.extend(bad)
 
 
-def _entries(
-    kept: Sequence[Row],
-    rows: Sequence[Row],
-    wanted: Sequence[Covariate],
-    columns: Mapping[str, str],
-    layout: Layout,
-    sessions: cohort_sessions.SessionTables,
-    by_session: str,
-) -> list[_Entry]:
-    """The files of every kept row, with what is told of their session in place of the row's own cells.
-
-    by_session: the column that says which session a row is for, where a person has several rows.
-    """
+def _entries(table: _Table, kept: Sequence[Row]) -> list[_Entry]:
+    """The files of every kept row, with the cells of their session in place of the row's own."""
     entries = []
     factor = cache(cohort_sessions.factor)
-    rows_of = Counter(row.get(columns["person"]) for row in rows)
+    rows_of = Counter(map(table.person, table.rows))
+    column = {c: table.columns[c.name] for c in table.wanted}
     for row in kept:
-        paths, looked_for = files_of_row(layout, row, columns)
-        name = _row_name(row, columns)
-        if by_session and rows_of[row.get(columns["person"])] > 1:
-            session = cohort_sessions.label(row.get(by_session))
+        paths, looked_for = files_of_row(table.layout, row, table.columns)
+        name = table.name(row)
+        if table.by_session and rows_of[table.person(row)] > 1:
+            session = cohort_sessions.label(row.get(table.by_session))
             paths = [item for item in paths if cohort_sessions.session_of(item[1]) == session]
             name = f"{name} session {session}"
-        own = {c.name: factor(layout.table, columns[c.name], c) or 1.0 for c in wanted}
+        own = {c.name: factor(table.layout.table, column[c], c) or 1.0 for c in table.wanted}
         shared = _Entry(name, row, [], looked_for, own)
         for scan, path in paths:
-            told = {c: cell for c in wanted if (cell := sessions.cell(path, row, (columns[c.name], c.name)))}
-            if not told:
+            found = {c: cell for c in table.wanted if (cell := table.sessions.cell(path, row, (column[c], c.name)))}
+            if not found:
                 shared.paths.append((scan, path))
                 continue
-            cells = {**row.cells, **{columns[c.name]: cell.text for c, cell in told.items()}}
-            units = {c.name: factor(cell.table, cell.column, c) or own[c.name] for c, cell in told.items()}
-            name_here = f"{_row_name(row, columns)} session {cohort_sessions.session_of(path)}"
+            cells = {**row.cells, **{column[c]: cell.text for c, cell in found.items()}}
+            units = {c.name: factor(cell.table, cell.column, c) or own[c.name] for c, cell in found.items()}
+            name_here = f"{table.name(row)} session {cohort_sessions.session_of(path)}"
             entries.append(_Entry(name_here, Row(row.line, cells), [(scan, path)], looked_for, own | units))
         if shared.paths or not paths:
             entries.append(shared)
     return entries
 
 
-def _without_row(rows: Sequence[Row], columns: Mapping[str, str], layout: Layout, by_session: str) -> list[Path]:
-    """Files of people with a row for each session that are of another session."""
+def _of_other_sessions(table: _Table) -> list[Path]:
+    """Files of sessions without a row, of people who have a row for each session."""
+    if not table.by_session:
+        return []
     sessions: dict[str, set[str]] = {}
-    for row in rows:
-        sessions.setdefault(row.get(columns["person"]), set()).add(cohort_sessions.label(row.get(by_session)))
-    first = {row.get(columns["person"]): row for row in rows if len(sessions[row.get(columns["person"])]) > 1}
-    files = ((person, path) for person, row in first.items() for _, path in files_of_row(layout, row, columns).paths)
+    for row in table.rows:
+        sessions.setdefault(table.person(row), set()).add(cohort_sessions.label(row.get(table.by_session)))
+    first = {table.person(row): row for row in table.rows if len(sessions[table.person(row)]) > 1}
+    files = ((p, path) for p, row in first.items() for _, path in files_of_row(table.layout, row, table.columns).paths)
     return [path for person, path in files if cohort_sessions.session_of(path) not in sessions[person]]
 
 
 def _usable(
-    entries: Sequence[_Entry],
-    wanted: Sequence[Covariate],
-    columns: Mapping[str, str],
-    spec: CohortSpec,
-    table: Path,
-    dropped: list,
+    entries: Sequence[_Entry], table: _Table, dropped: list[tuple[str, str]]
 ) -> list[tuple[_Entry, dict[str, float | str]]]:
     """[(entry, covariates)]; values that cannot be used are refused, dropped or left absent."""
-    usable = []
-    bad: dict[str, list[tuple[str, str]]] = {c.name: [] for c in wanted}
+    usable, spec = [], table.spec
+    rules = {c.name: "bad_ages" if isinstance(c, Continuous) else "bad_rows" for c in table.wanted}
+    bad: dict[str, list[tuple[str, str]]] = {c.name: [] for c in table.wanted}
     for entry in entries:
-        row = entry.row
         covariates: dict[str, float | str] = {}
-        reasons = []
-        for covariate in wanted:
-            rule = spec.bad_ages if isinstance(covariate, Continuous) else spec.bad_rows
-            codes = spec.sex_codes if covariate.name == "sex" else {}
+        reasons = {}
+        for covariate in table.wanted:
+            name = covariate.name
             try:
-                value = parse_value(row.get(columns[covariate.name]), covariate, codes)
-                scale = entry.factors[covariate.name]
-                covariates[covariate.name] = value if isinstance(value, str) or scale == 1 else value * scale
+                cell = entry.row.get(table.columns[name])
+                value = parse_value(cell, covariate, spec.sex_codes if name == "sex" else {})
+                covariates[name] = value if isinstance(value, str) else value * entry.factors[name]
             except Unusable as error:
-                if rule != "absent":
-                    reasons.append((covariate.name, f"{covariate.name}: {error}"))
-        if reasons:
-            for name, reason in reasons:
-                bad[name].append((entry.name, reason))
-        else:
+                if getattr(spec, rules[name]) != "absent":
+                    reasons[name] = f"{name}: {error}"
+        for name, reason in reasons.items():
+            bad[name].append((entry.name, reason))
+        if not reasons:
             usable.append((entry, covariates))
-    refused_already: set[str] = set()
-    for covariate in wanted:
-        number = isinstance(covariate, Continuous)
-        rule, option = (spec.bad_ages, "bad_ages") if number else (spec.bad_rows, "bad_rows")
-        expected = (
-            f"a number in {covariate.unit} (column {columns[covariate.name]!r})"
-            if isinstance(covariate, Continuous)
-            else f"one of {', '.join(covariate.values)} (column {columns[covariate.name]!r}"
-            + (
-                "; codes such as 1 and 2 need cohort.sex_codes.1=M cohort.sex_codes.2=F)"
-                if covariate.name == "sex"
-                else ")"
-            )
-        )
-        rows = [(name, reason) for name, reason in bad[covariate.name] if name not in refused_already]
-        _refuse_or_drop(table, covariate.name, rows, rule, expected, dropped, option)
-        refused_already |= {name for name, _ in rows}
+    named: set[str] = set()
+    for covariate in table.wanted:
+        hint = ""
+        if isinstance(covariate, Continuous):
+            expected = f"a number in {covariate.unit}"
+        else:
+            expected = f"one of {', '.join(covariate.values)}"
+            if covariate.name == "sex":
+                hint = "; codes such as 1 and 2 need cohort.sex_codes.1=M cohort.sex_codes.2=F"
+        expected += f" (column {table.columns[covariate.name]!r}{hint})"
+        rows = [(name, reason) for name, reason in bad[covariate.name] if name not in named]
+        _refuse_or_drop(table, covariate.name, rows, rules[covariate.name], expected, dropped)
+        named |= {name for name, _ in rows}
     return usable
-
-
-def _scans(usable: list, columns: Mapping[str, str], dropped: list) -> list[Scan]:
-    scans = []
-    for entry, covariates in usable:
-        if not entry.paths:
-            dropped.append((entry.name, f"no file: {entry.looked_for}"))
-        person = entry.row.get(columns["person"])
-        scans += [Scan(person, scan, path, dict(covariates)) for scan, path in entry.paths]
-    return scans
-
-
-def _unique_scans(scans: list[Scan], table: Path) -> None:
-    for what, values in (("scan id", [s.scan for s in scans]), ("file", [str(s.path) for s in scans])):
-        repeated = [value for value, count in Counter(values).items() if count > 1]
-        if repeated:
-            raise InputError(table, what, f"{repeated[:3]} more than once", f"each {what} for one row")
 
 
 def _warn_counts(table: Path, dropped: list[tuple[str, str]]) -> None:
     for start, text in (("no file", "rows without a file"), ("file without a row", "files without a row")):
         names = [name for name, reason in dropped if reason.startswith(start)]
         if names:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            warnings.warn(f"{table}: found {len(names)} {text} ({shown}); left out", stacklevel=3)
+            warnings.warn(f"{table}: found {len(names)} {text} ({_shown(names)}); left out", stacklevel=3)
 
 
-def _warn_one_age(entries: Sequence[_Entry], wanted: Sequence[Covariate], columns, table: Path) -> None:
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _warn_one_age(entries: Sequence[_Entry], table: _Table) -> None:
     """Say which people have scans of several sessions that share one cell for a number such as age."""
-    numbers = [c.name for c in wanted if isinstance(c, Continuous) and cohort_sessions.is_time(c.unit)]
-    shared = [
-        e.row.get(columns["person"]) for e in entries if len({cohort_sessions.session_of(p) for _, p in e.paths}) > 1
-    ]
+    numbers = [c.name for c in table.wanted if isinstance(c, Continuous) and cohort_sessions.is_time(c.unit)]
+    several = (e for e in entries if len({cohort_sessions.session_of(p) for _, p in e.paths}) > 1)
+    shared = [table.person(e.row) for e in several]
     if shared and numbers:
-        names, shown = ", ".join(numbers), ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+        names, where = ", ".join(numbers), table.layout.table
         warnings.warn(
-            f"{table}: {names}: found one for all sessions of {len(shared)} people ({shown}), which is used; "
+            f"{where}: {names}: found one for all sessions of {len(shared)} people ({_shown(shared)}), which is used; "
             f"expected one for each session, as sub-LABEL_sessions.tsv with session_id and {names} gives it",
             stacklevel=3,
         )
 
 
 def _warn_domain(scans: list[Scan], wanted, table: Path) -> None:
-    for covariate in wanted:
-        if not isinstance(covariate, Continuous):
-            continue
-        outside = [
-            (scan.scan, scan.covariates[covariate.name])
-            for scan in scans
-            if covariate.name in scan.covariates
-            and not covariate.low <= float(scan.covariates[covariate.name]) <= covariate.high
-        ]
+    for covariate in (c for c in wanted if isinstance(c, Continuous)):
+        values = [(scan.scan, float(scan.covariates.get(covariate.name, covariate.low))) for scan in scans]
+        outside = [(name, value) for name, value in values if not covariate.low <= value <= covariate.high]
         if outside:
             shown = ", ".join(f"{name} {value:g}" for name, value in outside[:3])
             warnings.warn(

@@ -10,10 +10,25 @@ from typing import NamedTuple
 
 from brain_diffusion_jax.data.prepare.nifti_file import is_scan_name, stem
 from brain_diffusion_jax.data.table import Row
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import InputError, require_one_of
 
-LAYOUTS = ("bids", "camcan", "oasis1", "table")
 _BIDS_FOLDERS = ("anat", "ses-*/anat")
+
+
+class _Usual(NamedTuple):
+    """What a layout has unless the user says otherwise."""
+
+    columns: Mapping[str, str]
+    table: str = ""
+    pattern: str = ""
+
+
+LAYOUTS = {
+    "bids": _Usual({"person": "participant_id"}, "participants.tsv"),
+    "camcan": _Usual({"person": "Subject", "age": "Age", "sex": "Sex"}, pattern="sub-{Subject}_defaced_T1.nii.gz"),
+    "oasis1": _Usual({"person": "subject_id", "scan": "session_id", "file": "file"}, "participants.csv"),
+    "table": _Usual({}),
+}
 
 
 @dataclass(frozen=True)
@@ -55,29 +70,18 @@ def _expanded(text: str, field: str) -> Path:
 
 def find_layout(name: str, root: Path, table: str, pattern: str, columns: dict[str, str]) -> Layout:
     """The layout `name` below `root`; the user's table, pattern and columns win over its own."""
-    if name not in LAYOUTS:
-        raise InputError("cohort", "layout", name, nearest(name, LAYOUTS))
+    require_one_of(name, LAYOUTS, "cohort", "layout")
     if pattern and "file" in columns:
-        raise InputError(
-            "cohort", "file_pattern, columns.file", (pattern, columns["file"]), "one of the two: both say which files"
-        )
-    own: dict[str, str] = {}
-    if name == "bids":
-        own, default_table = {"person": "participant_id"}, "participants.tsv"
-    elif name == "camcan":
-        own, default_table = {"person": "Subject", "age": "Age", "sex": "Sex"}, ""
-        pattern = pattern or ("" if "file" in columns else "sub-{Subject}_defaced_T1.nii.gz")
-    elif name == "oasis1":
-        own = {"person": "subject_id", "scan": "session_id"} | ({} if pattern else {"file": "file"})
-        default_table = "participants.csv"
-    else:
-        default_table = ""
-        if not pattern and "file" not in columns:
-            raise InputError(
-                "cohort", "file_pattern", "nothing", "cohort.file_pattern=PATTERN or cohort.columns.file=COLUMN"
-            )
+        found = pattern, columns["file"]
+        raise InputError("cohort", "file_pattern, columns.file", found, "one of the two: both say which files")
+    usual = LAYOUTS[name]
+    own = {k: v for k, v in usual.columns.items() if not (pattern and k == "file")} | columns
+    pattern = pattern or ("" if "file" in columns else usual.pattern)
+    if name == "table" and not pattern and "file" not in columns:
+        expected = "cohort.file_pattern=PATTERN or cohort.columns.file=COLUMN"
+        raise InputError("cohort", "file_pattern", "nothing", expected)
     pattern = str(_expanded(pattern, "file_pattern")) if pattern.startswith("~") else pattern
-    return Layout(name, root, _table_path(root, table or default_table), pattern, own | columns, frozenset(columns))
+    return Layout(name, root, _table_path(root, table or usual.table), pattern, own, frozenset(columns))
 
 
 def _table_path(root: Path, table: str) -> Path:
@@ -128,15 +132,13 @@ def _glob(root: Path, pattern: str) -> list[Path]:
     if Path(pattern).is_absolute():
         root, pattern = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
     # "**" inside a name is no pattern of pathlib; it comes of "{id}**" and of a "{id}*" without its id.
-    parts = [
-        part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.split("/") if part not in ("", ".")
-    ]
+    parts = [p if p == "**" else re.sub(r"\*+", "*", p) for p in pattern.split("/") if p not in ("", ".")]
     if not parts:
         return []
     *folders, name = parts
     if re.search(r"[*?\[]", name):
         return sorted(path for path in root.glob("/".join(parts)) if _is_scan(path))
-    # Joined, since glob passes over a link to nothing that it is asked for by name.
+    # Joined, since glob passes over a link to nothing of that name.
     above = root.glob("/".join(folders)) if folders else [root]
     return sorted(folder / name for folder in above if _is_scan(folder / name))
 
@@ -149,9 +151,8 @@ def _filled(layout: Layout, row: Row, columns: Mapping[str, str]) -> str:
         whole = layout.pattern.format_map(cells)
         parts = [part.format_map(cells) for part in layout.pattern.split("/") if part]
     except (KeyError, ValueError, IndexError) as error:
-        raise InputError(
-            "cohort", "file_pattern", layout.pattern, f"columns of the table in braces ({error})"
-        ) from None
+        expected = f"columns of the table in braces ({error})"
+        raise InputError("cohort", "file_pattern", layout.pattern, expected) from None
     return whole if all(part.strip() for part in parts) else ""
 
 

@@ -49,7 +49,7 @@ def session_of(path: Path) -> str:
 
 
 class SessionTables:
-    """What is told for each session: in the session tables below a cohort's folder, or in columns such as age_ses-2.
+    """What stands of each session: in the session tables below a cohort's folder, or in columns such as age_ses-2.
 
     names: those of the covariates and of their columns; session tables without any of them are left aside.
     """
@@ -61,13 +61,13 @@ class SessionTables:
         self.tables = {person: table for person, table in found.items() if table is not None}
 
     def hold(self, names: Sequence[str]) -> bool:
-        """Whether a covariate, by one of its names, is told for any session."""
+        """Whether a covariate, by one of its names, is given for any session."""
         return any(_column(table.header, names) for table in self.tables.values()) or any(
             _session_of_column(column, name) for column in self.header for name in names
         )
 
     def cell(self, path: Path, row: Row, names: Sequence[str]) -> Cell | None:
-        """What is told for the session of the scan `path`; names: of the covariate and its column. None: nothing.
+        """The cell for the session of the scan `path`, None without one; names: of the covariate and its column.
 
         The text is empty where the person's session table tells of other sessions only.
         """
@@ -84,14 +84,14 @@ class SessionTables:
 
 def _read(path: Path, names: Sequence[str]) -> _Table | None:
     header, rows = read_table(path)
-    told = [column for column in header if _column([column], names)]
-    if not told:
+    columns = [column for column in header if _column([column], names)]
+    if not columns:
         return None
     column = next((name for name in SESSION_COLUMNS if name in header), None)
     if column is None:
         raise InputError(path, "session_id", "no such column", "the session of each row, such as ses-01")
     rows = [Row(row.line, {**row.cells, column: label(row.get(column))}) for row in rows]
-    merged, bad = merge_repeats(rows, [column], told)
+    merged, bad = merge_repeats(rows, [column], columns)
     if bad:
         raise InputError(path, f"session {bad[0][0]}", bad[0][1], "one row for each session")
     return _Table(path, header, {row.get(column): row for row in merged})

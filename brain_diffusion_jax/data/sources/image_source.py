@@ -22,14 +22,14 @@ from brain_diffusion_jax.data.prepare.picture_prep import PicturePrep, prepare_p
 from brain_diffusion_jax.data.sources import near_duplicates
 from brain_diffusion_jax.data.sources.pictures import Picture, PictureSource, read_source
 from brain_diffusion_jax.data.sources.source import Entry, Examples
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, require_one_of
 
 
 @dataclass(frozen=True)
 class PicturesSpec:
     """PicturesSpec(**config.pictures). root: a folder of classes or an .npz; covariate: the class's name.
 
-    near_duplicate: correlation above which pictures are copies. copies: keep_one, or same_side (all stay,
+    near_duplicate: correlation above which images are copies. copies: keep_one, or same_side (all stay,
     on one side of the split). classes: those to take (default: all of the covariate). prep: see PicturePrep.
     """
 
@@ -51,13 +51,12 @@ class PicturesSpec:
     def __post_init__(self) -> None:
         if not self.root:
             raise InputError("config", "pictures.root", "nothing", "pictures.root=FOLDER or FILE.npz")
-        if self.copies not in ("keep_one", "same_side"):
-            raise InputError("pictures", "copies", self.copies, "keep_one or same_side")
+        require_one_of(self.copies, ("keep_one", "same_side"), "pictures", "copies")
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The `Source` of prepared pictures. pixels: id -> [size, size]; notes: leaks, copies and failed steps."""
+    """The `Source` of prepared images. pixels: id -> [size, size]; notes: leaks, copies and failed steps."""
 
     where: Path
     dropped: Sequence[tuple[str, str]]
@@ -69,7 +68,7 @@ class ImageSource:
     drop_bad: bool = False
 
     def entries(self) -> Sequence[Entry]:
-        """One entry a picture."""
+        """One entry an image."""
         return self.kept
 
     def part_name(self, entry: Entry) -> str:
@@ -99,7 +98,7 @@ class ImageSource:
 
 
 def open_images(spec: PicturesSpec, schema: Schema) -> ImageSource:
-    """Read the pictures, find copies, check labels against the schema, do the steps; every omission is listed.
+    """Read the images, find copies, check labels against the schema, do the steps; every omission is listed.
 
     Raises InputError as `pictures.read_source` does, for classes that the schema does not know, and for a
     failed step where pictures.on_failure is "refuse".
@@ -107,12 +106,12 @@ def open_images(spec: PicturesSpec, schema: Schema) -> ImageSource:
     source = read_source(spec.root, bad_pictures=spec.bad_pictures)
     pictures = _of_wanted_classes(source, spec, schema)
     copies = near_duplicates.find(pictures, spec.near_duplicate)
-    found = near_duplicates.summary(pictures, copies)
     notes = [str(leak) for leak in near_duplicates.leaks(pictures, copies)]
-    if found["near_redundant"]:
+    near, exact = (len(pictures) - len(set(groups.tolist())) for groups in (copies.group, copies.exact))
+    if near:
         notes.append(
-            f"{found['near_redundant']} of {found['pictures']} pictures are copies "
-            f"({found['exact_redundant']} with equal pixels); {spec.copies.replace('_', ' ')}"
+            f"{near} of {len(pictures)} pictures are copies ({exact} with equal pixels); "
+            + spec.copies.replace("_", " ")
         )
     dropped = list(source.failures)
     positions = list(range(len(pictures)))
@@ -146,7 +145,6 @@ def _of_wanted_classes(source: PictureSource, spec: PicturesSpec, schema: Schema
     unknown = sorted(set(wanted) - set(source.labels))
     strange = sorted(set(source.labels) - set(covariate.values)) if not spec.classes else []
     if unknown or strange:
-        raise InputError(
-            source.where, f"covariate {spec.covariate}", f"classes {', '.join(source.labels)}", ", ".join(wanted)
-        )
+        found = f"classes {', '.join(source.labels)}"
+        raise InputError(source.where, f"covariate {spec.covariate}", found, ", ".join(wanted))
     return [p for p in source.pictures if p.label in wanted]

@@ -1,13 +1,13 @@
-"""Copies in a set of pictures, found before splitting: equal pixels, then high correlation.
+"""Copies in a set of images, found before splitting: equal pixels, then high correlation.
 
 A copy on both sides of a split makes memory look like skill. `find` groups copies; `leaks` says how many
-pictures of one given split have a copy in another.
+images of one given split have a copy in another.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,9 +22,9 @@ _BLOCK = 512
 
 
 class Copies(NamedTuple):
-    """group, exact: of each picture, the number of its group of near copies and of equal pixels.
+    """group, exact: of each image, the number of its group of near copies and of equal pixels.
 
-    Groups are numbered by their first picture. conflicting: groups whose pictures carry several labels.
+    Groups are numbered by their first image. conflicting: groups whose images carry several labels.
     """
 
     group: Int[np.ndarray, " n"]
@@ -32,13 +32,8 @@ class Copies(NamedTuple):
     conflicting: frozenset[int]
 
 
-def pixel_hash(pixels: UInt8[np.ndarray, "rows cols"]) -> str:
-    """Equal for equal decoded pixels and size, whatever the file's name, format and metadata."""
-    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
 def thumbnails(pictures: Sequence[UInt8[np.ndarray, "rows cols"]]) -> Float[np.ndarray, "n d"]:
-    """Each picture stretched to 64x64, mean 0 and length 1, so that products are correlations."""
+    """Each image stretched to 64x64, mean 0 and length 1, so that products are correlations."""
     from PIL import Image
 
     size = (THUMBNAIL, THUMBNAIL)
@@ -57,8 +52,9 @@ def find(pictures: Sequence[Picture], correlation: float = 0.97) -> Copies:
     if not 0 < correlation <= 1:
         raise InputError("pictures", "near_duplicate", correlation, "a correlation above 0, at most 1")
     count = len(pictures)
-    hashes: dict[str, int] = {}
-    exact = np.array([hashes.setdefault(pixel_hash(p.pixels), i) for i, p in enumerate(pictures)], int)
+    seen: dict[tuple[tuple[int, ...], bytes], int] = {}
+    keys = ((p.pixels.shape, hashlib.sha256(p.pixels.tobytes()).digest()) for p in pictures)
+    exact = np.array([seen.setdefault(key, i) for i, key in enumerate(keys)], int)
     first, second = [np.arange(count)], [exact]
     rows = thumbnails([p.pixels for p in pictures])
     for start in range(0, count, _BLOCK):
@@ -67,19 +63,16 @@ def find(pictures: Sequence[Picture], correlation: float = 0.97) -> Copies:
         second.append(b + start)
     i, j = np.concatenate(first), np.concatenate(second)
     _, group = connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(count, count)), directed=False)
-    return Copies(_by_first(group), _by_first(exact), _conflicting(group, pictures))
+    words: dict[int, set[str]] = defaultdict(set)
+    for number, picture in zip(_by_first(group).tolist(), pictures, strict=True):
+        words[number].add(picture.label)
+    conflicting = frozenset(number for number, labels in words.items() if len(labels) > 1)
+    return Copies(_by_first(group), _by_first(exact), conflicting)
 
 
 def _by_first(labels: np.ndarray) -> np.ndarray:
     _, where, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(where))[inverse]
-
-
-def _conflicting(group: np.ndarray, pictures: Sequence[Picture]) -> frozenset[int]:
-    words = defaultdict(set)
-    for number, picture in zip(_by_first(group), pictures, strict=True):
-        words[int(number)].add(picture.label)
-    return frozenset(number for number, found in words.items() if len(found) > 1)
 
 
 class Leak(NamedTuple):
@@ -99,7 +92,7 @@ class Leak(NamedTuple):
 
 
 def leaks(pictures: Sequence[Picture], copies: Copies) -> list[Leak]:
-    """Leaks between the splits that the pictures came with; empty where they came without."""
+    """Leaks between the splits that the images came with; empty where they came without."""
     names = sorted({p.given_split for p in pictures} - {""}, key=lambda n: -sum(p.given_split == n for p in pictures))
     found = []
     split = np.array([p.given_split for p in pictures])
@@ -114,7 +107,7 @@ def leaks(pictures: Sequence[Picture], copies: Copies) -> list[Leak]:
 
 
 def keep_one(pictures: Sequence[Picture], copies: Copies) -> tuple[list[int], list[tuple[str, str]]]:
-    """(positions of one picture a group, (name, reason) of the rest); groups with several labels lose all."""
+    """(positions of one image a group, (name, reason) of the rest); groups with several labels lose all."""
     kept: list[int] = []
     dropped: list[tuple[str, str]] = []
     first: dict[int, str] = {}
@@ -127,15 +120,3 @@ def keep_one(pictures: Sequence[Picture], copies: Copies) -> tuple[list[int], li
             first[group] = picture.name
             kept.append(position)
     return kept, dropped
-
-
-def summary(pictures: Sequence[Picture], copies: Copies) -> dict[str, int]:
-    """pictures, exact_redundant, near_groups, near_redundant, conflicting pictures."""
-    sizes = Counter(copies.group.tolist())
-    return {
-        "pictures": len(pictures),
-        "exact_redundant": len(pictures) - len(set(copies.exact.tolist())),
-        "near_groups": sum(n > 1 for n in sizes.values()),
-        "near_redundant": len(pictures) - len(sizes),
-        "conflicting": sum(sizes[g] for g in copies.conflicting),
-    }

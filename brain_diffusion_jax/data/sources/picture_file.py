@@ -1,4 +1,4 @@
-"""One picture file as grey pixels: the reader of every command that takes pictures.
+"""One image file as grey pixels: the reader of every command that takes images.
 
 The depth of the file decides the scale: 8 bits stay uint8, 9 to 16 bits become float32 over the full scale of
 their depth, floats must lie in [0, 1] already. What would need a choice of the owner of the data is refused.
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from brain_diffusion_jax.errors import InputError, one_line
+from brain_diffusion_jax.errors import InputError, refusing
 from brain_diffusion_jax.pixels import to_unit
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MOST_PIXELS = 4096 * 4096  # far above any slice, far below what fills a memory
-# Chroma noise of JPEG: channels of a grey picture coded as RGB differ by a few counts.
+# Chroma noise of JPEG: channels of a grey image coded as RGB differ by a few counts.
 GREY_TOLERANCE = 12
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # by content; Pillow would run Ghostscript on a ".png" that is EPS
 _TRANSPARENT = ("P", "PA", "LA", "La", "RGBA", "RGBa")
@@ -37,7 +37,7 @@ def read_grey(path: str | Path) -> Grey:
     """A PNG, JPEG, TIFF or BMP as uint8 (8 bits and less) or float32 in [0, 1]; grey coded as RGB is recognised.
 
     Raises InputError, before anything is decoded, for more than MOST_PIXELS pixels; and for unreadable or empty
-    files, several pictures in one, CMYK, colour or transparent pictures, signed or 32-bit integers, floats
+    files, several images in one, CMYK, colour or transparent images, signed or 32-bit integers, floats
     outside [0, 1].
     """
     path = Path(path)
@@ -48,7 +48,7 @@ def read_grey(path: str | Path) -> Grey:
 
 
 def read_colour(path: str | Path) -> UInt8[np.ndarray, "rows cols 3"]:
-    """An RGB picture of 8 bits a channel; InputError for any other, and as `read_grey`."""
+    """An RGB image of 8 bits a channel; InputError for any other, and as `read_grey`."""
     pixels, mode, _ = _decoded(Path(path))
     if mode != "RGB":
         raise InputError(path, "colours", mode, "RGB")
@@ -63,17 +63,13 @@ def _decoded(path: Path) -> tuple[np.ndarray, str, float | None]:
         raise InputError(path, "file", "no such file", "a picture")
     if path.stat().st_size == 0:
         raise InputError(path, "file", "0 bytes", "a picture; copy or download it again")
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            _require_one_of_modest_size(path, image)
-            full_scale = _full_scale(path, image)
-            clear = image.mode in _TRANSPARENT or "transparency" in image.info
-            pixels = np.asarray(image.convert("RGBA") if clear and full_scale is None else image)
-            mode = "RGBA" if clear else image.mode
-    except InputError:
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ...
-        raise InputError(path, "picture", one_line(error)[:160], "a readable PNG, JPEG, TIFF or BMP") from error
+    expected = "a readable PNG, JPEG, TIFF or BMP"
+    with refusing(path, "picture", expected), Image.open(path, formats=_FORMATS) as image:
+        _require_one_of_modest_size(path, image)
+        full_scale = _full_scale(path, image)
+        clear = image.mode in _TRANSPARENT or "transparency" in image.info
+        pixels = np.asarray(image.convert("RGBA") if clear and full_scale is None else image)
+        mode = "RGBA" if clear else image.mode
     return pixels, mode, full_scale
 
 
@@ -133,6 +129,6 @@ def _grey(path: Path, pixels: np.ndarray, mode: str) -> np.ndarray:
     spread = channels.max(-1) - channels.min(-1)
     # A few pixels of chroma noise are no colour; an overlay or a photograph is.
     if np.quantile(spread, 0.999) > GREY_TOLERANCE:
-        share = float((spread > GREY_TOLERANCE).mean())
-        raise InputError(path, "colours", f"{100 * share:.1f} % of the pixels coloured", "grey, or grey coded as RGB")
+        found = f"{100 * float((spread > GREY_TOLERANCE).mean()):.1f} % of the pixels coloured"
+        raise InputError(path, "colours", found, "grey, or grey coded as RGB")
     return np.rint(channels.mean(-1)).astype(np.uint8)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from brain_diffusion_jax.data.sources.picture_file import picture_paths, read_grey
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import InputError, require_one_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MIN_SIDE = 16  # pixels; less shows nothing
@@ -62,8 +62,7 @@ def read_folder(root: str | Path, *, bad_pictures: str = "refuse") -> PictureSou
     Raises InputError for an empty folder or class, and for a class with fewer than MIN_PER_CLASS pictures.
     """
     root = Path(root)
-    if bad_pictures not in ("refuse", "drop"):
-        raise InputError("pictures", "bad_pictures", bad_pictures, "refuse or drop")
+    require_one_of(bad_pictures, ("refuse", "drop"), "pictures", "bad_pictures")
     if not root.is_dir():
         raise InputError(root, "pictures.root", "no such folder", "a folder of class folders")
     folders = _class_folders(root)
@@ -80,13 +79,8 @@ def read_folder(root: str | Path, *, bad_pictures: str = "refuse") -> PictureSou
             except InputError as error:
                 failures.append((name, f"{error.field}: {error.found}"))
     if failures and bad_pictures == "refuse":
-        shown = "; ".join(f"{name}: {reason}" for name, reason in failures[:5])
-        raise InputError(
-            root,
-            "pictures",
-            f"{len(failures)} unusable ({shown})",
-            "8-bit grey pictures, or pictures.bad_pictures=drop",
-        )
+        found = f"{len(failures)} unusable ({'; '.join(f'{name}: {reason}' for name, reason in failures[:5])})"
+        raise InputError(root, "pictures", found, "8-bit grey pictures, or pictures.bad_pictures=drop")
     source = PictureSource(pictures, failures, root)
     _require_classes(source, {folder.name for _, folder in folders})
     return source
@@ -149,9 +143,6 @@ def _require_classes(source: PictureSource, expected: set[str]) -> None:
     counts = Counter(picture.label for picture in source.pictures)
     for label in sorted(expected):
         if counts[label] < MIN_PER_CLASS:
-            raise InputError(
-                source.where,
-                f"class {label}",
-                f"{counts[label]} usable picture{'s' * (counts[label] != 1)}",
-                f"at least {MIN_PER_CLASS}; add pictures or remove the class",
-            )
+            found = f"{counts[label]} usable picture{'s' * (counts[label] != 1)}"
+            enough = f"at least {MIN_PER_CLASS}; add pictures or remove the class"
+            raise InputError(source.where, f"class {label}", found, enough)

@@ -1,6 +1,6 @@
-"""The seam between what there is (scans, pictures) and shards: a source lists entries and prepares each.
+"""The seam between what there is (scans, images) and shards: a source lists entries and prepares each.
 
-Nothing behind this seam knows slices, pictures or volumes; the writer serves any source.
+Nothing behind this seam knows slices, images or volumes; the writer serves any source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from brain_diffusion_jax.data.prepare.intensity import Window
 class Entry(NamedTuple):
     """One item of a source, such as a scan; it gives one example or many.
 
-    id: unique in the source. group: what must stay on one side of a split: a person, or copies of one picture.
+    id: unique in the source. group: what must stay on one side of a split: a person, or copies of one image.
     conditions: covariate -> value, unknown ones left out. path: the file, for messages.
     """
 
@@ -44,7 +44,7 @@ class Examples(NamedTuple):
 
 
 class Source(Protocol):
-    """Everything that becomes shards; pickled into workers. Volumes, slices and pictures are three of it."""
+    """Everything that becomes shards; pickled into workers. Volumes, slices and images are three of it."""
 
     @property
     def where(self) -> Path:

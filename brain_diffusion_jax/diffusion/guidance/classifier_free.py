@@ -68,19 +68,14 @@ def classifier_free(denoise: DenoiseFn, scale: Scale) -> DenoiseFn:
     return guided
 
 
-def check_interval(low: object, high: object) -> None:
-    """InputError if an interval known before tracing is upside down or NaN."""
-    if isinstance(low, int | float) and isinstance(high, int | float) and not low <= high:
-        raise InputError("guidance", "interval", (low, high), "low <= high, both in sigma/alpha")
-
-
 @under_clipping
 def interval(denoise: DenoiseFn, scale: Scale, low: Scale = 0.0, high: Scale = float("inf")) -> DenoiseFn:
     """Classifier-free guidance only where low <= sigma/alpha <= high (Kynkäänniemi et al. 2024); w = 1 elsewhere.
 
     Off: scale 1. All noise levels, that is plain classifier-free guidance: low 0, high infinity.
     """
-    check_interval(low, high)
+    if isinstance(low, int | float) and isinstance(high, int | float) and not low <= high:  # NaN too
+        raise InputError("guidance", "interval", (low, high), "low <= high, both in sigma/alpha")
     if is_off(scale, 1.0):
         return denoise
 

@@ -66,10 +66,7 @@ def classifier_gradient(
 
 @under_clipping
 def dynamic_threshold(
-    denoise: DenoiseFn,
-    scale: Scale,
-    percentile: Scale = 0.995,
-    data_range: tuple[float, float] = (-1.0, 1.0),
+    denoise: DenoiseFn, scale: Scale, percentile: Scale = 0.995, data_range: tuple[float, float] = (-1.0, 1.0)
 ) -> DenoiseFn:
     """Scale an x0 that leaves the data range into it instead of clipping it (Saharia et al. 2022, sec. 2.3).
 

@@ -47,11 +47,7 @@ class Projected:
 
 @under_clipping
 def projected(
-    denoise: DenoiseFn,
-    scale: Scale,
-    parallel: Scale = 0.0,
-    radius: Scale = float("inf"),
-    momentum: Scale = 0.0,
+    denoise: DenoiseFn, scale: Scale, parallel: Scale = 0.0, radius: Scale = float("inf"), momentum: Scale = 0.0
 ) -> DenoiseFn:
     """Adaptive projected guidance (Sadat et al. 2024, alg. 1).
 

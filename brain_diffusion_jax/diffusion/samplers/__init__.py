@@ -15,10 +15,10 @@ _BUILT_IN: dict[str, tuple[str, str]] = {
     "ddpm": ("ddpm", "DDPM"),
     "ddim": ("ddim", "DDIM"),
     "deis": ("deis", "DEIS"),
-    "dpm_solver_2m": ("dpm_solver", "DPMSolver2M"),
+    "dpm_solver_2m": ("dpm_solver", "dpm_solver_2m"),
     "dpm_solver_2s": ("dpm_solver", "DPMSolver2S"),
-    "dpm_solver_sde_2m": ("dpm_solver_sde", "DPMSolverSDE2M"),
-    "dpm_solver_sde_3m": ("dpm_solver_sde", "DPMSolverSDE3M"),
+    "dpm_solver_sde_2m": ("dpm_solver", "DPMSolver2M"),
+    "dpm_solver_sde_3m": ("dpm_solver", "DPMSolver3M"),
     "euler": ("euler", "Euler"),
     "euler_ancestral": ("euler", "EulerAncestral"),
     "flow_euler": ("flow", "FlowEuler"),
@@ -54,17 +54,14 @@ def factory(name: str) -> Callable[..., Sampler]:
     return getattr(importlib.import_module(f"{__name__}.{module}"), cls)
 
 
-def options_of(name: str) -> tuple[str, ...]:
-    """The names of a sampler's options; empty for one that is no dataclass."""
-    cls = factory(name)
-    return tuple(f.name for f in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
+def options_of(name: str, *, static: bool = False) -> tuple[str, ...]:
+    """The names of a sampler's options; empty for one that is no dataclass.
 
-
-def static_options(name: str) -> tuple[str, ...]:
-    """The options that are compiled in, such as an order; the others may be traced and swept."""
+    static: only those that are compiled in, such as an order; the others may be traced and swept.
+    """
     cls = factory(name)
     known: tuple[dataclasses.Field, ...] = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
-    return tuple(f.name for f in known if f.metadata.get("static"))
+    return tuple(f.name for f in known if f.metadata.get("static") or not static)
 
 
 def get(name: str, **options: Any) -> Sampler:
@@ -73,12 +70,11 @@ def get(name: str, **options: Any) -> Sampler:
     Raises InputError for an unknown sampler or option, or an option outside its limits.
     """
     make = factory(name)
-    if dataclasses.is_dataclass(make):
+    if dataclasses.is_dataclass(make) or name in _BUILT_IN:
         for option in options:
             if option not in options_of(name):
-                raise InputError(
-                    f"sampler {name}", "option", option, f"one of {', '.join(options_of(name)) or '(it has none)'}"
-                )
+                known = ", ".join(options_of(name)) or "(it has none)"
+                raise InputError(f"sampler {name}", "option", option, f"one of {known}")
     for option, (low, high) in getattr(make, "LIMITS", {}).items():
         value = options.get(option)
         if isinstance(value, int | float) and not low <= value <= high:  # NaN fails too

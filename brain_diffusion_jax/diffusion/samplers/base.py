@@ -43,11 +43,21 @@ class Sampler(Protocol):
 
 
 class Memoryless:
-    """Base of the samplers that carry nothing from step to step."""
+    """Base of the samplers that carry nothing from step to step; they define `move`."""
 
     def init(self, x: Image) -> tuple[()]:
         """(): an empty carry."""
         return ()
+
+    def step(
+        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
+    ) -> tuple[Image, tuple[()]]:
+        """`move`, and the empty carry."""
+        return self.move(denoise, x, level, next_level, keys), carry
+
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
+        """x at next_level, by the formula of the class."""
+        raise NotImplementedError
 
 
 def typed_key(key: Key) -> Key:

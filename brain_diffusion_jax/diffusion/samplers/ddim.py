@@ -31,20 +31,17 @@ def posterior_std(level: Level, next_level: Level) -> Float[Array, ""]:
 class DDIM(Memoryless):
     """x_s = alpha_s x0 + sqrt(sigma_s^2 - d^2) eps + d z, d = eta x posterior std (Song et al. 2021, eq. 12, 16).
 
-    Order 1; one network call a step. eta: 0 is deterministic, 1 is ancestral DDPM.
+    Order 1; one network call a step. eta: 0 is deterministic, 1 is ancestral DDPM; the Python number 0.0 draws no z.
     """
 
     eta: Scalar | float = 0.0
     LIMITS: ClassVar = {"eta": (0.0, 1.0)}
 
-    def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
-    ) -> tuple[Image, tuple[()]]:
-        """x_s = alpha_s x0 + sqrt(sigma_s^2 - d^2) eps + d z; draws no z where eta is the Python number 0.0."""
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
         x0, eps = denoise(x, level)[:2]
         std = self.eta * posterior_std(level, next_level)
         along = jnp.sqrt(jnp.maximum(next_level.sigma**2 - std**2, 0))
         mean = next_level.alpha * x0 + along * eps
         if isinstance(self.eta, float) and self.eta == 0.0:
-            return mean, carry
-        return mean + std * gaussian(keys, x), carry
+            return mean
+        return mean + std * gaussian(keys, x)

@@ -51,11 +51,8 @@ class DDPM(Memoryless):
     variance: str = field(default="fixed_small", metadata=dict(static=True))
     CHOICES: ClassVar = {"variance": VARIANCES}
 
-    def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
-    ) -> tuple[Image, tuple[()]]:
-        """Posterior mean + standard deviation z; the mean alone on the step to clean."""
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
         prediction = denoise(x, level)
         variance = posterior_variance(self.variance, level, next_level, getattr(prediction, "variance", None))
         std = jnp.sqrt(jnp.where(next_level.sigma > 0, variance, 0))
-        return posterior_mean(x, prediction.x0, level, next_level) + std * gaussian(keys, x), carry
+        return posterior_mean(x, prediction.x0, level, next_level) + std * gaussian(keys, x)

@@ -7,13 +7,18 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from brain_diffusion_jax.array_types import Image, Key, Level
 from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn
-from brain_diffusion_jax.diffusion.samplers.exponential import first_order, half_log_snr, phi, ratio
-
-_Carry = tuple[Image, Image, Array, Array]
+from brain_diffusion_jax.diffusion.samplers.exponential import (
+    History,
+    first_order,
+    half_log_snr,
+    no_history,
+    phi,
+    ratio,
+    remember,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -29,26 +34,26 @@ class DEIS:
     order: int = field(default=3, metadata=dict(static=True))
     CHOICES: ClassVar = {"order": (1, 2, 3)}
 
-    def init(self, x: Image) -> _Carry:
-        """The last two eps and their log(sigma/alpha), NaN before there are any."""
-        return jnp.zeros_like(x), jnp.zeros_like(x), jnp.asarray(jnp.nan, x.dtype), jnp.asarray(jnp.nan, x.dtype)
+    def init(self, x: Image) -> History:
+        """The last two eps and their lambda, NaN before there are any."""
+        return no_history(x, 2)
 
     def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: _Carry, keys: Key
-    ) -> tuple[Image, _Carry]:
+        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: History, keys: Key
+    ) -> tuple[Image, History]:
         """First order plus the integral of the eps polynomial through up to `order` levels."""
-        eps_1, eps_2, log_1, log_2 = carry
+        (eps_1, eps_2), (lambda_1, lambda_2) = carry
         prediction = denoise(x, level)
-        here = -half_log_snr(level)
-        end = -half_log_snr(next_level) - here
-        second = ~jnp.isnan(log_1) & (next_level.sigma > 0) & (self.order >= 2)
-        third = second & ~jnp.isnan(log_2) & (self.order >= 3)
-        u1 = jnp.where(second, log_1 - here, 1)
-        u2 = jnp.where(third, log_2 - here, 2 * u1)
+        here = half_log_snr(level)
+        end = here - half_log_snr(next_level)
+        second = ~jnp.isnan(lambda_1) & (next_level.sigma > 0) & (self.order >= 2)
+        third = second & ~jnp.isnan(lambda_2) & (self.order >= 3)
+        u1 = jnp.where(second, here - lambda_1, 1)
+        u2 = jnp.where(third, here - lambda_2, 2 * u1)
         moment_1 = end**2 * jnp.exp(end) * phi(2, -end)
         moment_2 = 2 * end**3 * jnp.exp(end) * phi(3, -end)
         slope = (eps_1 - prediction.eps) / u1
         bend = jnp.where(third, ((eps_2 - eps_1) / (u2 - u1) - slope) / u2, 0)
         change = moment_1 * slope + (moment_2 - u1 * moment_1) * bend
         x = first_order(prediction, next_level) + jnp.where(second, next_level.alpha * ratio(level), 0) * change
-        return x, (prediction.eps, eps_1, here, log_1)
+        return x, remember(carry, prediction.eps, here)

@@ -21,11 +21,8 @@ class Euler(Memoryless):
     Order 1; one network call a step. The same as DDIM with eta 0 on any schedule.
     """
 
-    def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
-    ) -> tuple[Image, tuple[()]]:
-        """alpha_s x0 + sigma_s eps."""
-        return first_order(denoise(x, level), next_level), carry
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
+        return first_order(denoise(x, level), next_level)
 
 
 @jax.tree_util.register_dataclass
@@ -40,13 +37,10 @@ class EulerAncestral(Memoryless):
     eta: Scalar | float = 1.0
     LIMITS: ClassVar = {"eta": (0.0, 1.0)}
 
-    def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
-    ) -> tuple[Image, tuple[()]]:
-        """alpha_s (x0 + r_down eps + r_up z)."""
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
         here, there = ratio(level), ratio(next_level)
         left = there / jnp.maximum(here, TINY)  # here is 0 at a first level without noise
         up = jnp.minimum(there, self.eta * there * jnp.sqrt(jnp.maximum(1 - left**2, 0)))
         down = jnp.sqrt(jnp.maximum(there**2 - up**2, 0))
         x0, eps = denoise(x, level)[:2]
-        return next_level.alpha * (x0 + down * eps + up * gaussian(keys, x)), carry
+        return next_level.alpha * (x0 + down * eps + up * gaussian(keys, x))

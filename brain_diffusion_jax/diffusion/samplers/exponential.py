@@ -60,12 +60,27 @@ def at_ratio(target: Any, scale: Any) -> Level:
     return off_grid(alpha, target * alpha)
 
 
+# Values at the last levels [k, ...], newest first, and their lambda [k]; NaN where there was no such level.
+History = tuple[Array, Array]
+
+
+def no_history(x: Image, length: int) -> History:
+    """The history before the first step."""
+    return jnp.zeros((length, *x.shape), x.dtype), jnp.full((length,), jnp.nan, x.dtype)
+
+
+def remember(history: History, value: Image, half_log_snr: Float[Array, ""]) -> History:
+    """The history with the value of another level in front; the oldest one goes."""
+    values, lambdas = history
+    return jnp.concatenate([value[None], values[:-1]]), jnp.concatenate([half_log_snr[None], lambdas[:-1]])
+
+
 def norm(level: Level) -> Float[Array, ""]:
     """sqrt(alpha^2 + sigma^2); 1 where variance is preserved."""
     return jnp.sqrt(level.alpha**2 + level.sigma**2)
 
 
-def halfway(level: Level, next_level: Level, fraction: float = 0.5) -> Level:
-    """The level `fraction` of the way from level to next_level in lambda."""
-    lam = (1 - fraction) * half_log_snr(level) + fraction * half_log_snr(next_level)
-    return at_ratio(jnp.exp(-lam), norm(level) ** (1 - fraction) * norm(next_level) ** fraction)
+def halfway(level: Level, next_level: Level) -> Level:
+    """The level in the middle between two in lambda."""
+    middle = 0.5 * (half_log_snr(level) + half_log_snr(next_level))
+    return at_ratio(jnp.exp(-middle), (norm(level) * norm(next_level)) ** 0.5)

@@ -25,11 +25,8 @@ class FlowEuler(Memoryless):
     Order 1; one network call a step. The same as DDIM with eta 0 while x = alpha x0 + sigma eps.
     """
 
-    def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
-    ) -> tuple[Image, tuple[()]]:
-        """x + (alpha_s - alpha) x0 + (sigma_s - sigma) eps."""
-        return _along(x, denoise(x, level), level, next_level), carry
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
+        return _along(x, denoise(x, level), level, next_level)
 
 
 @jax.tree_util.register_dataclass
@@ -40,10 +37,7 @@ class FlowMidpoint(Memoryless):
     Order 2; two network calls a step, on the last one too (the middle of it is not clean).
     """
 
-    def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
-    ) -> tuple[Image, tuple[()]]:
-        """The same line, with x0 and eps of the level halfway in alpha and sigma."""
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
         middle = off_grid((level.alpha + next_level.alpha) / 2, (level.sigma + next_level.sigma) / 2)
         halfway = _along(x, denoise(x, level), level, middle)
-        return _along(x, denoise(halfway, middle), level, next_level), carry
+        return _along(x, denoise(halfway, middle), level, next_level)

@@ -41,12 +41,9 @@ class Heun(Memoryless):
     LIMITS: ClassVar = {"churn": (0.0, 2**0.5 - 1), "noise_scale": (0.0, 2.0)}
     INTERVAL: ClassVar = ("low", "high")
 
-    def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
-    ) -> tuple[Image, tuple[()]]:
-        """Noise up to (1 + churn) r where low <= r <= high, then `heun_step` to next_level."""
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
         if isinstance(self.churn, float) and self.churn == 0.0:
-            return heun_step(denoise, x, level, next_level), carry
+            return heun_step(denoise, x, level, next_level)
         here = ratio(level)
         inside = (here >= self.low) & (here <= self.high) & has_signal(level)
         churn = jnp.where(inside, self.churn, 0.0)
@@ -55,4 +52,4 @@ class Heun(Memoryless):
         raised = raised._replace(t=jnp.where(churn > 0, raised.t, level.t))
         noise = self.noise_scale * jnp.sqrt(jnp.maximum((1 + churn) ** 2 - 1, 0)) * here * gaussian(keys, x)
         x = raised.alpha * (x / jnp.maximum(level.alpha, 1e-12) + noise)
-        return heun_step(denoise, x, raised, next_level), carry
+        return heun_step(denoise, x, raised, next_level)

@@ -30,12 +30,7 @@ class Restart(Memoryless):
     start: float = field(default=0.5, metadata=dict(static=True))
     stop: float = field(default=0.8, metadata=dict(static=True))
     noise_scale: Scalar | float = 1.0
-    LIMITS: ClassVar = {
-        "repeats": (0, 100),
-        "start": (0.0, 1.0),
-        "stop": (0.0, 1.0),
-        "noise_scale": (0.0, 2.0),
-    }
+    LIMITS: ClassVar = {"repeats": (0, 100), "start": (0.0, 1.0), "stop": (0.0, 1.0), "noise_scale": (0.0, 2.0)}
     INTERVAL: ClassVar = ("start", "stop")
 
     def visits(self, num_steps: int) -> Int[np.ndarray, " visits"]:
@@ -47,10 +42,7 @@ class Restart(Memoryless):
         again = np.tile(np.arange(first, last + 1), self.repeats)
         return np.concatenate([np.arange(last + 1), again, np.arange(last + 1, num_steps + 1)])
 
-    def step(
-        self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: tuple[()], keys: Key
-    ) -> tuple[Image, tuple[()]]:
-        """`heun_step` down to a cleaner level, or fresh noise up to a noisier one."""
+    def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
 
         def up(x: Image) -> Image:
             extra = jnp.sqrt(jnp.maximum(ratio(next_level) ** 2 - ratio(level) ** 2, 0))
@@ -59,4 +51,4 @@ class Restart(Memoryless):
         def down(x: Image) -> Image:
             return heun_step(denoise, x, level, next_level)
 
-        return jax.lax.cond(ratio(next_level) > ratio(level), up, down, x), carry
+        return jax.lax.cond(ratio(next_level) > ratio(level), up, down, x)

@@ -12,10 +12,10 @@ from jaxtyping import Array, Float
 
 from brain_diffusion_jax.array_types import Image, Key, Level
 from brain_diffusion_jax.diffusion.samplers.base import BoundDenoiseFn
-from brain_diffusion_jax.diffusion.samplers.exponential import half_log_snr, phi
+from brain_diffusion_jax.diffusion.samplers.exponential import History, half_log_snr, no_history, phi, remember
 
-# x before the step that led here, its sigma and lambda, and past x0 with their lambda, newest first.
-_Carry = tuple[Image, Array, Array, Array, Array]
+# x before the step that led here, its sigma and lambda, and past x0.
+_Carry = tuple[Image, Array, Array, History]
 
 
 def _weights(nodes: list[Array], h: Float[Array, ""]) -> Float[Array, " k"]:
@@ -46,14 +46,13 @@ class UniPC:
 
     def init(self, x: Image) -> _Carry:
         """x, sigma and lambda of the last level; the last `order` x0 and their lambda, NaN before there are any."""
-        zero, nan = jnp.zeros((), x.dtype), jnp.full((self.order,), jnp.nan, x.dtype)
-        return x, zero + 1, zero, jnp.zeros((self.order, *x.shape), x.dtype), nan
+        return x, jnp.ones((), x.dtype), jnp.zeros((), x.dtype), no_history(x, self.order)
 
     def step(
         self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, carry: _Carry, keys: Key
     ) -> tuple[Image, _Carry]:
         """Correct x with the x0 just predicted there, then predict x at next_level."""
-        last_x, last_sigma, last_lambda, past_x0, past_lambda = carry
+        last_x, last_sigma, last_lambda, (past_x0, past_lambda) = carry
         x0, here = denoise(x, level).x0, half_log_snr(level)
         known = jnp.sum(~jnp.isnan(past_lambda))
 
@@ -72,8 +71,7 @@ class UniPC:
             return branch
 
         x = jax.lax.switch(known, [lambda x: x, *(corrected(k + 1) for k in range(self.order))], x)
-        past_x0 = jnp.concatenate([x0[None], past_x0[:-1]])
-        past_lambda = jnp.concatenate([here[None], past_lambda[:-1]])
+        past_x0, past_lambda = history = remember((past_x0, past_lambda), x0, here)
         h = half_log_snr(next_level) - here
         first = next_level.sigma / jnp.maximum(level.sigma, 1e-12) * x
         first = first - next_level.alpha * jnp.where(next_level.sigma > 0, jnp.expm1(-h), -1.0) * x0
@@ -89,4 +87,4 @@ class UniPC:
         usable = jnp.where(next_level.sigma > 0, jnp.minimum(known, self.order - 1), 0)
         options = [lambda first: first, *(predicted(k + 2) for k in range(self.order - 1))]
         moved = jax.lax.switch(usable, options, first)
-        return moved, (x, level.sigma, here, past_x0, past_lambda)
+        return moved, (x, level.sigma, here, history)

@@ -125,10 +125,7 @@ class BlockE(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         def fork(y: jax.Array, name: str) -> list[jax.Array]:
-            return [
-                ConvNorm(384, (1, 3), name=f"{name}a")(y),
-                ConvNorm(384, (3, 1), name=f"{name}b")(y),
-            ]
+            return [ConvNorm(384, (1, 3), name=f"{name}a")(y), ConvNorm(384, (3, 1), name=f"{name}b")(y)]
 
         plain = _chain(x, [("branch3x3_1", 384, (1, 1))])
         double = _chain(x, [("branch3x3dbl_1", 448, (1, 1)), ("branch3x3dbl_2", 384, (3, 3))])

@@ -1,4 +1,4 @@
-"""A conditional diffusion model as users see it: conditions and settings in, unit images out."""
+"""A conditional diffusion model as users see it: conditions and settings in, images in [0, 1] out."""
 
 from __future__ import annotations
 
@@ -83,15 +83,12 @@ class DiffusionModel(Model):
         return self.process.denoise_fn(jax.tree_util.Partial(_Apply(self.module), self.params))
 
     @functools.cached_property
-    def _raw_network(self) -> Any:
+    def _forward(self) -> Any:
+        """The compiled network: (params, x, t, ...) -> its output, without the conditioner of a `ConditionalUNet`."""
         if isinstance(self.module, ScalarLabelUNet):
-            return jax.jit(
-                lambda params, x, t, values, present: self.module.apply({"params": params}, x, t, values, present)
-            )
+            return jax.jit(lambda params, *inputs: self.module.apply({"params": params}, *inputs))
         unet = self.module.unet.clone(parent=None, name=None)
-        return jax.jit(
-            lambda params, x, t, context, labels: unet.apply({"params": params["unet"]}, x, t, context, labels)
-        )
+        return jax.jit(lambda params, *inputs: unet.apply({"params": params["unet"]}, *inputs))
 
     def network(self, x: Any, t: Any, context: Any = None, class_labels: Any = None) -> Float[Array, "n *spatial c"]:
         """The raw forward pass. x: [n, *spatial, in] in the network's range; t: [n]; context: [n, tokens, width].
@@ -107,51 +104,53 @@ class DiffusionModel(Model):
             values = np.full(shape, np.nan) if class_labels is None else np.asarray(class_labels, float).reshape(shape)
             present = np.isfinite(values)
             held = np.where(present, values, 0.0).astype(np.float32)
-            return jnp.asarray(self._raw_network(self.params, x, t, held, present))
+            return jnp.asarray(self._forward(self.params, x, t, held, present))
         context = None if context is None else jnp.asarray(context, jnp.float32)
         labels = None if class_labels is None else jnp.asarray(class_labels, jnp.int32)
-        return jnp.asarray(self._raw_network(self.params, x, t, context, labels))
+        return jnp.asarray(self._forward(self.params, x, t, context, labels))
 
-    def _shape(self, image_size: tuple[int, ...] | None) -> tuple[int, ...]:
+    def image_shape(self, image_size: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """(*spatial, channels) of one image; image_size: instead of the contract's."""
         size = image_size or (self.contract.image_size if self.contract else None)
         if size is None:
-            raise InputError(self.path, "image_size", "no contract", "image_size=(rows, cols) with converted weights")
+            expected = "image_size=(rows, cols), or (x, y, z), with converted weights"
+            raise InputError(self.path, "image_size", "no contract", expected)
         return (*size, self.config.model.out_channels)
 
-    def sample_cells(
+    def sample_configs(
         self,
         conditions: Conditions,
-        cells: Sequence[SamplingConfig],
+        configs: Sequence[SamplingConfig],
         *,
         batch_size: int | None = None,
         start: int = 0,
         image_size: tuple[int, ...] | None = None,
         **settings: Any,
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (position of the first, float32 [cells, b, rows, cols, 1] in [0, 1]) batch by batch.
+    ) -> Iterator[tuple[int, Float[np.ndarray, "configs b *spatial c"]]]:
+        """Yield (position of the first, images in [0, 1]) batch by batch.
 
-        cells: settings that share a program (`plan.programs`); they share the noise. settings: fixed,
-        plain_apart of `plan.run_configs` and share_first of `sweep.sweep` (both on where there is more than one
-        batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch by default.
-        Image i depends on its cell, i and its condition alone, not on batch_size; start skips the first
-        ones. One compiled program whatever scales, seeds, conditions; with plain_apart one more for scale 1.
-        Raises InputError, naming cell and condition, where an image is not finite.
+        configs: those of one program (`plan.programs`), sampled from the same noise. settings: fixed, plain_apart of
+        `plan.run_configs` and share_first of `sweep.sweep` (both on where there is more than one batch), memory_limit,
+        devices of `sweep.sweep`, by default all devices of this process. Image i depends on its configuration, i and
+        its condition alone, not on batch_size; start skips the first ones. One compiled program whatever scales,
+        seeds, conditions; with plain_apart one more for scale 1. Raises InputError, naming configuration and
+        condition, where an image is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         encoded = self.schema.encode(conditions)
-        shape = self._shape(image_size)
-        size = max(1, (batch_size or self.config.sample.batch_size) // len(cells))
+        shape = self.image_shape(image_size)
+        size = max(1, (batch_size or self.config.sample.batch_size) // len(configs))
         size = max(1, min(size, len(conditions) - start))
-        again = len(cells) > 1 and len(conditions) - start > size  # less work a batch, for more to compile
+        again = len(configs) > 1 and len(conditions) - start > size  # less work a batch, for more to compile
         settings = {"plain_apart": again, "share_first": again, **settings}
         settings.setdefault("devices", jax.local_devices() if jax.local_device_count() > 1 else None)
         for first in range(start, len(conditions), size):
             index = np.minimum(np.arange(first, first + size), len(conditions) - 1)  # the last batch is padded
             batch = Condition(encoded.values[index], encoded.present[index])
-            x = plan.run_configs(cells, self.denoise, self.process.table, batch, shape, start=first, **settings)
+            x = plan.run_configs(configs, self.denoise, self.process.table, batch, shape, start=first, **settings)
             chosen = conditions[first : first + size]
-            for cell, finite in zip(cells, np.asarray(_finite(x)), strict=True):
-                require_finite(self.path, finite[: len(chosen)], chosen, cell.label())
+            for config, finite in zip(configs, np.asarray(_finite(x, len(shape))), strict=True):
+                require_finite(self.path, finite[: len(chosen)], chosen, config.label())
             yield first, np.asarray(self.process.to_unit(x))[:, : len(chosen)]
 
     def sampling(self, **given: Any) -> Sampling:
@@ -172,33 +171,29 @@ class DiffusionModel(Model):
         start: int = 0,
         *,
         image_size: tuple[int, ...] | None = None,
-    ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
-        """Yield (position of the first, images in [0, 1]) batch by batch, as `sample_cells`."""
+    ) -> Iterator[tuple[int, Float[np.ndarray, "b *spatial c"]]]:
+        """Yield (position of the first, images in [0, 1]) batch by batch, as `sample_configs`."""
         options: dict[str, Any] = {"batch_size": sampling.batch_size, "start": start, "image_size": image_size}
-        for first, images in self.sample_cells(conditions, [sampling.config(seed)], **options):
+        for first, images in self.sample_configs(conditions, [sampling.config(seed)], **options):
             yield first, images[0]
-
-    def cells(
-        self, scales: Sequence[float], *, seed: int = 0, guidance: str = "cfg", **given: Any
-    ) -> list[SamplingConfig]:
-        """Checked settings for `sample_cells`, one a guidance scale. given: as of `sampling`."""
-        cell = dataclasses.replace(self.sampling(**given).config(seed), guidance=guidance)
-        return [dataclasses.replace(cell, guidance_scale=float(w)) for w in check_scales(list(scales))]
 
     def sweep(
         self,
         conditions: Conditions,
         scales: Sequence[float],
         *,
+        seed: int = 0,
+        guidance: str = "cfg",
         batch_size: int | None = None,
         image_size: tuple[int, ...] | None = None,
-        **settings: Any,
-    ) -> Float[np.ndarray, "s n rows cols 1"]:
-        """Images in [0, 1] for every guidance scale, common noise; settings as of `cells`."""
-        cells = self.cells(scales, **settings)
+        **given: Any,
+    ) -> Float[np.ndarray, "s n *spatial c"]:
+        """Images in [0, 1] for every guidance scale of one rule, from common noise. given: as of `sampling`."""
+        config = dataclasses.replace(self.sampling(**given).config(seed), guidance=guidance)
+        configs = [dataclasses.replace(config, guidance_scale=float(w)) for w in check_scales(list(scales))]
         if not conditions:
-            return np.zeros((len(cells), 0, *self._shape(image_size)), np.float32)
-        batches = self.sample_cells(conditions, cells, batch_size=batch_size, image_size=image_size)
+            return np.zeros((len(configs), 0, *self.image_shape(image_size)), np.float32)
+        batches = self.sample_configs(conditions, configs, batch_size=batch_size, image_size=image_size)
         return np.concatenate([images for _, images in batches], axis=1)
 
     def sample(
@@ -209,7 +204,7 @@ class DiffusionModel(Model):
         num_steps: int | None = None,
         seed: int = 0,
         **settings: Any,
-    ) -> Float[np.ndarray, "n rows cols 1"]:
+    ) -> Float[np.ndarray, "n *spatial c"]:
         """Images in [0, 1], one a condition, e.g. {"age": 70, "sex": "F", "slice": 45}.
 
         A covariate left out is unconditional; {} leaves out all. Settings that are not given are those of the run's
@@ -230,7 +225,7 @@ class DiffusionModel(Model):
         spacing: str | None = None,
         covariate: str = "slice",
         **couplings: Any,
-    ) -> Float[np.ndarray, "slices rows cols 1"]:
+    ) -> Float[np.ndarray, "slices rows cols c"]:
         """All slices of one head sampled together (`stack.sample_stack`), images in [0, 1].
 
         slices: values of `covariate`, in order. couplings: noise and overlap settings of `sample_stack`.
@@ -238,19 +233,19 @@ class DiffusionModel(Model):
         """
         conditions = [{**condition, covariate: int(k)} for k in slices]
         given = {"guidance_scale": guidance_scale, "num_steps": num_steps, "spacing": spacing}
-        cell = self.sampling(**given, sampler="ddim", eta=0.0).config(seed)
-        path = jax.tree.map(jnp.asarray, levels.select(self.process.table, cell.num_steps, cell.spacing))
+        config = self.sampling(**given, sampler="ddim", eta=0.0).config(seed)
+        path = jax.tree.map(jnp.asarray, levels.select(self.process.table, config.num_steps, config.spacing))
         encoded = Condition(*map(jnp.asarray, self.schema.encode(conditions)))
-        scale = None if cell.guidance_scale == 1.0 else jnp.float32(cell.guidance_scale)
-        fixed = self._shape(None), tuple(sorted(couplings.items()))
+        scale = None if config.guidance_scale == 1.0 else jnp.float32(config.guidance_scale)
+        fixed = self.image_shape(), tuple(sorted(couplings.items()))
         x = _sample_stack(self.denoise, path, encoded, scale, jax.random.key(seed), *fixed)
-        require_finite(self.path, _finite(x), conditions, f"{cell.label()} {couplings}")
+        require_finite(self.path, _finite(x, x.ndim - 1), conditions, f"{config.label()} {couplings}")
         return np.asarray(self.process.to_unit(x))
 
 
-def _finite(x: Any) -> Any:
-    """Which images [..., rows, cols, channels] are finite; before `to_unit`, which makes infinity white."""
-    return jnp.isfinite(x).all(axis=(-3, -2, -1))
+def _finite(x: Any, axes: int) -> Any:
+    """Which images, of so many last axes, are finite; before `to_unit`, which makes infinity white."""
+    return jnp.isfinite(x).all(axis=tuple(range(-axes, 0)))
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "couplings"))

@@ -66,7 +66,7 @@ def _real(batch: Batch) -> Array:
 def make_loss(gan: Gan, settings: GanSettings) -> LossFn:
     """loss(params, model_state, batch, key, update) for `step.build_step`.
 
-    batch: image uint8|float32 [b, rows, cols, 1], values, present, index. Metrics: "wasserstein", the
+    batch: image uint8|float32 [b, *spatial, c], values, present, index. Metrics: "wasserstein", the
     critic's estimate of the distance; "penalty"; "generator" (0 on steps that leave it alone).
     """
 
@@ -88,7 +88,8 @@ def make_loss(gan: Gan, settings: GanSettings) -> LossFn:
     def critic(params: Params, batch: Batch, key: Key, update: Array) -> tuple[Array, Metrics]:
         z_key, mix_key = jax.random.split(key)
         real, fake = _real(batch), generate(params, batch, z_key)
-        fraction = jax.vmap(lambda k: jax.random.uniform(k, (1, 1, 1)))(sample_keys(mix_key, batch["index"]))
+        one = (1,) * (real.ndim - 1)
+        fraction = jax.vmap(lambda k: jax.random.uniform(k, one))(sample_keys(mix_key, batch["index"]))
         return combine(recipe, update, params, real, fake, fraction * real + (1 - fraction) * fake, batch)
 
     def generator(params: Params, batch: Batch, key: Key, update: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The WGAN-GP baseline as users see it: conditions in, unit images out, as with a diffusion model."""
+"""The WGAN-GP baseline as users see it: conditions in, images in [0, 1] out, as with a diffusion model."""
 
 from __future__ import annotations
 
@@ -34,11 +34,6 @@ class GanModel(Model):
     contract: Contract
 
     @property
-    def image_size(self) -> tuple[int, ...]:
-        """Rows and columns of its images."""
-        return tuple(self.contract.image_size)
-
-    @property
     def schema(self) -> Schema:
         """What conditions mean."""
         return self.contract.schema
@@ -51,7 +46,7 @@ class GanModel(Model):
     @functools.cached_property
     def module(self) -> Gan:
         """The linen module that `params` belong to."""
-        return make_gan(self.image_size, self.schema.cardinalities, self.config.gan)
+        return make_gan(self.contract.image_size, self.schema.cardinalities, self.config.gan, self.contract.channels)
 
     @functools.cached_property
     def _program(self) -> Any:
@@ -73,12 +68,11 @@ class GanModel(Model):
 
     def batches(
         self, conditions: Conditions, sampling: Sampling, seed: int = 0, start: int = 0
-    ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
+    ) -> Iterator[tuple[int, Float[np.ndarray, "b *spatial c"]]]:
         """Yield (position of the first, images in [0, 1]) batch by batch.
 
         Image i depends on seed, i and its condition alone; of the settings it reads batch_size; start skips the
-        first ones.
-        Raises InputError where an image is not finite.
+        first ones. Raises InputError where an image is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         check_seed(seed, "sample")
@@ -90,19 +84,19 @@ class GanModel(Model):
             made = self._program(self.params, np.uint32(seed), index, encoded.values[held], encoded.present[held])
             chosen = conditions[first : first + batch_size]
             made = np.asarray(made)[: len(chosen)]
-            require_finite(self.path, np.isfinite(made).all(axis=(1, 2, 3)), chosen, f"seed {seed}")
+            require_finite(self.path, np.isfinite(made).all(axis=tuple(range(1, made.ndim))), chosen, f"seed {seed}")
             yield first, np.clip(made * 0.5 + 0.5, 0.0, 1.0)
 
     def sample(
         self, conditions: Conditions, seed: int = 0, batch_size: int | None = None, **settings: Any
-    ) -> Float[np.ndarray, "n rows cols 1"]:
+    ) -> Float[np.ndarray, "n *spatial c"]:
         """Images in [0, 1], one a condition. Same seed, same images.
 
         Raises InputError for conditions outside the schema and for settings of diffusion models.
         """
         sampling = self.sampling(batch_size=batch_size, **settings)
         parts = [images for _, images in self.batches(conditions, sampling, seed)]
-        return np.concatenate(parts) if parts else np.zeros((0, *self.image_size, 1), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, *self.contract.shape), np.float32)
 
 
 MODEL = GanModel

@@ -17,7 +17,7 @@ from brain_diffusion_jax.training.task import Task
 def build(config: GanConfig, data: DataInfo) -> Task:
     """The task of config section `gan`."""
     how = config.gan
-    gan = make_gan(data.image_size, data.schema.cardinalities, how)
+    gan = make_gan(data.image_size, data.schema.cardinalities, how, data.channels)
     return Task(
         kind="gan",
         init=make_init(gan, len(data.schema.names)),

@@ -10,7 +10,7 @@ from brain_diffusion_jax.data.checks import detail, quality, scan_checks
 from brain_diffusion_jax.data.phantoms import phantom
 from brain_diffusion_jax.data.prepare.nifti import MNI_2MM, Volume
 
-SPOILED = {
+FLAGGED_BY = {
     "blur, sigma 2 mm": "sharpness",
     "blur, sigma 6 mm": "sharpness",
     "every second slice black": "gaps",
@@ -34,15 +34,15 @@ def test_a_whole_scan_passes(brain):
     assert names(brain) == []
 
 
-@pytest.mark.parametrize("spoil", SPOILED)
-def test_what_spoils_a_scan_is_named(spoil, brain):
-    spoiled = np.asarray(CORRUPTIONS[spoil](brain), np.float32)
-    assert SPOILED[spoil] in names(spoiled)
-    findings = scan_checks.check_brain(Volume(spoiled, MNI_2MM.affine))
+@pytest.mark.parametrize("corruption", FLAGGED_BY)
+def test_a_corruption_is_named(corruption, brain):
+    corrupted = np.asarray(CORRUPTIONS[corruption](brain), np.float32)
+    assert FLAGGED_BY[corruption] in names(corrupted)
+    findings = scan_checks.check_brain(Volume(corrupted, MNI_2MM.affine))
     (found,) = [f.found for f in findings if f.kind == "detail"]
-    assert quality.MEASURES[SPOILED[spoil]].says in found
-    still = scan_checks.check_brain(Volume(spoiled, MNI_2MM.affine), ignore=(SPOILED[spoil],))
-    assert not any(SPOILED[spoil] in f.found for f in still)
+    assert quality.MEASURES[FLAGGED_BY[corruption]].says in found
+    still = scan_checks.check_brain(Volume(corrupted, MNI_2MM.affine), ignore=(FLAGGED_BY[corruption],))
+    assert not any(FLAGGED_BY[corruption] in f.found for f in still)
 
 
 def test_an_empty_volume_has_no_detail():
@@ -54,10 +54,10 @@ def test_one_scan_in_another_unit_stands_out_of_its_cohort(brain):
     rng = np.random.default_rng(0)
     cohort = [dict(usual, level=usual["level"] * rng.uniform(0.9, 1.1)) for _ in range(30)]
     cohort[4] = dict(usual, level=usual["level"] / 2.55)
-    assessed, remarks = quality.assess(cohort)
+    assessed, notes = quality.assess(cohort)
     assert [i for i, a in enumerate(assessed) if a.flags] == [4]
     assert "another unit" in assessed[4].flags[0].says
-    assert remarks == []
+    assert notes == []
     # A scanner's own unit differs from scan to scan: nothing stands out there.
     wild = [dict(usual, level=usual["level"] * 2 ** rng.uniform(-2, 2)) for _ in range(30)]
     assert not any(a.flags for a in quality.assess(wild)[0])

@@ -92,10 +92,10 @@ def test_a_cohort_prepared_differently_moves_the_limit_and_says_so(brains):
     cohort = [dict(usual, bright_rim=0.05 + 0.004 * rng.standard_normal(), outside=0.002) for _ in range(40)]
     cohort[7] |= {"cerebellum": 0.1}
     cohort[8] |= {"bright_rim": 0.30}
-    assessed, remarks = quality.assess(cohort)
+    assessed, notes = quality.assess(cohort)
     assert [i for i, a in enumerate(assessed) if a.flags] == [7, 8]
-    assert len(remarks) == 1
-    assert "bright_rim" in remarks[0]
+    assert len(notes) == 1
+    assert "bright_rim" in notes[0]
     few, _ = quality.assess(cohort[:5])  # too few to have a median: the built-in limit holds
     assert all(a.flags for a in few)
 
@@ -160,8 +160,8 @@ def test_oasis_failures_are_flagged_among_few(real_data):
     failures = [r for r in rows if r["qc"].startswith("fail")]
     rest = [r for r in rows if not r["qc"].startswith("fail")][::6]
     measured = [quality.measure(quality.coarse(read_volume(root / r["file"]))) for r in failures + rest]
-    assessed, remarks = quality.assess(measured)
-    assert not remarks
+    assessed, notes = quality.assess(measured)
+    assert not notes
     assert len(failures) == 3
     assert all(a.flags for a in assessed[:3])
     assert sum(bool(a.flags) for a in assessed[3:]) <= 0.05 * len(rest)

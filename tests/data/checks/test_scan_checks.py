@@ -1,4 +1,4 @@
-"""Scans that no age can be told from are refused with the reason."""
+"""Scans whose age cannot be predicted are refused with the reason."""
 
 from __future__ import annotations
 

@@ -23,6 +23,10 @@ def reoriented(data, affine, codes):
     return np.asarray(turned.dataobj), turned.affine
 
 
+def stored_orientation(path):
+    return "".join(nibabel.aff2axcodes(nibabel.load(path).affine))
+
+
 ALL_48 = ["".join(c) for axes in itertools.permutations(("LR", "AP", "IS")) for c in itertools.product(*axes)]
 
 
@@ -30,7 +34,7 @@ ALL_48 = ["".join(c) for axes in itertools.permutations(("LR", "AP", "IS")) for 
 def test_any_orientation_gives_the_same_ras_voxels(tmp_path, codes):
     data, affine = reoriented(brain(), AFFINE, codes)
     path = write_scan(tmp_path / "scan.nii", data, affine)
-    assert nifti.read_header(path).orientation == codes
+    assert stored_orientation(path) == codes
     volume = nifti.read_volume(path)
     np.testing.assert_array_equal(volume.data, brain())
     np.testing.assert_allclose(volume.affine, AFFINE)
@@ -52,9 +56,6 @@ def test_formats_and_slope(tmp_path, kind):
         path.write_bytes(gzip.compress(bytes(raw)))
     expected = stored * 0.5 + 3 if kind == "slope" else stored
     np.testing.assert_allclose(nifti.read_volume(path).data, expected)
-    header = nifti.read_header(path)
-    assert header.shape == SHAPE
-    assert header.slope == (0.5 if kind == "slope" else 1.0)
 
 
 def test_a_fourth_axis_of_one_is_dropped(tmp_path):
@@ -195,7 +196,7 @@ def test_units_of_the_header_are_read(tmp_path, unit, factor):
     affine[:3] *= factor
     path = change(write_scan(tmp_path / "scan.nii.gz", brain(), affine), xyzt_units=unit)
     np.testing.assert_allclose(nifti.read_volume(path).affine, AFFINE, rtol=1e-6)
-    np.testing.assert_allclose(nifti.read_header(path).spacing_mm, 10, rtol=1e-6)
+    np.testing.assert_allclose(nifti.read_volume(path).spacing_mm, 10, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["X.NII.GZ", "x.Nii.gZ", "x.nii.gz"])
@@ -250,9 +251,8 @@ STRANGERS = {
 def test_files_that_hold_no_scan_of_a_head(tmp_path, name):
     make, message = STRANGERS[name]
     path = make(tmp_path)
-    for read in (nifti.read_header, nifti.read_volume):
-        with pytest.raises(InputError, match=message):
-            read(path)
+    with pytest.raises(InputError, match=message):
+        nifti.read_volume(path)
 
 
 def bomb(path, shape, dtype, tail):
@@ -318,12 +318,12 @@ def test_faint_negative_rim_is_clipped_with_a_warning(tmp_path):
 def test_real_orientations(real_data):
     las = sorted((real_data("oasis1_mni2mm") / "volumes").glob("*.nii.gz"))[0]
     volume = nifti.read_volume(las)
-    assert nifti.read_header(las).orientation == "LAS"
+    assert stored_orientation(las) == "LAS"
     np.testing.assert_allclose(volume.affine, nifti.MNI_2MM.affine)
     assert 0.5 < np.percentile(volume.data[volume.data > 0], 90) < 2.55  # scl_slope 0.01 honoured
     lps = next(real_data("deepbrainnet_t1").glob("*.nii.gz"))
     volume = nifti.read_volume(lps)
-    assert nifti.read_header(lps).orientation == "LPS"
+    assert stored_orientation(lps) == "LPS"
     assert volume.data.shape == nifti.MNI_1MM.shape
     # The frontal lobe lies in front: the centre of mass of an MNI brain is near y = -20 mm.
     share = volume.data / volume.data.sum()
@@ -331,7 +331,7 @@ def test_real_orientations(real_data):
     centre = volume.affine[:3, :3] @ index + volume.affine[:3, 3]
     assert np.linalg.norm(centre - (0, -20, 12)) < 12
     psr = next(p for p in sorted(real_data("ixi_psr_2mm").glob("*-T1.nii.gz")))
-    header, volume = nifti.read_header(psr), nifti.read_volume(psr)
-    assert header.orientation == "PSR"
+    volume = nifti.read_volume(psr)
+    assert stored_orientation(psr) == "PSR"
     assert volume.data.shape == (90, 120, 120)
-    assert volume.data.max() > 1000 > 255 * header.slope * 0.1  # scl_slope honoured
+    assert volume.data.max() > 1000 > 255 * nibabel.load(psr).dataobj.slope * 0.1  # scl_slope honoured

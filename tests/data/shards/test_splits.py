@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -67,14 +68,12 @@ def test_tiny_strata_do_not_all_go_to_train():
 def test_by_slice_spreads_one_person_and_says_so():
     spec = SplitSpec(unit="slice")
     assert len({splits.assign_slice("a", "a", k, spec) for k in range(40)}) == 3
-    with pytest.warns(UserWarning, match="neighbouring slices of one person.*far too good"):
-        splits.warn_about_unit(spec)
-    assert "far too good" in (spec.section().warning or "")
+    assert re.search("neighbouring slices of one person.*far too good", spec.section().warning or "")
     assert "warning" not in SplitSpec().section().to_json()
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(InputError, match=r"participants.tsv: validation: found nobody \(2 in all, share 0.2\)"):
+    with pytest.raises(InputError, match=r"participants.tsv: validation: found nobody \(2 in all, fraction 0.2\)"):
         splits.require_no_empty(["train", "test"], SplitSpec(), "participants.tsv")
     spec = SplitSpec(train=0.5, validation=0.0, test=0.5)
     assert splits.require_no_empty(["train", "test"], spec) == {"train": 1, "test": 1}

@@ -1,4 +1,4 @@
-"""Pictures to shards: copies on one side, the leaks of a given split told, classes checked."""
+"""Pictures to shards: copies on one side, the leaks of a given split named, classes checked."""
 
 from __future__ import annotations
 
