@@ -17,12 +17,12 @@ from brain_diffusion_jax.api.predictors import Predictors
 from brain_diffusion_jax.api.protocols import Generator, draw
 from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.probes import utility
 from brain_diffusion_jax.evaluation.probes.features import Extractor
 from brain_diffusion_jax.evaluation.report import report
 from brain_diffusion_jax.evaluation.study import real_people, sample_store
 from brain_diffusion_jax.evaluation.study import study as stages
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 from brain_diffusion_jax.models.deep_brain_net import make_age_network
@@ -160,7 +160,7 @@ def _barrier(name: str) -> None:
 
 
 def utility_of(
-    real: Mapping[str, PictureSet], settings: StudySettings, out: Path, asked: Asked, target: str
+    real: Mapping[str, ImageSet], settings: StudySettings, out: Path, asked: Asked, target: str
 ) -> list[dict[str, Any]]:
     """Train on synthetic, test on real, by a small network or the pixel probe, from the pictures left in `out`."""
     seeds, num_steps = asked.utility, asked.utility_steps
@@ -170,9 +170,9 @@ def utility_of(
     if path.exists():
         kept: list[dict[str, Any]] = files.read_json(path, "utility", list)
         return kept
-    chosen, _ = stages.choose_pictures(real, settings)
+    chosen, _ = stages.choose_images(real, settings)
     synthetic = {
-        sample_store.scale_name(scale): PictureSet(
+        sample_store.scale_name(scale): ImageSet(
             sample_store.read(out, scale), chosen.conditions, [f"synthetic {p}" for p in chosen.people]
         )
         for scale in settings.guidance_scales

@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax.api.predictors import Predictors
     from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.study import picture_sets, two_sets
+    from brain_diffusion_jax.evaluation import image_set
+    from brain_diffusion_jax.evaluation.study import two_sets
 
     if arguments.classifier:
         return _classes(arguments)
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.what = arguments.what[0]
     if bool(arguments.data) == bool(arguments.against):
         raise InputError("command line", "--data, --against", "both or neither", "one of them")
-    pictures = picture_sets.read_folder(arguments.what)
+    pictures = image_set.read_folder(arguments.what)
     mine = Contract.load(arguments.what) if (Path(arguments.what) / FILE_NAME).exists() else None
     if arguments.data:
         from brain_diffusion_jax.data.shards.loader import read_all
@@ -63,19 +64,19 @@ def run(arguments: argparse.Namespace) -> int:
         given = Contract.load(arguments.data)
         if mine is not None:
             require_same(mine, given, f"{arguments.what} against {arguments.data}")
-        real = picture_sets.from_records(read_all(arguments.data, arguments.split), given.schema)
+        real = image_set.from_records(read_all(arguments.data, arguments.split), given.schema)
         contract: Contract | None = given
     else:
-        real, contract = picture_sets.read_folder(arguments.against), mine
+        real, contract = image_set.read_folder(arguments.against), mine
         other = Path(arguments.against) / FILE_NAME
         if mine is not None and other.exists():
             require_same(mine, Contract.load(other.parent), f"{arguments.what} against {arguments.against}")
     options = PredictorOptions.of(arguments)
     predictors = Predictors.load(contract, age=options.age_model, more=options.inception_extractors())
     remarks = predictors.remarks(arguments.data, arguments.split) if arguments.data else []
-    picture_sets.check(pictures, arguments.what)
-    picture_sets.check(real, arguments.data or arguments.against)
-    picture_sets.require_same_size(real, pictures, arguments.what)
+    pictures.checked(arguments.what)
+    real.checked(arguments.data or arguments.against)
+    image_set.require_same_shape(real, pictures, arguments.what)
     count = min(len(pictures), len(real))
     numbers = two_sets.compare(
         pictures,
@@ -102,7 +103,7 @@ def _classes(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax import api
     from brain_diffusion_jax.contract import Contract
     from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.gate.gating import Real
+    from brain_diffusion_jax.evaluation.labelled import Real
     from brain_diffusion_jax.evaluation.study import class_table
 
     for name in ("age_model", "inception", "against"):

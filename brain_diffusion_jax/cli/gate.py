@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brain_diffusion_jax import api, files
     from brain_diffusion_jax.errors import InputError
     from brain_diffusion_jax.evaluation.gate import gate_power, gating
+    from brain_diffusion_jax.evaluation.labelled import Real
 
     out: Path = arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = "both" if arguments.self_test else "neither"
         raise InputError("command line", "source, --self-test", found, "one of them")
     classifier = api.load(arguments.classifier, "class")
-    real = gating.Real.read(arguments.shards, classifier)
+    real = Real.read(arguments.shards, classifier)
     options = {"rate": arguments.rate, "seed": arguments.seed}
     if arguments.self_test:
         summary = gating.self_test(classifier, real, partitions=arguments.partitions, **options)
@@ -63,14 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(summary) if arguments.json else gate_power.table(summary["self_test"], arguments.rate))
         return 0
     images, words = _generated(arguments, real.covariate, classifier.words)
-    summary, judged = gating.judge(
-        classifier, real, images, words, arguments.source, batch_size=arguments.batch, **options
-    )
-    gating.write(out, summary, judged)
+    outcome = gating.apply(classifier, real, images, words, arguments.source, batch_size=arguments.batch, **options)
+    gating.write(out, outcome)
     if arguments.json:
-        print(json.dumps(summary))
+        print(json.dumps(outcome.summary))
         return 0
-    print(gating.describe(summary, arguments.rate))
+    print(gating.describe(outcome.summary, arguments.rate))
     print(f"{out}: verdicts.csv, accepted.png, rejected.png, gate.json")
     return 0
 

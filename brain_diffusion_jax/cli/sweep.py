@@ -147,7 +147,7 @@ def run_plugin(path: str) -> None:
 
 
 def _people(arguments: argparse.Namespace, model: Any) -> Any:
-    """The PictureSet of --people, or None."""
+    """The ImageSet of --people, or None."""
     from brain_diffusion_jax.api import sweep_tables
 
     if not arguments.people:

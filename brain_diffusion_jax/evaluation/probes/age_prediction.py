@@ -27,7 +27,7 @@ def _ages(apply: Callable[..., Any], variables: Any, batches: Any) -> Any:
 def predict_slices(
     apply: Callable[..., Any], variables: Any, images: Shaped[np.ndarray, "n rows cols c"], batch_size: int = 40
 ) -> tuple[jax.Array, jax.Array]:
-    """Ages [n] and pooled features [n, d] of stored (uint8) or unit (float32) pictures, still on the device.
+    """Ages [n] and pooled features [n, d] of stored (uint8) or unit (float32) images, still on the device.
 
     apply(variables, images in [0, 1]) -> ages, and with features=True features; keep one function object, it
     keys the compiled program. One program for each number of batches ceil(n / batch_size).

@@ -10,6 +10,7 @@ import numpy as np
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.shards.reader import load_manifest, read_all
 from brain_diffusion_jax.data.table import write_table
+from brain_diffusion_jax.evaluation.metrics.agreement import BiasCorrection, correction_of
 from brain_diffusion_jax.evaluation.probes import age as age_evaluation
 from brain_diffusion_jax.evaluation.probes import input_checks
 from brain_diffusion_jax.files import write_json
@@ -28,11 +29,9 @@ def write(run: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
     found = _predictions(model, shards)
     people = {name: age_evaluation.by_scan(*items) for name, items in found.items()}
     fitted = people.get("validation")
-    correction = (
-        age_evaluation.fit_correction(fitted.age, fitted.predicted)
-        if fitted is not None
-        else age_evaluation.BiasCorrection()
-    )
+    # Off where the line of validation people can't be trusted.
+    line = None if fitted is None else correction_of(fitted.age, fitted.predicted)
+    correction = line or BiasCorrection()
     result: dict[str, Any] = {"step": model.step}
     for name, (person, _, age, predicted) in found.items():
         result[name] = age_evaluation.report(people[name], (age, predicted, person), correction, replicates=replicates)

@@ -35,9 +35,10 @@ def test_dark_fraction_of_real_people(real_slices):
     assert round(anatomy.spearman(ages, dark), 2) == 0.67
     assert tuple(round(v, 2) for v in anatomy.young_and_old(ages, dark)) == (0.08, 0.31)
     np.testing.assert_array_equal(check(images.astype(np.float32) / 255), dark)  # same pixels, same answer
-    fractions = anatomy.tissue_fractions(images / 255.0, anatomy.tissue_thresholds(images / 255.0))
+    unit = images[..., None] / 255.0
+    fractions = anatomy.tissue_fractions(unit, anatomy.tissue_thresholds(unit))
     assert anatomy.spearman(ages, fractions[:, 0]) > 0.6
-    assert 0.85 < np.median(anatomy.symmetry(images / 255.0)) < 1
+    assert 0.85 < np.median(anatomy.symmetry(unit)) < 1
 
 
 def test_dark_fraction_counts_pixels():
@@ -77,10 +78,10 @@ def test_spearman_equals_scipy_with_ties():
 def test_symmetry_and_tissue_of_drawn_heads():
     y, x = np.mgrid[:60, :50]
     head = (np.hypot((y - 30) / 25, (x - 22) / 18) < 1) * 0.8  # off the middle: the head is centred first
-    assert anatomy.symmetry(head[None])[0] == pytest.approx(1, abs=1e-9)
+    assert anatomy.symmetry(head[None, ..., None])[0] == pytest.approx(1, abs=1e-9)
     lopsided = head * np.where(x > 22, 1, 0.3)
-    assert anatomy.symmetry(lopsided[None])[0] < 0.5
-    fractions = anatomy.tissue_fractions(np.stack([head, lopsided]), (0.1, 0.5))
+    assert anatomy.symmetry(lopsided[None, ..., None])[0] < 0.5
+    fractions = anatomy.tissue_fractions(np.stack([head, lopsided])[..., None], (0.1, 0.5))
     np.testing.assert_allclose(fractions.sum(1), 1)
     assert fractions[0, 2] == 1
     assert fractions[1, 1] == pytest.approx(0.5, abs=0.05)

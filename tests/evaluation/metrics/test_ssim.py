@@ -130,8 +130,8 @@ def test_two_scale_ms_ssim_follows_the_definition(twelve):
 
 def test_equal_pictures_score_one_and_black_ones_too():
     same = np.repeat(pictures(1), 3, 0)
-    assert ssim.mean_pairwise_ssim(same) == pytest.approx(1, abs=1e-6)
-    assert ssim.mean_pairwise_ssim(np.zeros((3, 12, 12), np.uint8)) == 1
+    assert ssim.mean_of_pairs(ssim.pairwise(same)[0]) == pytest.approx(1, abs=1e-6)
+    assert ssim.mean_of_pairs(ssim.pairwise(np.zeros((3, 12, 12), np.uint8))[0]) == 1
     assert ssim.num_scales((96, 128)) == 4
     assert ssim.num_scales((176, 256)) == 5
 
@@ -145,16 +145,16 @@ def test_resampled_mean_never_pairs_a_picture_with_itself(twelve):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (np.zeros((0, 20, 20)), "at least one picture"),
+        (np.zeros((0, 20, 20)), "at least one image"),
         (np.full((2, 20, 20), np.nan), "NaN or Inf in 2 of 2"),
         (np.full((2, 20, 20), 37.0), "range: found 37"),
-        (np.zeros((2, 8, 20)), "at least 11x11"),
+        (np.zeros((2, 8, 20)), "at least 11 along every axis"),
         (np.zeros((1, 20, 20)), "found 1; expected at least 2"),
     ],
 )
 def test_bad_pictures_are_refused(images, words):
     with pytest.raises(InputError, match=words):
-        ssim.mean_pairwise_ssim(images)
+        ssim.mean_of_pairs(ssim.pairwise(images)[0])
 
 
 def test_paired_sets_must_match(twelve):

@@ -11,24 +11,24 @@ from discs import SETTINGS, SIZE, draw, hole_age, people, sample
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.probes.roles import Roles
 from brain_diffusion_jax.evaluation.report import report
 from brain_diffusion_jax.evaluation.study import study
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet, schema_of
 from brain_diffusion_jax.evaluation.study.study_result import metrics_of
 
 YEARS, GENDER = Continuous("lived years", "years", 20, 90), Categorical("gender", ("F", "M"))
 HEIGHT = Continuous("cut", "mm", -10, 10)
 
 
-def renamed(pictures: PictureSet) -> PictureSet:
+def renamed(pictures: ImageSet) -> ImageSet:
     """The same pictures; a number that is no age comes first, and there is no slice."""
     conditions = [
         {"weight": 60.0 + i % 7, "lived years": c["age"], "gender": c["sex"]} for i, c in enumerate(pictures.conditions)
     ]
-    return PictureSet(pictures.images, conditions, pictures.people)
+    return ImageSet(pictures.images, conditions, pictures.people)
 
 
 def drawn(conditions, scale, seed):
@@ -79,8 +79,8 @@ def test_predictors_read_what_they_learned_or_what_is_counted_in_years():
 
 def test_conditions_without_a_contract_tell_their_schema():
     images = np.stack([draw(50, np.random.default_rng(0))] * 3)
-    found = schema_of(PictureSet(images, [{"a": 1, "b": "x"}, {"a": 3.0}, {"c": None}], list("pqr")))
-    assert found == Schema((Continuous("a", "", 1, 3), Categorical("b", ("x",))))
+    schema = ImageSet(images, [{"a": 1, "b": "x"}, {"a": 3.0}, {"c": None}], list("pqr")).schema()
+    assert schema == Schema((Continuous("a", "", 1, 3), Categorical("b", ("x",))))
 
 
 def test_a_slice_without_a_position_is_said(tmp_path):
