@@ -16,8 +16,8 @@ class StudyConfig:
     num_samples: images per scale, 0 = as many as the evaluated people have; never more than that,
     so that every distance compares sets of equal size. evaluated: the split whose real conditions are
     requested. ssim_pictures: 0 = all pairs (of volumes, those of 24). dark_fraction: {rows, cols, threshold,
-    slice}, or None for a rule. reference: published numbers beside ours. target, position: covariates that predictors read and that say
-    where a slice lies; "" leaves them to the schema's units (`roles.Roles`).
+    slice}, or None for a rule. reference: published numbers beside ours. target, position: covariates that
+    predictors read and that say where a slice lies; "" leaves them to the schema's units (`roles.Roles`).
     """
 
     guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0, 7.0)

@@ -85,3 +85,26 @@ def test_symmetry_and_tissue_of_drawn_heads():
     np.testing.assert_allclose(fractions.sum(1), 1)
     assert fractions[0, 2] == 1
     assert fractions[1, 1] == pytest.approx(0.5, abs=0.05)
+
+
+def test_symmetry_of_a_volume_is_along_its_first_axis():
+    rng = np.random.default_rng(0)
+    half = rng.uniform(0.3, 1, (2, 5, 8, 6, 1))
+    volumes = np.zeros((2, 14, 10, 8, 1))
+    volumes[:, 3:13, 1:9, 1:7] = np.concatenate([half, half[:, ::-1]], axis=1)  # off the middle
+    np.testing.assert_allclose(anatomy.symmetry(volumes), 1, atol=1e-9)
+    assert (anatomy.symmetry(volumes.swapaxes(1, 2)) < 0.9).all()
+    fractions = anatomy.tissue_fractions(volumes, (0.5, 0.8))
+    np.testing.assert_allclose(fractions[0, 0], (half[0] < 0.5).mean(), atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(20, 18, 3), (20, 18, 9, 1)])
+def test_what_is_grey_or_flat_names_other_shapes(shape):
+    images = np.full((2, *shape), 0.5)
+    with pytest.raises(InputError, match=r"dark_fraction: image shape: found \(20, 18"):
+        anatomy.dark_fraction(None, None, images)
+    with pytest.raises(InputError, match=r"dark_fraction: image shape: found \(20, 18"):
+        anatomy.DarkFraction((1, 3), (1, 3), 0.5)(images)
+    if shape[-1] == 3:
+        with pytest.raises(InputError, match="tissue fractions: image shape"):
+            anatomy.tissue_thresholds(images)

@@ -160,3 +160,35 @@ def test_bad_pictures_are_refused(images, words):
 def test_paired_sets_must_match(twelve):
     with pytest.raises(InputError, match="second set: shape"):
         ssim.paired_ssim(twelve[:2], twelve[:3])
+
+
+@pytest.mark.parametrize("shape", [(14, 13, 3), (13, 12, 14, 1)], ids=["three channels", "volumes"])
+def test_colours_and_volumes_equal_scikit_image(shape):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    images = np.random.default_rng(0).random((18, *shape)).astype(np.float32)
+    images[1] = 0.7 * images[0] + 0.3 * images[1]
+    matrix, contrast = ssim.pairwise(images, contrast=True)
+    assert contrast.shape == matrix.shape == (18, 18)
+    paired = ssim.paired_ssim(images[:1].repeat(3, 0), images[[1, 2, 17]])
+    inner = tuple(slice(5, -5) for _ in shape[:-1])
+    for value, other in zip(paired, (1, 2, 17), strict=True):
+        a, b = images[0].astype(float), images[other].astype(float)
+        options = {"data_range": 1, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        maps = [structural_similarity(a[..., c], b[..., c], full=True, **options)[1][inner] for c in range(shape[-1])]
+        assert value == pytest.approx(np.mean(maps), abs=2e-6)
+        assert matrix[0, other] == matrix[other, 0] == pytest.approx(value, abs=2e-6)
+    expected = peak_signal_noise_ratio(images[0].astype(float), images[1].astype(float), data_range=1)
+    assert ssim.paired_psnr(images[:1], images[1:2])[0] == pytest.approx(expected, abs=1e-6)
+    single, multi, scales = ssim.ms_pairwise(images)
+    assert scales == 1
+    np.testing.assert_allclose(multi, np.maximum(single, 0), atol=1e-6)
+    np.testing.assert_array_equal(single, matrix)
+
+
+def test_halves_of_a_volume_are_block_means():
+    volume = np.random.default_rng(1).random((2, 4, 6, 5)).astype(np.float32)
+    half = ssim.halved(volume)
+    assert half.shape == (2, 2, 3, 3)
+    np.testing.assert_allclose(half[0, 1, 2, 2], volume[0, 2:4, 4:6, 3:5].mean(), rtol=1e-6)
+    np.testing.assert_allclose(half[0, 0, 0, 0], volume[0, :2, :2, 0].sum() / 8, rtol=1e-6)  # a leading plane of zeros

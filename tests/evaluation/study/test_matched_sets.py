@@ -40,7 +40,7 @@ def matched(**settings):
 
 def test_a_worse_set_is_told_from_a_good_one():
     sets = matched(replicates=50)
-    good, same = sets.read(pictures(AGES, 0.02, 5)[..., None]), sets.read(sets.real.unit[..., None])
+    good, same = sets.read(pictures(AGES, 0.02, 5)[..., None]), sets.read(sets.real.unit)
     worse = sets.read(pictures(AGES - 15, 0.02, 7)[..., None])
     numbers = [sets.numbers(m) for m in (same, good, worse)]
     assert numbers[0]["FD[halves]"]["value"] == pytest.approx(0, abs=1e-9)
@@ -64,7 +64,7 @@ def test_dark_fractions_are_compared_with_the_same_peoples_slices():
     assert len(at_slice) == 24  # only the slice the check is meant for
     brains = sets.real.unit.copy()
     brains[old, :, :1] = 0.0  # a quarter of the box of the oldest turns dark
-    numbers = sets.numbers(sets.read(brains[..., None]))
+    numbers = sets.numbers(sets.read(brains))
     assert numbers["dark fraction error over 75"]["value"] == pytest.approx(0.25, abs=0.01)
     share = old[at_slice].sum() / 24
     assert numbers["dark fraction error"]["value"] == pytest.approx(0.25 * share, abs=0.01)
