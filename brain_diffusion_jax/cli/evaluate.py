@@ -117,12 +117,10 @@ def _classes(arguments: argparse.Namespace) -> int:
         raise InputError("command line", "WHAT", "folders of the same name", "each folder once, by names that differ")
     real = Real.read(Path(arguments.data), classifier)
     sets = {n: class_table.read_folder(path, classifier, contract, arguments.data) for n, path in folders.items()}
-    table = class_table.measure(
-        classifier, real, sets, gate_rate=arguments.gate, replicates=arguments.bootstrap, seed=arguments.seed
-    )
-    found = table.to_json(classifier, arguments.data)
+    options = {"gate_rate": arguments.gate, "replicates": arguments.bootstrap, "seed": arguments.seed}
+    found = class_table.measure(classifier, real, sets, arguments.data, **options)
     features = f"{classifier.config.class_model.backbone}-pool"
-    said = table.text(classifier, list(sets), len(real.splits["test"].labels), features)
+    said = class_table.text(found, classifier.words, list(sets), len(real.splits["test"].labels), features)
     if arguments.out:
         class_table.write(Path(arguments.out), found, said, sets)
     print(json.dumps(found) if arguments.json else said)

@@ -83,15 +83,15 @@ def look_alikes(
         {
             "likeness": round(correlation, 4),
             "verdict": "same picture" if correlation >= SAME_PICTURE else "same person or neighbouring slice",
-            "first": entries[a].name,
-            "first_split": entries[a].split,
-            "first_person": entries[a].person,
-            "second": entries[b].name,
-            "second_split": entries[b].split,
-            "second_person": entries[b].person,
+            **_side("first", entries[a]),
+            **_side("second", entries[b]),
         }
         for correlation, a, b in pairs
     ]
+
+
+def _side(name: str, entry: Entry) -> dict[str, str]:
+    return {name: entry.name, f"{name}_split": entry.split, f"{name}_person": entry.person}
 
 
 def audit(entries: Sequence[Entry], details: Float[np.ndarray, "n d"], threshold: float = SAME_PERSON) -> Findings:
@@ -101,17 +101,19 @@ def audit(entries: Sequence[Entry], details: Float[np.ndarray, "n d"], threshold
     if len(entries) != len(details):
         raise InputError("audit", "images", len(details), f"{len(entries)}, one for each entry")
     splits = list(dict.fromkeys(e.split for e in entries))
-    of_person: dict[str, dict[str, None]] = {}
-    scans: dict[str, dict[str, None]] = {}
-    for entry in entries:
-        if entry.person:
-            of_person.setdefault(entry.person, {})[entry.split] = None
-            if entry.scan:
-                scans.setdefault(entry.person, {})[entry.scan] = None
+
+    def several(name: str) -> dict[str, list[str]]:
+        """Person -> splits or scans, in order of appearance, of people with more than one."""
+        known: dict[str, dict[str, None]] = {}
+        for entry in entries:
+            if entry.person and getattr(entry, name):
+                known.setdefault(entry.person, {})[getattr(entry, name)] = None
+        return {person: list(values) for person, values in known.items() if len(values) > 1}
+
     return Findings(
         num_pictures={s: sum(e.split == s for e in entries) for s in splits},
         num_people={s: len({e.person for e in entries if e.split == s and e.person}) for s in splits},
-        people={p: list(s) for p, s in of_person.items() if len(s) > 1},
-        repeats={p: list(s) for p, s in scans.items() if len(s) > 1},
+        people=several("split"),
+        repeats=several("scan"),
         pairs=look_alikes(entries, details, threshold),
     )

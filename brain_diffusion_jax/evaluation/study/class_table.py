@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,51 +21,37 @@ FLOOR = "real, validation"
 _EACH = 12  # images of a class on a contact sheet
 
 
-@dataclass(frozen=True)
-class ClassTable:
-    """rows: of `class_measures.measure` by name. fractions: of each set, what passes the gate; {} without a gate."""
-
-    rows: dict[str, dict[str, Any]]
-    fractions: dict[str, float]
-
-    def to_json(self, classifier: Classifier, data: str | Path) -> dict[str, Any]:
-        """What classes.json holds."""
-        return {
-            "classifier": classifier.name,
-            "data": str(data),
-            "pass the gate": self.fractions,
-            "rows": self.rows,
-        }
-
-    def text(self, classifier: Classifier, sets: Sequence[str], real_count: int, features: str) -> str:
-        """Markdown: the table, what passes, and the confusion of real images and of the `sets`."""
-        lines = [f"Read by {classifier.name}, against {real_count} held-out real images.", ""]
-        lines += [class_measures.table(self.rows, features), ""]
-        lines += [f"{name}: {100 * passed:.0f} % pass the gate." for name, passed in self.fractions.items()]
-        for name in (FLOOR, *sets):
-            if self.rows[name]["confusion"]:
-                table = class_measures.confusion_table(self.rows[name]["confusion"], classifier.words)
-                lines += ["", f"{name}:", "", table]
-        return "\n".join(lines)
-
-
 def measure(
     classifier: Classifier,
     real: Real,
     sets: Mapping[str, Labelled],
+    data: str | Path,
     *,
     gate_rate: float | None = None,
     replicates: int = 200,
     seed: int = 0,
-) -> ClassTable:
-    """Real against real, every set, and with `gate_rate` what the gate leaves of it at that rate of false alarms.
+) -> dict[str, Any]:
+    """What classes.json holds: rows of real against real, every set, and with `gate_rate` what the gate leaves of it.
 
-    Frechet distances are on the classifier's pooled features. Rows "..., as many ungated" hold random images of
-    the set in the numbers that passed the gate, because a distance depends on how many images it is from.
+    gate_rate: of false alarms; "pass the gate" is the fraction of each set, {} without a gate. Frechet distances are
+    on the classifier's pooled features. Rows "..., as many ungated" hold random images of the set in the numbers that
+    passed the gate, because a distance depends on how many images it is from. data: the shards of `real`.
     """
     parts, fractions = gated(classifier, real, sets, gate_rate, seed) if gate_rate else ({}, {})
     every = {FLOOR: real.splits["validation"], **sets, **parts}
-    return ClassTable(measure_sets(classifier, real.splits["test"], every, replicates=replicates, seed=seed), fractions)
+    rows = measure_sets(classifier, real.splits["test"], every, replicates=replicates, seed=seed)
+    return {"classifier": classifier.name, "data": str(data), "pass the gate": fractions, "rows": rows}
+
+
+def text(result: Mapping[str, Any], words: Sequence[str], sets: Sequence[str], real_count: int, features: str) -> str:
+    """Markdown of `measure`: the table, what passes, and the confusion of real images and of the `sets`."""
+    lines = [f"Read by {result['classifier']}, against {real_count} held-out real images.", ""]
+    lines += [class_measures.table(result["rows"], features), ""]
+    lines += [f"{name}: {100 * passed:.0f} % pass the gate." for name, passed in result["pass the gate"].items()]
+    for name in (FLOOR, *sets):
+        if counts := result["rows"][name]["confusion"]:
+            lines += ["", f"{name}:", "", class_measures.confusion_table(counts, words)]
+    return "\n".join(lines)
 
 
 def gated(
@@ -107,10 +92,10 @@ def read_folder(path: Path, classifier: Classifier, contract: Contract, data: st
     return Labelled(images, np.array([words.index(word) if word else -1 for word in requested]))
 
 
-def write(out: Path, result: Mapping[str, Any], text: str, sets: Mapping[str, Labelled]) -> None:
+def write(out: Path, result: Mapping[str, Any], markdown: str, sets: Mapping[str, Labelled]) -> None:
     """classes.json, classes.md, and a contact sheet of every set: a row a class."""
     files.write_json(out / "classes.json", dict(result))
-    files.write_text(out / "classes.md", text + "\n")
+    files.write_text(out / "classes.md", markdown + "\n")
     for name, (images, labels) in sets.items():
         shown = np.concatenate([np.flatnonzero(labels == number)[:_EACH] for number in np.unique(labels)])
         picture_grid.save_png(out / f"{name}.png", picture_grid.tile(images[shown], _EACH))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,10 +69,11 @@ class ProbeSet:
     replicates: int = 200
     seed: int = 0
     batch_size: int = 64
-    options: dict[str, Any] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "options", {"replicates": self.replicates, "seed": self.seed})
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of every interval."""
+        return {"replicates": self.replicates, "seed": self.seed}
 
     def __call__(
         self,
