@@ -17,14 +17,6 @@ def contract(**intensity):
     return Contract(Schema(()), (109, 91), intensity=Intensity(**intensity))
 
 
-@pytest.fixture
-def real_slices(real_data):
-    """Images at z = 20 mm, ages and sexes of CDR 0 people with good scans."""
-    with np.load(real_data("oasis1_mni2mm") / "axial_slices_u8.npz") as file:
-        kept = (file["cdr"] == 0) & (file["qc"] == "ok")
-        return file["images"][kept][:, list(file["z_mm"]).index(20)], file["age"][kept], file["sex_male"][kept]
-
-
 @pytest.mark.realdata
 def test_dark_fraction_of_real_people(real_slices):
     """The numbers of the issue: 244 scans, Spearman 0.67, 0.08 under 30 and 0.31 over 75."""

@@ -9,14 +9,6 @@ from brain_diffusion_jax.evaluation.metrics.agreement import agreement, categori
 from brain_diffusion_jax.evaluation.probes import pixel_probe
 
 
-@pytest.fixture
-def real_slices(real_data):
-    """Images at z = 20 mm, ages and sexes of CDR 0 people with good scans."""
-    with np.load(real_data("oasis1_mni2mm") / "axial_slices_u8.npz") as file:
-        kept = (file["cdr"] == 0) & (file["qc"] == "ok")
-        return file["images"][kept][:, list(file["z_mm"]).index(20)], file["age"][kept], file["sex_male"][kept]
-
-
 @pytest.mark.realdata
 def test_the_pixel_probe_reads_real_ages_and_hardly_any_sex(real_slices):
     images, ages, male = real_slices

@@ -14,7 +14,7 @@ from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.probes.features import Extractor
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.report import report
-from brain_diffusion_jax.evaluation.study import sample_store, study
+from brain_diffusion_jax.evaluation.study import study
 from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
@@ -104,16 +104,6 @@ def test_another_plan_in_the_same_folder_is_refused(real, done):
     other = StudySettings(**{**vars(SETTINGS), "seed": 5})
     with pytest.raises(InputError, match=r"plan\.json: seed"):
         study.run_study(sample, real, READ, other, done[1])
-
-
-def test_two_processes_share_the_chunks(real, tmp_path):
-    chosen = real["test"]
-    for process in (1, 0):
-        shared = sample_store.Processes(process, 2)
-        sample_store.generate(sample, chosen.conditions, 3.0, chosen.shape, tmp_path, chunk=8, processes=shared)
-    alone = tmp_path / "alone"
-    sample_store.generate(sample, chosen.conditions, 3.0, chosen.shape, alone, chunk=8)
-    np.testing.assert_array_equal(sample_store.read(tmp_path, 3.0), sample_store.read(alone, 3.0))
 
 
 def test_without_a_regressor_the_study_says_so(real, tmp_path):
