@@ -14,7 +14,7 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics.agreement import BiasCorrection, agreement
 from brain_diffusion_jax.evaluation.metrics.bootstrap import groups_of, intervals
-from brain_diffusion_jax.evaluation.probes.age_prediction import person_summary
+from brain_diffusion_jax.evaluation.probes.age_prediction import median_and_spread
 
 Ages = Float[np.ndarray, " n"]
 METRICS = ("mae", "mse", "rmse", "r", "r2", "bias")
@@ -34,13 +34,13 @@ class People(NamedTuple):
 def by_scan(person: Sequence[str], scan: Sequence[str], age: Ages, predicted: Ages) -> People:
     """Slices to scans, by the median of the slices' ages, in order of first appearance."""
     rows = groups_of(scan)
-    summaries = [person_summary(predicted[r]) for r in rows]
+    middle, spread = np.array([median_and_spread(predicted[r]) for r in rows]).T
     return People(
         [person[r[0]] for r in rows],
         [scan[r[0]] for r in rows],
         np.array([age[r[0]] for r in rows], float),
-        np.array([summary["age"] for summary in summaries]),
-        np.array([summary["spread"] for summary in summaries]),
+        middle,
+        spread,
         np.array([len(r) for r in rows]),
     )
 
