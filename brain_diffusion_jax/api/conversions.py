@@ -88,8 +88,8 @@ def import_monai(
     """
     files.require_new_folder(out, "--out")
     kept = Contract.load(contract) if contract else None
-    told = configs.load_config(config) if config else None
-    section = dict(told.model) if told else {}
+    found = configs.load_config(config) if config else None
+    section = dict(found.model) if found else {}
     state, inside = torch_files.read_weights(*weights)
     converted = monai.from_monai(
         state,
@@ -105,7 +105,7 @@ def import_monai(
     compared = _compare(state, converted, verify)
     if compared and not compared.agrees:
         return _unwritten(compared)
-    items, assumed = _run_config(told, converted.model, out.name)
+    items, assumed = _run_config(found, converted.model, out.name)
     checkpoints.write_whole_run(out, "diffusion", {"unet": converted.params}, items, kept)
     notes = [*converted.assumed, *assumed]
     summary = {"out": str(out), "model": converted.model, "assumed": notes, "weights": inside}
@@ -148,11 +148,11 @@ def _unwritten(compared: verification.Comparison) -> Conversion:
     return Conversion({"out": None}, ["nothing was written"], compared, written=False)
 
 
-def _require_agreement(path: Path, told: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Refuse a config whose network is not the one in the file; precision and memory are its own affair."""
-    wanted = factory.unet(told)
+def _require_agreement(path: Path, section: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Refuse a config whose section `model` is not the network of the file, but for precision and memory."""
+    wanted = factory.unet(section)
     free = ("dtype", "remat")
-    pairs = {k: (v, getattr(wanted.config, k)) for k, v in found.items() if k not in free}
+    pairs = {k: (v, getattr(wanted.config, k)) for k, v in model.items() if k not in free}
     differing = [f"{k} {ours} against {theirs}" for k, (ours, theirs) in pairs.items() if ours != theirs]
     if differing:
         raise InputError(path, "model", "; ".join(differing), "the network in the file (file's value first)")

@@ -134,7 +134,7 @@ def prepare_person(person: Person, how: Preparing) -> Prepared:
     except InputError as error:
         return Prepared(person, None, [], [], str(error))
     except Exception as error:  # whatever one scan does, the others get their ages
-        return Prepared(person, None, [], [], f"{person.path}: cannot be judged ({one_line(error)})")
+        return Prepared(person, None, [], [], f"{person.path}: cannot be read ({one_line(error)})")
     return Prepared(person, np.ascontiguousarray(images), indices, notes)
 
 
@@ -175,9 +175,9 @@ def predict(
     rows = []
     for group, found in pending:
         ages, features = map(np.asarray, found) if found is not None else (np.zeros(0), np.zeros((0, 1)))
-        place = 0
+        end = 0
         for item in group:
-            own = slice(place, place := place + len(item.indices))
+            own = slice(end, end := end + len(item.indices))
             rows.append(_row(item, ages[own].astype(float), features[own], how))
     return rows
 

@@ -29,7 +29,7 @@ Columns = Callable[[np.ndarray, Sequence[Mapping[str, str]]], Row]  # (images, m
 
 @dataclass(frozen=True)
 class Compared:
-    """What the rows are compared with. real: images whose conditions were asked for, read with `predictors.age`.
+    """What the rows are compared with. real: images, whose conditions the sweep has, read with `predictors.age`.
 
     reference: one of the configurations; the column meets says which are within its intervals. bootstrap:
     resamples for the intervals, 0 for none.
@@ -49,7 +49,7 @@ def people(
     target = Roles.of(model.schema).target
     if target is None or not found.has(target.name):
         name = "age" if target is None else target.name
-        raise InputError(f"--people {split}", name, "not known of every picture", f"people whose {name} is known")
+        raise InputError(f"--people {split}", name, "not known of every image", f"people whose {name} is known")
     words = " ".join(f"{name}={value}" for condition in only for name, value in condition.items())
     return check(found[_rows(only, found, model)], f"--only {words}")
 
@@ -113,7 +113,7 @@ def _beside_people(
 ) -> tuple[Columns, Row]:
     """Columns of `evaluation.study.matched_sets`, each with its interval; and those of the real people."""
     if compared.predictors.age is None:
-        raise InputError("command line", "--people", "no --age-model", "a regressor that reads the pictures")
+        raise InputError("command line", "--people", "no --age-model", "a regressor that reads the images")
     dark, instruments = model.config.study.dark_fraction, compared.predictors.instruments
     sets = matched_sets.of(real, instruments, model.contract, dark, compared.bootstrap)
     limits = None if reference is None else sets.reference(reference)

@@ -57,12 +57,12 @@ def run(options: Options) -> int:
     if more:
         raise InputError("age-edit", "--set", f"{1 + len(more)} conditions", "one: what is true of the person")
     report = edits.write_edits(
-        options.open(options.run, "diffusion"),
+        options.load(options.run, "diffusion"),
         edits.Slice(options.scan, truth, options.slice, options.allow),
         edits.Change(options.covariate, options.to),
         edits.EditSettings(options.steps, options.strength, options.method, options.guidance),
         options.out,
-        predictor=WeightOptions().open(options.age_model, "age") if options.age_model else None,
+        predictor=WeightOptions().load(options.age_model, "age") if options.age_model else None,
     )
     for note in report.get("notes", ()):
         print(note, file=sys.stderr)

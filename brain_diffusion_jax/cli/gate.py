@@ -12,7 +12,7 @@ and the measures before and after the gate).
 
 --self-test says what the gate finds on your images: held-out real ones are corrupted on purpose (blur, noise, wrong
 class, copies ...), and the rejected share of each kind is printed and written to gate.json, over random
-partitions of the validation and test images into those that set the limits and those that are judged.
+partitions of the validation and test images into those that set the limits and those that meet them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Options:
     shards: Path = option("real images, as the generator was trained on", required=True)
     out: Path = option("folder to write (new or empty)", required=True)
     rate: float = option("false alarms allowed on real images (default 0.05)", 0.05)
-    batch: int = option("images of a batch judged as a whole (default 100)", 100)
+    batch: int = option("images of a batch that is tested as a whole (default 100)", 100)
     per_class: int = option("images to draw of each class from a run (default 50)", 50)
     guidance: float | None = option("guidance scale of a run (default: its config)")
     self_test: bool = option("corrupt real images and count what is rejected", False)
@@ -69,10 +69,10 @@ def run(options: Options) -> int:
         text = gate_power.table(summary["self_test"], options.rate)
     else:
         images, words = _images(options, options.source, real.covariate, classifier.words)
-        summary, judged = gating.judge(
+        summary, verdicts = gating.judge(
             classifier, real, images, words, options.source, batch_size=options.batch, **settings
         )
-        gating.write(options.out, summary, judged)
+        gating.write(options.out, summary, verdicts)
         written = "verdicts.csv, accepted.png, rejected.png, gate.json"
         text = f"{gating.describe(summary, options.rate)}\n{options.out}: {written}"
     print(json.dumps(summary) if options.json else text)
@@ -91,7 +91,7 @@ def _images(
         if covariate not in rows[0]:
             raise InputError(source / MANIFEST, "columns", sorted(rows[0]), f"a column {covariate!r}")
         return images, [row[covariate] for row in rows]
-    model = WeightOptions().open(str(source), "generator")
+    model = WeightOptions().load(str(source), "generator")
     words = [word for word in classes for _ in range(options.per_class)]
     sampling = model.sampling(guidance_scale=options.guidance)
     return draw(model, [{covariate: word} for word in words], sampling, options.seed), words

@@ -1,4 +1,4 @@
-"""Ages of people from their T1 scans, after checking that the scans can be judged.
+"""Ages of people from their T1 scans, after checks of the scans.
 
   brain-diffusion predict-age runs/age sub-01_T1w.nii.gz sub-02_T1w.nii.gz --out ages/
   brain-diffusion predict-age runs/deepbrainnet --cohort configs/oasis/diffusion.py cohort.root=FOLDER --out ages/

@@ -51,7 +51,7 @@ def run(options: Options) -> int:
 
     require_usable(options.out, resume=options.resume)
     if options.stack:
-        model = options.open(options.run, "diffusion")
+        model = options.load(options.run, "diffusion")
         wanted = options.read(model.schema)
         with bar_of("volume") as progress:
             summary = volumes.write_volumes(
@@ -66,7 +66,7 @@ def run(options: Options) -> int:
             )
         text = volumes.describe(summary, volumes.known_slices(model)[1])
     else:
-        generator = options.open(options.run, "generator")
+        generator = options.load(options.run, "generator")
         sampling = options.resolve(generator)
         with bar_of("image") as progress:
             folder = samples.write_samples(

@@ -60,7 +60,7 @@ def run(options: Options) -> int:
             raise InputError("command line", "RUN", "nothing", expected)
         print(report.write_comparison(others, options.out or "comparison"))
         return 0
-    model = WeightOptions(checkpoint=options.checkpoint).open(options.run, "generator")
+    model = WeightOptions(checkpoint=options.checkpoint).load(options.run, "generator")
     refuse_unguided(model, options, "steps", "sampler", "scales")
     own = [path for path in ("sample", "study") if path in model.config]
     apply_overrides(model.config, options.overrides, reads=("data.shards", *own))

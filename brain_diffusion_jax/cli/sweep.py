@@ -142,7 +142,7 @@ def run(options: Options) -> int:
 
     if options.plugin:
         sweeps.run_plugin(options.plugin)
-    model = options.open(options.run, "diffusion")
+    model = options.load(options.run, "diffusion")
     real = _people(options, model)
     wanted = options.read(model.schema) if real is None else list(real.conditions)
     if "optimised" in (options.spacings or ()):
