@@ -69,7 +69,7 @@ def diffusion_run(folder: Path, *overrides: str, with_contract: bool = True, giv
     config = make_config(*overrides)
     schema = given.schema if given else Schema.from_json(config.covariates)
     module = factory.diffusion_network(config.model, config.conditioning, schema)
-    x, n = jnp.zeros((1, *(given.image_size if given else SIZE), 1)), len(schema.names)
+    x, n = jnp.zeros((1, *(given.shape if given else (*SIZE, 1)))), len(schema.names)
     params = module.init(jax.random.key(0), x, jnp.zeros(1), jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
     stored = configs.to_json(config)
     return checkpoints.write_run(

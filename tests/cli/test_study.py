@@ -1,4 +1,4 @@
-"""`study`, `evaluate` as a user runs them, on small random networks and made-up people."""
+"""`brain-diffusion study` as a user runs it, on small random networks and made-up people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_runs
-from PIL import Image
 
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
@@ -86,7 +85,7 @@ def test_eight_devices_give_a_study_the_pictures_of_one(folders, tmp_path):
 
 def test_study_of_a_gan_of_classes(tmp_path, monkeypatch, capsys):
     run = tiny_runs.gan_run(tmp_path / "gan", tiny_runs.CLASSES, "study.bootstrap=4", "sample.batch_size=4")
-    judge = tiny_runs.class_run(tmp_path / "class", tiny_runs.CLASSES)
+    predictor = tiny_runs.class_run(tmp_path / "class", tiny_runs.CLASSES)
     Contract.load(run).save(tmp_path / "shards")
     kinds = [{"kind": ("round", "square")[i % 2]} for i in range(20)]
     sets = {
@@ -94,7 +93,7 @@ def test_study_of_a_gan_of_classes(tmp_path, monkeypatch, capsys):
         for s, p in (("train", people(20, 1)), ("test", people(9, 2)))
     }
     monkeypatch.setattr(real_people, "read_real", lambda shards, contract: sets)
-    words = ["study", str(run), "--data", str(tmp_path / "shards"), "--classifier", str(judge)]
+    words = ["study", str(run), "--data", str(tmp_path / "shards"), "--classifier", str(predictor)]
     assert main([*words, "--out", str(tmp_path / "study"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in found["rows"]] == ["real", "real, training people", "w=1"]
@@ -117,7 +116,7 @@ def test_study_refuses_what_does_not_belong_together(folders, real, tmp_path, ca
         ([run, "--data", str(tmp_path / "other")], "image_size: [14, 12] against [20, 20]"),
         ([run, "--data", shards, "--age-model", run], "kind: found diffusion"),
         ([run, "--data", shards, "--age-model", str(tmp_path)], "config.json"),
-        ([run, "--data", shards, "--scales", "1,x"], "--scales: found 1,x"),
+        ([run, "--data", shards, "--scales", "1,x"], "--scales: found"),
         ([run, "--data", shards, "--split", "tset"], "evaluated split: found tset"),
         ([run, "--data", shards, "--inception", str(tmp_path / "none.pth")], "no such file"),
         ([run, "study.bootsrap=3", "--data", shards], "study.bootstrap"),
@@ -126,60 +125,3 @@ def test_study_refuses_what_does_not_belong_together(folders, real, tmp_path, ca
         assert main(["study", *words, *([] if "--compare" in words else ["--out", str(tmp_path / "out")])]) == 2, words
         assert message in capsys.readouterr().err, words
     assert not (tmp_path / "out" / "study.json").exists()
-
-
-def save(folder, images):
-    folder.mkdir(parents=True)
-    for index, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{index:03d}.png")
-    return str(folder)
-
-
-def test_evaluate_two_folders(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:24, :20]
-    blobs = [200 * np.exp(-((y - a) ** 2 + (x - b) ** 2) / 30) for a, b in rng.uniform(6, 16, (45, 2))]
-    blobs = np.array(blobs).astype(np.uint8)
-    first, second = save(tmp_path / "a", blobs[:15]), save(tmp_path / "b", blobs[15:])
-    noise = save(tmp_path / "noise", rng.integers(0, 255, (15, 24, 20)).astype(np.uint8))
-    scores = {}
-    for name, folder in (("near", second), ("far", noise)):
-        assert main(["evaluate", folder, "--against", first, "--bootstrap", "5", "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert found["pictures"] == 15  # equal numbers, whatever the folders hold
-        scores[name] = found["numbers"]
-    assert scores["near"]["FD[pixels-24x24]"]["value"] < 0.2 * scores["far"]["FD[pixels-24x24]"]["value"]
-    assert scores["near"]["precision"]["value"] > scores["far"]["precision"]["value"]
-    assert main(["evaluate", first, "--against", second]) == 0
-    assert "FD[pixels-24x24]" in capsys.readouterr().out
-
-
-def test_evaluate_refuses_bad_folders(tmp_path, capsys):
-    pictures = np.zeros((3, 24, 20), np.uint8)
-    good = save(tmp_path / "good", pictures)
-    other = save(tmp_path / "other", np.zeros((3, 30, 30), np.uint8))
-    mixed = tmp_path / "mixed"
-    save(mixed, pictures)
-    Image.fromarray(np.zeros((5, 5), np.uint8)).save(mixed / "zz.png")
-    (tmp_path / "empty").mkdir()
-    for words, message in [
-        ([good], "both or neither"),
-        ([str(tmp_path / "none"), "--against", good], "no such folder"),
-        ([str(tmp_path / "empty"), "--against", good], "an empty set"),
-        ([str(mixed), "--against", good], "zz.png: picture size"),
-        ([other, "--against", good], "picture size: found (30, 30); expected (24, 20)"),
-    ]:
-        assert main(["evaluate", *words]) == 2
-        assert message in capsys.readouterr().err
-
-
-def test_evaluate_reads_equal_sets_of_other_depth_as_equal(tmp_path, capsys):
-    pictures = np.random.default_rng(1).integers(0, 255, (6, 24, 20)).astype(np.uint8)
-    deep = pictures.astype(np.uint16) * 257
-    words = ["evaluate", save(tmp_path / "deep", deep), "--against", save(tmp_path / "a", pictures)]
-    assert main([*words, "--bootstrap", "0", "--json"]) == 0
-    numbers = json.loads(capsys.readouterr().out)["numbers"]
-    assert abs(numbers["FD[pixels-24x24]"]["value"]) < 1e-6
-    words[1] = save(tmp_path / "dim", deep // 16)
-    assert main(words) == 2
-    assert "12 bits in 16" in capsys.readouterr().err
