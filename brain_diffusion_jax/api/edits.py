@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from jaxtyping import Float
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.api.loading import slice_contract
-from brain_diffusion_jax.array_types import DenoiseFn, Image
+from brain_diffusion_jax.array_types import DenoiseFn, Image, Level
 from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.checks import scan_checks
@@ -96,6 +97,21 @@ def check_inputs(predictor: AgeModel, prepared: PreparedScan, scan: str | Path, 
     return scan_checks.refuse(scan, [scan_checks.Finding("inputs", found, expected)], allowed)
 
 
+@functools.partial(jax.jit, static_argnames=("guidance_scale", "strength", "method"))
+def _edited(
+    bare: DenoiseFn,
+    path: Level,
+    x0: Image,
+    source: Condition,
+    target: Condition,
+    guidance_scale: float,
+    strength: float,
+    method: str,
+) -> Image:
+    denoise = guidance.classifier_free(bare, guidance_scale)
+    return editing.edit_condition(denoise, path, x0, source, target, strength=strength, method=method)
+
+
 def edit(
     model: DiffusionModel,
     image: Float[np.ndarray, "rows cols"],
@@ -110,15 +126,9 @@ def edit(
     path = levels.select(process.table, settings.num_steps, "trailing")
     bare = model.denoise.inner if isinstance(model.denoise, Clipped) else model.denoise
 
-    @jax.jit
-    def program(bare: DenoiseFn, x0: Image, source: Condition, target: Condition) -> Image:
-        denoise = guidance.classifier_free(bare, float(settings.guidance_scale))
-        return editing.edit_condition(
-            denoise, path, x0, source, target, strength=settings.strength, method=settings.method
-        )
-
     x0 = process.to_network(jnp.asarray(np.repeat(np.asarray(image)[None, ..., None], len(targets), 0)))
-    x = program(bare, x0, source, target)
+    how = settings.guidance_scale, settings.strength, settings.method
+    x = _edited(bare, path, x0, source, target, *how)
     require_finite(model.path, np.isfinite(x).all(axis=(1, 2, 3)), targets, f"age-edit, {vars(settings)}")
     return np.asarray(process.to_unit(x))[..., 0]
 

@@ -11,7 +11,6 @@ central box (ventricles) and whether it grows with the covariate, and predicted 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from brain_diffusion_jax.cli.options import WeightOptions, parse_set
@@ -19,7 +18,6 @@ from brain_diffusion_jax.cli.parsing import argument, option, words
 from brain_diffusion_jax.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True)
 class Options(WeightOptions):
     """The slice, what is true of it, and what it becomes."""
 

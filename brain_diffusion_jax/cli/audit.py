@@ -9,15 +9,13 @@ Exit status 1 when something was found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from brain_diffusion_jax.cli.parsing import argument, option
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 from brain_diffusion_jax.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """What is looked at, and what counts as alike."""
 
     what: Path = argument("folder of shards, or of images in one sub-folder for each split")

@@ -8,14 +8,12 @@ DeepBrainNet files are recognised by their sha256. What cannot be mapped is list
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from brain_diffusion_jax.cli.parsing import argument, option
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """What is converted, and where it goes."""
 
     file: Path = argument("the .h5 or .keras file")

@@ -14,7 +14,6 @@ without them only the raw network can be called. Every tensor must find its plac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from brain_diffusion_jax.cli.options import WeightOptions
@@ -22,7 +21,6 @@ from brain_diffusion_jax.cli.parsing import argument, option, whole_numbers
 from brain_diffusion_jax.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True)
 class Options(WeightOptions):
     """What is converted, which way, and what its shapes do not tell. --checkpoint and --no-ema go with --to."""
 

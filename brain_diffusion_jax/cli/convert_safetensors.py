@@ -9,14 +9,12 @@ metrics.jsonl and study/study.json.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from brain_diffusion_jax.cli.options import WeightOptions
 from brain_diffusion_jax.cli.parsing import argument, option
 
 
-@dataclass(frozen=True, kw_only=True)
 class Options(WeightOptions):
     """What is published or opened, and where it goes."""
 

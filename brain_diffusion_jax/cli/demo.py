@@ -6,12 +6,11 @@ command, printed before it runs. Interrupted, the same call continues where it s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.cli.parsing import option
+from brain_diffusion_jax.cli.parsing import OptionGroup, option
 from brain_diffusion_jax.errors import InputError
 
 
@@ -24,8 +23,7 @@ def __getattr__(name: str) -> Any:
     return demo_config
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """How large the demonstration is, and where it goes."""
 
     out: Path = option("folder to write (default runs/demo)", Path("runs/demo"))

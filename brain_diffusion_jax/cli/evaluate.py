@@ -13,7 +13,6 @@ distance, Inception-style score and class fidelity, pooled and by class.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from brain_diffusion_jax.cli.options import PredictorOptions
@@ -21,7 +20,6 @@ from brain_diffusion_jax.cli.parsing import argument, option, seed
 from brain_diffusion_jax.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True)
 class Options(PredictorOptions):
     """What is evaluated, and what it is set beside."""
 

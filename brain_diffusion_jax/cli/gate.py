@@ -18,12 +18,11 @@ partitions of the validation and test images into those that set the limits and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_diffusion_jax.cli.options import WeightOptions
-from brain_diffusion_jax.cli.parsing import argument, option, seed
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option, seed
 from brain_diffusion_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """What goes through the gate, and how strict it is."""
 
     source: Path | None = argument("folder of generated images with a manifest, or a run folder", nargs="?")

@@ -6,14 +6,12 @@ brain-diffusion info runs/NAME --all     # the whole config, defaults included
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from brain_diffusion_jax.cli.parsing import argument, option
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """Which run, and how much of it."""
 
     run: Path = argument("run folder")

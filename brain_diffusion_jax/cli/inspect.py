@@ -9,14 +9,12 @@ cohort.layout=..., cohort.table=... as section.key=value. Flags compare each sca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from brain_diffusion_jax.cli.parsing import argument, option
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """Which cohort, and where the look at it goes."""
 
     source: Path = argument("a cohort's folder, or a configs/*.py file")

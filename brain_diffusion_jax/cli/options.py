@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from brain_diffusion_jax.cli.parsing import option, seed, whole_numbers
+from brain_diffusion_jax.cli.parsing import OptionGroup, option, seed, whole_numbers
 from brain_diffusion_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from brain_diffusion_jax.evaluation.probes.features import Extractor
 
 
-@dataclass(frozen=True, kw_only=True)
-class WeightOptions:
+class WeightOptions(OptionGroup):
     """Which weights of a run."""
 
     checkpoint: int | None = option("step to load (default: the newest)")
@@ -45,7 +43,6 @@ class WeightOptions:
         return api.load(run, kind, **self.weights)
 
 
-@dataclass(frozen=True, kw_only=True)
 class OutputOptions(WeightOptions):
     """What `sample` and `sweep` share. batch: None is the config's."""
 
@@ -55,7 +52,6 @@ class OutputOptions(WeightOptions):
     json: bool = option("print a JSON summary", False)
 
 
-@dataclass(frozen=True, kw_only=True)
 class SamplingOptions(OutputOptions):
     """How images are drawn; None is the run's config."""
 
@@ -88,8 +84,7 @@ def refuse_unguided(model: Generator, options: object, *names: str) -> None:
             raise InputError(model.path, f"--{name}", value, expected)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConditionOptions:
+class ConditionOptions(OptionGroup):
     """Which conditions images are made of. set: words of every --set."""
 
     set: tuple[list[str], ...] = option(
@@ -133,8 +128,7 @@ def parse_set(words: Sequence[str]) -> list[dict[str, str]]:
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictorOptions:
+class PredictorOptions(OptionGroup):
     """What reads images: a regressor of age, and Inception by the user's pytorch-fid weights."""
 
     age_model: str | None = option("run folder of a regressor: reads ages, and its features are compared")

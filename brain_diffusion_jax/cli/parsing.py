@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from brain_diffusion_jax.seeds import COUNT, EXPECTED
 
 T = TypeVar("T")
+O = TypeVar("O", bound="OptionGroup")
 
 
 def option(text: str, default: Any = None, *, required: bool = False, **settings: Any) -> Any:
@@ -27,8 +28,17 @@ def argument(text: str, **settings: Any) -> Any:
     return field(metadata={"help": text, "position": True, **settings})
 
 
-def declare(parser: argparse.ArgumentParser, options: type) -> None:
-    """Add every field of a dataclass to a parser."""
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass(frozen=True)
+class OptionGroup:
+    """A class below this one is a frozen dataclass of options."""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
+
+
+def declare(parser: argparse.ArgumentParser, options: type[OptionGroup]) -> None:
+    """Add every field of a group to a parser."""
     hints = get_type_hints(options)
     for one in fields(options):
         settings, kinds = dict(one.metadata), (hints[one.name], *get_args(hints[one.name]))
@@ -44,11 +54,11 @@ def declare(parser: argparse.ArgumentParser, options: type) -> None:
         parser.add_argument(*names, **settings)
 
 
-def parse(parser: argparse.ArgumentParser, options: type[T], words: Sequence[str]) -> T:
+def parse(parser: argparse.ArgumentParser, options: type[O], words: Sequence[str]) -> O:
     """The words as those options; raises SystemExit as argparse does."""
     # section.key=value may stand anywhere among the options.
     given = vars(parser.parse_intermixed_args(words))
-    return options(**{one.name: _value(given[one.name], one) for one in fields(options)})  # type: ignore[arg-type]
+    return options(**{one.name: _value(given[one.name], one) for one in fields(options)})
 
 
 def _value(given: Any, one: Field[Any]) -> Any:

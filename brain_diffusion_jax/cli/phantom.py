@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from brain_diffusion_jax.cli.parsing import option, seed
+from brain_diffusion_jax.cli.parsing import OptionGroup, option, seed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """What is written, and where."""
 
     out: str = option("folder to write (new or empty)", required=True)

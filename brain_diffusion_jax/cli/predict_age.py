@@ -15,15 +15,13 @@ An age outside 0 to 120 years is no answer: its row says so in place of the numb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from brain_diffusion_jax.cli.parsing import argument, option
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 from brain_diffusion_jax.errors import InputError, nearest
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """Which model reads which scans, and how they are prepared."""
 
     model: Path = argument("run folder of train-age or convert keras")

@@ -6,7 +6,6 @@ brain-diffusion sample runs/NAME --set age=70 sex=F slice=45 --out pictures/
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,6 @@ def _interval(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Options(ConditionOptions, SamplingOptions):
     """What is drawn, and what is written of it."""
 

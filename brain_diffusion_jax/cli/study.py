@@ -10,7 +10,6 @@ are compared with. Interrupted, the same command continues. Settings: config sec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from brain_diffusion_jax.cli.options import PredictorOptions, WeightOptions, refuse_unguided
@@ -18,7 +17,6 @@ from brain_diffusion_jax.cli.parsing import argument, numbers, option, seed
 from brain_diffusion_jax.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True)
 class Options(PredictorOptions):
     """What is studied, what reads it, and how it is drawn."""
 

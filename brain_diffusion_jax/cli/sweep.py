@@ -12,7 +12,6 @@ All sampling configurations share their noise, so that they can be compared. Fin
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,6 @@ def _reference(text: str) -> tuple[str, int]:
     return sampler, int(steps)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Options(ConditionOptions, OutputOptions):
     """Axes of the sweep, what its rules need, and what its images are compared with."""
 

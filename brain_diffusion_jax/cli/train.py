@@ -18,15 +18,13 @@ Several processes find each other through SLURM, JobSet or TPU metadata, or --co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from brain_diffusion_jax.cli.parsing import argument, option
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     """What is trained, where, and how several processes find each other. kind: None is the config's."""
 
     kind: ClassVar[str | None] = None

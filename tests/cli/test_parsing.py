@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
 from brain_diffusion_jax.cli import main
-from brain_diffusion_jax.cli.parsing import argument, declare, listed, numbers, option, parse, words
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, declare, listed, numbers, option, parse, words
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(OptionGroup):
     source: Path = argument("what")
     overrides: tuple[str, ...] = argument("changes", nargs="*")
     out: Path = option("where", required=True)
