@@ -57,12 +57,6 @@ class Architecture:
     upcast_attention: bool = False
 
 
-class Verify(NamedTuple):
-    """Compare with MONAI's own network, layer by layer. size: spatial, None is small."""
-
-    size: tuple[int, ...] | None = None
-
-
 class Conversion(NamedTuple):
     """What was converted, as JSON values and as lines. written: False where the comparison found a difference."""
 
@@ -79,12 +73,14 @@ def import_monai(
     *,
     config: Path | None = None,
     contract: Path | None = None,
-    verify: Verify | None = None,
+    verify: bool = False,
+    size: tuple[int, ...] | None = None,
 ) -> Conversion:
     """Write MONAI's DiffusionModelUNet as run folder `out`, whole or not at all.
 
     config: a file that says what the network was trained on; without it only the raw network can be called.
-    contract: shards or a run whose data contract holds. Raises InputError where a tensor does not find its place.
+    contract: shards or a run whose data contract holds. verify: compare with MONAI's own network layer by layer, on
+    inputs of that spatial size (None: small). Raises InputError where a tensor does not find its place.
     """
     files.require_new_folder(out, "--out")
     kept = Contract.load(contract) if contract else None
@@ -102,7 +98,7 @@ def import_monai(
     )
     if config:
         _require_agreement(config, section, converted.model)
-    compared = _compare(state, converted, verify)
+    compared = verification.compare(state, converted, size=size) if verify else None
     if compared and not compared.agrees:
         return _unwritten(compared)
     items, assumed = _run_config(found, converted.model, out.name)
@@ -115,7 +111,14 @@ def import_monai(
 
 
 def export_monai(
-    run: Path, to: Path, *, names: str = "new", verify: Verify | None = None, step: int | None = None, ema: bool = True
+    run: Path,
+    to: Path,
+    *,
+    names: str = "new",
+    verify: bool = False,
+    size: tuple[int, ...] | None = None,
+    step: int | None = None,
+    ema: bool = True,
 ) -> Conversion:
     """Write the network of a run as a MONAI state dict (.pt, .pth, .safetensors). names: new (MONAI >= 1.4) or old."""
     if to.exists():
@@ -127,7 +130,7 @@ def export_monai(
     state = monai.to_monai(params["unet"], config["model"], names=names)
     heads = factory.unet(config["model"]).config.num_head_channels
     converted = monai.Converted(params["unet"], {**config["model"], "num_head_channels": heads})
-    compared = _compare(state, converted, verify)
+    compared = verification.compare(state, converted, size=size) if verify else None
     if compared and not compared.agrees:
         return _unwritten(compared)
     torch_files.write_state(to, state)
@@ -136,12 +139,6 @@ def export_monai(
     left = f"left behind: {', '.join(others)} (MONAI has no learned tokens; its network takes them as context)"
     lines = [*([left] if others else []), call, f"written: {to}"]
     return Conversion({"to": str(to), "network": call, "left_behind": others}, lines, compared)
-
-
-def _compare(
-    state: torch_files.State, converted: monai.Converted, how: Verify | None
-) -> verification.Comparison | None:
-    return None if how is None else verification.compare(state, converted, size=how.size)
 
 
 def _unwritten(compared: verification.Comparison) -> Conversion:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from brain_diffusion_jax.cli.options import WeightOptions, parse_set
-from brain_diffusion_jax.cli.parsing import argument, option, words
+from brain_diffusion_jax.cli.parsing import argument, option
 from brain_diffusion_jax.errors import InputError
 
 
@@ -24,7 +24,7 @@ class Options(WeightOptions):
     run: str = argument("run folder of a diffusion model trained on slices")
     scan: Path = argument("a .nii or .nii.gz file")
     set: tuple[str, ...] = option("what is true of the person", (), nargs="+", metavar="NAME=VALUE")
-    to: tuple[str, ...] = option("wanted values of the covariate", required=True, metavar="A,B,...", type=words)
+    to: tuple[str, ...] = option("wanted values of the covariate", required=True, metavar="A,B,...")
     covariate: str = option("what to change (default age)", "age")
     slice: int | None = option("index on the model's grid (default: the middle one)")
     out: Path = option("folder to write (new)", required=True)

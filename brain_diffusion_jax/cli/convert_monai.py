@@ -15,9 +15,10 @@ without them only the raw network can be called. Every tensor must find its plac
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from brain_diffusion_jax.cli.options import WeightOptions
-from brain_diffusion_jax.cli.parsing import argument, option, whole_numbers
+from brain_diffusion_jax.cli.parsing import argument, option
 from brain_diffusion_jax.errors import InputError
 
 
@@ -28,9 +29,7 @@ class Options(WeightOptions):
     out: Path | None = option("run folder to write (new)", metavar="RUN")
     to: Path | None = option("write a MONAI state dict (.pt, .pth, .safetensors)", metavar="FILE")
     names: str = option("with --to: new (MONAI >= 1.4, default) or old", "new")
-    head_channels: tuple[int, ...] | None = option(
-        "num_head_channels of every level", metavar="N,N,..", type=whole_numbers
-    )
+    head_channels: tuple[int, ...] | None = option("num_head_channels of every level", metavar="N,N,..")
     norm_groups: int | None = option("norm_num_groups (MONAI's default is 32)")
     norm_eps: float | None = option("default 1e-6, as in MONAI")
     upcast_attention: bool = option("attention in float32 under a 16-bit dtype", False)
@@ -39,9 +38,7 @@ class Options(WeightOptions):
     config: Path | None = option("configs/NAME.py that says what the network was trained on")
     contract: Path | None = option("shards or run whose data contract holds", metavar="FOLDER")
     verify: bool = option("compare with MONAI layer by layer (torch, monai)", False)
-    size: tuple[int, ...] | None = option(
-        "with --verify: spatial size (default: small)", metavar="N,N", type=whole_numbers
-    )
+    size: tuple[int, ...] | None = option("with --verify: spatial size (default: small)", metavar="N,N")
     json: bool = option("print what was found as JSON", False)
 
 
@@ -51,9 +48,9 @@ def run(options: Options) -> int:
 
     from brain_diffusion_jax.api import conversions
 
-    verify = conversions.Verify(options.size) if options.verify else None
+    verify: dict[str, Any] = {"verify": options.verify, "size": options.size}
     if options.source.is_dir() and options.to and not options.out:
-        more = {"names": options.names, "verify": verify, **options.weights}
+        more = {"names": options.names, **verify, **options.weights}
         found = conversions.export_monai(options.source, options.to, **more)
     elif options.out and not options.source.is_dir():
         found = conversions.import_monai(
@@ -64,7 +61,7 @@ def run(options: Options) -> int:
             ),
             config=options.config,
             contract=options.contract,
-            verify=verify,
+            **verify,
         )
     else:
         expected = "a weights file with --out, or a run folder with --to"

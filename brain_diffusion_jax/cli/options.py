@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from brain_diffusion_jax.cli.parsing import OptionGroup, option, seed, whole_numbers
+from brain_diffusion_jax.cli.parsing import OptionGroup, option, seed
 from brain_diffusion_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -133,9 +133,7 @@ class PredictorOptions(OptionGroup):
 
     age_model: str | None = option("run folder of a regressor: reads ages, and its features are compared")
     inception: str | None = option("pytorch-fid's weights file, for FD[inception-...]")
-    inception_dims: tuple[int, ...] = option(
-        "64, 192, 768 or 2048, several with commas (default 768)", (768,), type=whole_numbers
-    )
+    inception_dims: tuple[int, ...] = option("64, 192, 768 or 2048, several with commas (default 768)", (768,))
 
     def inception_extractors(self) -> list[Extractor]:
         """Extractors of the weights file, which is verified first; none without one."""

@@ -7,18 +7,22 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform, get_args, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 from brain_diffusion_jax.seeds import COUNT, EXPECTED
 
 T = TypeVar("T")
+_LISTS = {int: "whole numbers separated by commas", float: "numbers separated by commas, such as 1,3,5"}
+_LISTS |= {str: "words separated by commas", Path: "paths separated by commas"}
 O = TypeVar("O", bound="OptionGroup")
 
 
 def option(text: str, default: Any = None, *, required: bool = False, **settings: Any) -> Any:
     """A field given as --its-name VALUE, or as --its-name where it is a bool.
 
-    text: what --help says. settings: of `add_argument`; without a `type`, int, float and Path are those of the field.
+    text: what --help says. settings: of `add_argument`. Without a `type`, the field's own is taken; a tuple is given
+    with commas where neither nargs nor action says otherwise.
     """
     return field(default=MISSING if required else default, metadata={"help": text, **settings})
 
@@ -41,17 +45,27 @@ def declare(parser: argparse.ArgumentParser, options: type[OptionGroup]) -> None
     """Add every field of a group to a parser."""
     hints = get_type_hints(options)
     for one in fields(options):
-        settings, kinds = dict(one.metadata), (hints[one.name], *get_args(hints[one.name]))
+        settings, names = dict(one.metadata), [f"--{one.name.replace('_', '-')}"]
         if settings.pop("position", False):
             names = [one.name]
         else:
-            names, settings["default"] = [f"--{one.name.replace('_', '-')}"], None
-            settings["required"] = one.default is MISSING
-        if bool in kinds:
+            settings |= {"default": None, "required": one.default is MISSING}
+        if hints[one.name] is bool:
             settings["action"] = "store_true"
-        elif kind := next((kind for kind in (int, float, Path) if kind in kinds), None):
-            settings.setdefault("type", kind)
+        else:
+            settings.setdefault(
+                "type", _converter(hints[one.name], with_commas=not {"nargs", "action"} & set(settings))
+            )
         parser.add_argument(*names, **settings)
+
+
+def _converter(hint: Any, *, with_commas: bool) -> Callable[[str], Any]:
+    """What makes a field of a word. hint: of the field, such as `tuple[int, ...] | None`."""
+    hint = get_args(hint)[0] if isinstance(hint, UnionType) else hint
+    kind = get_args(hint)[0] if get_origin(hint) is tuple else hint
+    if kind not in (int, float, Path):
+        kind = str
+    return listed(kind, _LISTS[kind]) if with_commas and get_origin(hint) is tuple else kind
 
 
 def parse(parser: argparse.ArgumentParser, options: type[O], words: Sequence[str]) -> O:
@@ -87,8 +101,3 @@ def listed(kind: Callable[[str], T], expected: str) -> Callable[[str], tuple[T, 
             raise argparse.ArgumentTypeError(f"found {text!r:.80}; expected {expected}") from None
 
     return convert
-
-
-words = listed(str, "words separated by commas")
-numbers = listed(float, "numbers separated by commas, such as 1,3,5")
-whole_numbers = listed(int, "whole numbers separated by commas")

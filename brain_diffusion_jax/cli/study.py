@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from brain_diffusion_jax.cli.options import PredictorOptions, WeightOptions, refuse_unguided
-from brain_diffusion_jax.cli.parsing import argument, numbers, option, seed
+from brain_diffusion_jax.cli.parsing import argument, option, seed
 from brain_diffusion_jax.errors import InputError
 
 
@@ -26,9 +26,7 @@ class Options(PredictorOptions):
     classifier: str | None = option("run folder of train-class: its features for another Frechet distance")
     data: str | None = option("shards with the real people (default: those of the run)")
     split: str | None = option("split whose people are compared with (default: config, test)")
-    scales: tuple[float, ...] | None = option(
-        "guidance scales, such as 1,3,5,7; 1 is off (default: config)", type=numbers
-    )
+    scales: tuple[float, ...] | None = option("guidance scales, such as 1,3,5,7; 1 is off (default: config)")
     num: int | None = option("images per scale (default: as many as the split has)")
     sampler: str | None = option("default: the config's")
     steps: int | None = option("sampling steps (default: the config's)")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_diffusion_jax.cli.options import ConditionOptions, OutputOptions, parse_set
-from brain_diffusion_jax.cli.parsing import argument, listed, numbers, option, seed, whole_numbers, words
+from brain_diffusion_jax.cli.parsing import argument, listed, option, seed
 from brain_diffusion_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
     name, separator, values = text.partition("=")
     if not separator or not values:
         raise argparse.ArgumentTypeError(f"found {text!r:.80}; expected option=value,value")
-    return name, (listed(_interval, "low:high,low:high") if name == "interval" else numbers)(values)
+    if name == "interval":
+        return name, listed(_interval, "low:high,low:high")(values)
+    return name, listed(float, "numbers separated by commas")(values)
 
 
 def _reference(text: str) -> tuple[str, int]:
@@ -54,32 +56,25 @@ class Options(ConditionOptions, OutputOptions):
 
     run: str = argument("run folder of a diffusion model")
     scales: tuple[float | tuple[float, ...], ...] = option(
-        "guidance scales (default 1,3,5,7; 1 is off); 3:1:1 is one a covariate, of per_covariate",
+        "default 1,3,5,7; 1 is off; 3:1:1 is one a covariate, of per_covariate",
         (1.0, 3.0, 5.0, 7.0),
         type=listed(_scale, "numbers separated by commas, 3:1:1 for one scale a covariate"),
     )
     seeds: tuple[int, ...] = option("seeds (default 0)", (0,), type=listed(seed, "seeds separated by commas"))
-    samplers: tuple[str, ...] | None = option('several with commas, or "all" (default: the config\'s)', type=words)
-    steps: tuple[int, ...] | None = option(
-        "sampling steps, several with commas (default: the config's)", type=whole_numbers
-    )
-    calls: tuple[int, ...] = option(
-        "instead of --steps: as many steps as fit in so many network calls", (), type=whole_numbers
-    )
-    spacings: tuple[str, ...] | None = option(
-        '"optimised" is found for this model (default: the config\'s)', type=words
-    )
-    guidance_rules: tuple[str, ...] = option("default cfg", ("cfg",), type=words)
+    samplers: tuple[str, ...] | None = option('several with commas, or "all" (default: the config\'s)')
+    steps: tuple[int, ...] | None = option("several with commas (default: the config's)")
+    calls: tuple[int, ...] = option("as many steps as fit in so many network calls", ())
+    spacings: tuple[str, ...] | None = option('"optimised" is found for this model (default: the config\'s)')
+    guidance_rules: tuple[str, ...] = option("default cfg", ("cfg",))
     weak: str | None = option(
-        "of autoguidance: the weaker model, a run folder or an average of this run's weights as in --ema-lengths",
+        "of autoguidance: a weaker run, or an average of the weights as in --ema-lengths",
         metavar="MODEL",
     )
     judge: str | None = option("of classifier_gradient: the run folder of an age regressor", metavar="RUN")
     judge_std: float = option("how exactly its ages are believed (default 5)", 5.0, metavar="YEARS")
     ema_lengths: tuple[str, ...] | None = option(
-        "averages of the weights: relative widths such as 0.05 (from snapshots, train.power_ema), stored, none",
+        "averages of the weights: widths such as 0.05 (train.power_ema), stored, none",
         metavar="L1,L2",
-        type=words,
     )
     axis: tuple[tuple[str, tuple[Any, ...]], ...] = option(
         "sampler or rule option, e.g. eta=0,1; rescale=0,0.7; interval=0:1,0.2:5 (low:high of sigma/alpha)",
@@ -90,16 +85,14 @@ class Options(ConditionOptions, OutputOptions):
     )
     age_model: str | None = option("run folder of a regressor: adds its age errors to the table")
     people: str | None = option(
-        "make images of the conditions of these held-out people's images, and compare with them (e.g. test); "
-        "needs --age-model, whose features give the Frechet distance",
+        "with the conditions of these people's images, to compare with them, e.g. test; needs --age-model",
         metavar="SPLIT",
     )
     only: tuple[str, ...] = option("of them, e.g. slice=36,46,56", (), nargs="+", metavar="NAME=V1,V2")
     data: str | None = option("shards of the people (default: those of the run)")
     bootstrap: int = option("resamples for the intervals (default 200; 0: none)", 200)
     reference: tuple[str, int] | None = option(
-        "with --people, a sampling configuration to compare the others with, e.g. ddpm:1000; the column meets says "
-        "which are within its intervals",
+        "with --people, compare the others with it, e.g. ddpm:1000; the column meets: within its intervals",
         metavar="SAMPLER:STEPS",
         type=_reference,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from brain_diffusion_jax.cli import main
-from brain_diffusion_jax.cli.parsing import OptionGroup, argument, declare, listed, numbers, option, parse, words
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, declare, listed, option, parse
 
 
 class Options(OptionGroup):
@@ -18,7 +18,7 @@ class Options(OptionGroup):
     out: Path = option("where", required=True)
     num_steps: int | None = option("how many")
     rate: float = option("how fast", 0.5)
-    scales: tuple[float, ...] = option("scales", (1.0,), type=numbers)
+    scales: tuple[float, ...] = option("scales", (1.0,))
     allow: tuple[str, ...] = option("what", (), action="append")
     json: bool = option("as JSON", False)
 
@@ -58,7 +58,7 @@ def test_what_lacks_or_is_no_number_ends_with_2(given, capsys):
 
 
 def test_what_is_separated_by_commas():
-    assert words("a,b,") == ("a", "b")
+    assert listed(str, "words")("a,b,") == ("a", "b")
     with pytest.raises(argparse.ArgumentTypeError, match="found 'a'; expected whole ones"):
         listed(int, "whole ones")("a")
 
