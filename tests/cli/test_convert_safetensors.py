@@ -11,7 +11,7 @@ from brain_diffusion_jax.training.run_folder import checkpoints
 
 
 def test_a_run_comes_back_from_its_file(tmp_path, capsys):
-    run, file, again = tiny_runs.gan_run(tmp_path / "run"), tmp_path / "gan.safetensors", tmp_path / "again"
+    run, file, again = tiny_runs.bare_run(tmp_path / "run", "gan"), tmp_path / "gan.safetensors", tmp_path / "again"
     words = ["convert", "safetensors"]
     assert main([*words, str(run), "--out", str(file), "--card", str(tmp_path / "README.md")]) == 0
     assert f"written: {tmp_path / 'README.md'}" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from brain_diffusion_jax.cli.main import main
 
 
 def test_what_matters_stands_first(tmp_path, capsys):
-    run = tiny_runs.class_run(tmp_path / "run", tiny_runs.CLASSES)
+    run = tiny_runs.bare_run(tmp_path / "run", "class", tiny_runs.CLASSES)
     assert main(["info", str(run)]) == 0
     short = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in short[:5]] == ["run", "steps", "checkpoints", "best", "speed"]
