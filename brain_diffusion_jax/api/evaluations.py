@@ -43,19 +43,18 @@ def evaluate(
     age_model: run folder; reads ages, and gives features. extractors: of other networks. replicates: of the
     intervals, 0 is off. seed: which images are left out of the larger set.
     """
-    if bool(data) == bool(against):
-        raise InputError("command line", "--data, --against", "both or neither", "one of them")
-    images, contract = picture_sets.read_folder(folder), _contract(folder)
     beside = data or against
-    assert beside is not None
-    theirs = Contract.load(beside) if data else _contract(beside)
-    if contract is not None and theirs is not None:
-        require_same(contract, theirs, f"{folder} against {beside}")
+    if beside is None or (data and against):
+        raise InputError("command line", "--data, --against", "both or neither", "one of them")
+    images, mine, theirs = picture_sets.read_folder(folder), _contract(folder), _contract(beside)
     if data:
-        contract = Contract.load(data)
-        real = picture_sets.from_records(read_all(data, split), contract.schema)
+        theirs = Contract.load(data)
+        real = picture_sets.from_records(read_all(data, split), theirs.schema)
     else:
         real = picture_sets.read_folder(beside)
+    if mine is not None and theirs is not None:
+        require_same(mine, theirs, f"{folder} against {beside}")
+    contract = mine if theirs is None else theirs
     predictors = Predictors.load(contract, age=age_model, more=extractors)
     notes = predictors.notes(data, split) if data else []
     picture_sets.check(images, str(folder))

@@ -81,7 +81,7 @@ def open_source(config: ConfigDict) -> ScanSlices | ImageSource:
 
 def describe(shards: Shards) -> str:
     """What was written and what was left out, as a table."""
-    lines = [f"{'split':<12}{'people':>8}{'scans':>8}{'pictures':>10}"]
+    lines = [f"{'split':<12}{'people':>8}{'scans':>8}{'images':>10}"]
     contract = shards.contract.to_json()
     counts = contract["counts"]
     for name in ("train", "validation", "test"):

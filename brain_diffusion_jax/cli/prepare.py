@@ -37,7 +37,7 @@ def run(options: Options) -> int:
     from brain_diffusion_jax.api import preparation
     from brain_diffusion_jax.cli.progress import bar_of
 
-    beam = None if options.beam is None else [f"--{option.lstrip('-')}" for option in options.beam]
+    beam = None if options.beam is None else [f"--{word.lstrip('-')}" for word in options.beam]
     silent = True if options.json or beam is not None else None  # None: silent unless a terminal looks on
     with _interruptible(), _warnings_above_the_bar():
         with bar_of("scan", disable=silent, file=sys.stderr) as progress:
