@@ -115,11 +115,11 @@ class Options(ConditionOptions, OutputOptions):
             "spacing": self.spacings,
             "model": self.ema_lengths and tuple(f"{EMA}{length}" for length in self.ema_lengths),
         }
-        more = dict(self.axis)
-        if twice := [name for name, _ in self.axis if name in given or len(more) < len(self.axis)]:
+        names = [name for name, _ in self.axis]
+        if twice := [name for name in names if name in given or names.count(name) > 1]:
             expected = "an option of the sampler or guidance rule, once"
             raise InputError("command line", "--axis", twice[0], expected)
-        return {name: values for name, values in {**given, **more}.items() if values is not None}
+        return {name: values for name, values in {**given, **dict(self.axis)}.items() if values is not None}
 
 
 def run(options: Options) -> int:
