@@ -43,17 +43,17 @@ def main() -> None:
     parser.add_argument("--bootstrap", type=int, default=200)
     parser.add_argument("--out", help="folder to keep; the same one again continues (default: a temporary one)")
     arguments = parser.parse_args()
+    from brain_diffusion_jax.evaluation.image_set import ImageSet
     from brain_diffusion_jax.evaluation.probes.probe import Instruments
     from brain_diffusion_jax.evaluation.report import report
     from brain_diffusion_jax.evaluation.study import study
-    from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
     from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
-    def people(seed: int) -> PictureSet:
+    def people(seed: int) -> ImageSet:
         ages = np.random.default_rng(seed).uniform(18, 90, arguments.pictures)
         conditions = [{"age": float(a), "sex": "FM"[i % 2]} for i, a in enumerate(ages)]
         names = [f"{seed}-{i // 10}" for i in range(arguments.pictures)]
-        return PictureSet(heads(arguments.pictures, *arguments.size, seed, ages), conditions, names)
+        return ImageSet(heads(arguments.pictures, *arguments.size, seed, ages), conditions, names)
 
     def sample(conditions: list[dict[str, Any]], scale: float, seed: int) -> np.ndarray:
         ages = np.array([c["age"] for c in conditions])

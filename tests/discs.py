@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
 SIZE = (20, 18)
@@ -38,7 +38,7 @@ def people(count, seed):
     ages = generator.uniform(20, 90, count).round()
     conditions = [{"age": float(a), "sex": "FM"[i % 2]} for i, a in enumerate(ages)]
     images = np.stack([draw(a, generator) for a in ages])
-    return PictureSet(np.round(images * 255).astype(np.uint8), conditions, [f"p{seed}-{i}" for i in range(count)])
+    return ImageSet(np.round(images * 255).astype(np.uint8), conditions, [f"p{seed}-{i}" for i in range(count)])
 
 
 def sample(conditions, scale, seed):

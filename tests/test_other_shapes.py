@@ -26,6 +26,8 @@ from brain_diffusion_jax.diffusion import levels, samplers, sweep
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
+from brain_diffusion_jax.models.unet_config import ModelConfig
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
 from brain_diffusion_jax.training import state, step
 
@@ -94,7 +96,7 @@ def test_a_train_step_and_a_sampler(contract, shards, tmp_path):
         **{"channels": (4,), "num_res_blocks": 1, "attention_levels": False, "num_head_channels": 4},
         **{"norm_num_groups": 2, "context_dim": 4, "fast_conv_gradient": False},
     }
-    module = factory.diffusion_network(model, {"mode": "tokens", "width": 4}, known.schema)
+    module = factory.diffusion_network(ModelConfig(**model), ConditioningConfig("tokens", 4), known.schema)
     process, settings = Process(num_train_steps=50), diffusion_loss.DiffusionLoss(batch_size=4)
     optimizer = optax.adam(1e-2)
     init = diffusion_loss.make_init(module, known.shape, len(known.schema.names), settings)

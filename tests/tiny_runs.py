@@ -13,6 +13,7 @@ from brain_diffusion_jax.contract import Contract, Fit, Grid, Intensity, SliceSe
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.gan import make_gan
+from brain_diffusion_jax.tasks.spec import spec
 from brain_diffusion_jax.training.run_folder import checkpoints
 
 SIZE = (14, 12)
@@ -76,7 +77,8 @@ def diffusion_run(folder: Path, *overrides: str, with_contract: bool = True, giv
     """A run folder of kind "diffusion". given: a contract, else one of SIZE."""
     config = make_config(*overrides)
     schema = given.schema if given else Schema.from_json(config.covariates)
-    module = factory.diffusion_network(config.model, config.conditioning, schema)
+    built = spec("diffusion").read(config)
+    module = factory.diffusion_network(built.model, built.conditioning, schema)
     x, n = jnp.zeros((1, *(given.shape if given else (*SIZE, 1)))), len(schema.names)
     params = module.init(jax.random.key(0), x, jnp.zeros(1), jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
     stored = configs.to_json(config)
@@ -88,7 +90,7 @@ def diffusion_run(folder: Path, *overrides: str, with_contract: bool = True, giv
 def age_run(folder: Path, *overrides: str) -> Path:
     """A run folder of kind "age"."""
     config = make_config(*overrides)
-    module = factory.age_network(config.age_model)
+    module = factory.age_network(spec("age").read(config).age_model)
     variables = dict(module.init(jax.random.key(0), jnp.zeros((1, *SIZE, 1))))
     params = _random(variables.pop("params"), 0.05)
     stored = configs.to_json(config)
@@ -101,7 +103,7 @@ def gan_run(folder: Path, *overrides: str, given: Contract | None = None) -> Pat
     """A run folder of kind "gan". given: a contract, else one of SIZE."""
     config = make_config(*overrides)
     told = given or contract(Schema.from_json(config.covariates))
-    gan = make_gan(tuple(told.image_size), told.schema.cardinalities, **config.gan)
+    gan = make_gan(tuple(told.image_size), told.schema.cardinalities, spec("gan").read(config).gan)
     n = len(told.schema.names)
     z = jnp.zeros((1, gan.generator.latent))
     params = gan.init(jax.random.key(0), z, jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
@@ -112,7 +114,7 @@ def class_run(folder: Path, *overrides: str) -> Path:
     """A run folder of kind "class"."""
     config = make_config(*overrides)
     told = contract(Schema.from_json(config.covariates))
-    module = factory.class_network(config.class_model, len(told.schema.covariates[0].values))
+    module = factory.class_network(spec("class").read(config).class_model, len(told.schema.covariates[0].values))
     variables = dict(module.init(jax.random.key(0), jnp.zeros((1, *SIZE, 1)), method="raw"))
     params = _random(variables.pop("params"), 0.05)
     return checkpoints.write_run(folder, "class", params, configs.to_json(config), told, variables)

@@ -12,10 +12,11 @@ from brain_diffusion_jax.api.predictors import Predictors
 from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
 from brain_diffusion_jax.data.shards.loader import read_all
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.gate.gating import Real
+from brain_diffusion_jax.evaluation import image_set
+from brain_diffusion_jax.evaluation.labelled import Real
 from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 from brain_diffusion_jax.evaluation.probes.features import Extractor
-from brain_diffusion_jax.evaluation.study import class_table, picture_sets, two_sets
+from brain_diffusion_jax.evaluation.study import class_table, two_sets
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,20 @@ def evaluate(
     beside = data or against
     if beside is None or (data and against):
         raise InputError("command line", "--data, --against", "both or neither", "one of them")
-    images, mine, theirs = picture_sets.read_folder(folder), _contract(folder), _contract(beside)
+    images, mine, theirs = image_set.read_folder(folder), _contract(folder), _contract(beside)
     if data:
         theirs = Contract.load(data)
-        real = picture_sets.from_records(read_all(data, split), theirs.schema)
+        real = image_set.from_records(read_all(data, split), theirs.schema)
     else:
-        real = picture_sets.read_folder(beside)
+        real = image_set.read_folder(beside)
     if mine is not None and theirs is not None:
         require_same(mine, theirs, f"{folder} against {beside}")
     contract = mine if theirs is None else theirs
     predictors = Predictors.load(contract, age=age_model, more=extractors)
     notes = predictors.notes(data, split) if data else []
-    picture_sets.check(images, str(folder))
-    picture_sets.check(real, str(beside))
-    picture_sets.require_same_size(real, images, str(folder))
+    images.checked(str(folder))
+    real.checked(str(beside))
+    image_set.require_same_shape(real, images, str(folder))
     schema = None if contract is None else contract.schema
     numbers = two_sets.compare(images, real, predictors.instruments, schema=schema, replicates=replicates, seed=seed)
     return Evaluation(min(len(images), len(real)), numbers, notes)
@@ -97,10 +98,10 @@ def evaluate_classes(
         raise InputError("command line", "WHAT", "folders of the same name", "each folder once, by names that differ")
     real = Real.read(Path(data), model)
     sets = {name: class_table.read_folder(path, model, contract, data) for name, path in named.items()}
-    table = class_table.measure(model, real, sets, gate_rate=gate_rate, replicates=replicates, seed=seed)
-    numbers = table.to_json(model, data)
+    options: dict[str, Any] = {"gate_rate": gate_rate, "replicates": replicates, "seed": seed}
+    numbers = class_table.measure(model, real, sets, data, **options)
     features = f"{model.config.class_model.backbone}-pool"
-    text = table.text(model, list(sets), len(real.splits["test"].labels), features)
+    text = class_table.text(numbers, model.words, list(sets), len(real.splits["test"].labels), features)
     if out:
         class_table.write(Path(out), numbers, text, sets)
     return ClassEvaluation(numbers, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, overload
+from typing import Literal, TypedDict, Unpack, cast, overload
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
@@ -60,7 +60,7 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
     elif kind is not None and found.kind != kind:
         command = "train" if kind == "diffusion" else f"train-{kind}"
         raise InputError(path, "kind", found.kind, f"{kind}, a run of `brain-diffusion {command}`")
-    return open_run(path, step=step, ema=ema)  # type: ignore[no-any-return]
+    return cast(AnyModel, open_run(path, step=step, ema=ema))
 
 
 def slice_contract(model: Model, use: str) -> Contract:

@@ -43,13 +43,14 @@ def load_classifier(path: str | Path, contract: Contract) -> ClassModel:
 class Predictors:
     """age: reads ages and gives the first features. second_age: another one, not used for any choice.
 
-    classifier: gives features too. more: extractors of other networks, such as Inception.
+    classifier: gives features too. more: extractors of other networks, such as Inception. spatial_dims: of the images.
     """
 
     age: AgeModel | None = None
     second_age: AgeModel | None = None
     classifier: ClassModel | None = None
     more: Sequence[Extractor] = ()
+    spatial_dims: int = 2
 
     @classmethod
     def load(
@@ -67,12 +68,13 @@ class Predictors:
             load_regressor(second_age, contract) if age and second_age else None,
             load_classifier(classifier, contract) if classifier and contract is not None else None,
             more,
+            2 if contract is None else len(contract.image_size),
         )
 
     @property
     def extractors(self) -> list[Extractor]:
         """Features of the age model, block means of pixels (always there), then the others'."""
-        found = [study.pixel_extractor(), *self.more]
+        found = [study.pixel_extractor(self.spatial_dims), *self.more]
         if self.age is not None:
             name = f"{self.age.config.age_model.backbone}-pool"
             found.insert(0, Extractor(name, self.age.version, self.age.features))

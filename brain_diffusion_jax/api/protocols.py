@@ -12,11 +12,10 @@ from jaxtyping import Float
 from brain_diffusion_jax.tasks.model import Conditions
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
     from brain_diffusion_jax.contract import Contract
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.diffusion.sampling import Sampling
+    from brain_diffusion_jax.tasks.run_config import GeneratorConfig, RunConfig
 
 
 class Opened(Protocol):
@@ -24,12 +23,16 @@ class Opened(Protocol):
 
     kind: str
     path: Path
-    config: ConfigDict
     step: int | None
 
     @property
     def contract(self) -> Contract | None:
         """Of the data that it was trained on; None of foreign weights without one."""
+        ...
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of the run."""
         ...
 
     @property
@@ -46,6 +49,11 @@ class Generator(Opened, Protocol):
     @property
     def schema(self) -> Schema:
         """What conditions mean."""
+        ...
+
+    @property
+    def config(self) -> GeneratorConfig:
+        """The settings of the run."""
         ...
 
     @property

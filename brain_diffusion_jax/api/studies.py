@@ -17,12 +17,12 @@ from brain_diffusion_jax.api.predictors import Predictors
 from brain_diffusion_jax.api.protocols import Generator, draw
 from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.probes import utility
 from brain_diffusion_jax.evaluation.probes.features import Extractor
 from brain_diffusion_jax.evaluation.report import report
 from brain_diffusion_jax.evaluation.study import real_people, sample_store
 from brain_diffusion_jax.evaluation.study import study as stages
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 from brain_diffusion_jax.models.deep_brain_net import make_age_network
@@ -118,7 +118,7 @@ def folder_of(model: Generator, plan: StudyPlan) -> Path:
 def settings_of(model: Generator, plan: StudyPlan) -> tuple[StudySettings, Sampling]:
     """Settings of the run's config with the changes of the plan. A model without guidance is drawn once, as w=1."""
     sampling = model.sampling(sampler=plan.sampler, num_steps=plan.num_steps)
-    section = model.config.study.to_dict()
+    section = dict(vars(model.config.study))
     scales = section.pop("guidance_scales") if plan.guidance_scales is None else plan.guidance_scales
     if not model.guided:
         if plan.guidance_scales is not None:
@@ -161,7 +161,7 @@ def _barrier(name: str) -> None:
 
 def utility_of(
     out: Path,
-    real: Mapping[str, PictureSet],
+    real: Mapping[str, ImageSet],
     settings: StudySettings,
     plan: StudyPlan,
     target: str,
@@ -175,9 +175,9 @@ def utility_of(
     if path.exists():
         kept: list[dict[str, Any]] = files.read_json(path, "utility", list)
         return kept
-    chosen, _ = stages.choose_pictures(real, settings)
+    chosen, _ = stages.choose_images(real, settings)
     synthetic = {
-        sample_store.scale_name(scale): PictureSet(
+        sample_store.scale_name(scale): ImageSet(
             sample_store.read(out, scale), chosen.conditions, [f"synthetic {p}" for p in chosen.people]
         )
         for scale in settings.guidance_scales

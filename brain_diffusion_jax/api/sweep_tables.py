@@ -16,11 +16,11 @@ from brain_diffusion_jax.data.table import write_table
 from brain_diffusion_jax.diffusion import plan
 from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, MetricId
 from brain_diffusion_jax.evaluation.probes.roles import Roles
 from brain_diffusion_jax.evaluation.report.text_tables import aligned
 from brain_diffusion_jax.evaluation.study import matched_sets, real_people, two_sets
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet, check
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 
 Row = dict[str, Any]
@@ -36,14 +36,14 @@ class Compared:
     """
 
     predictors: Predictors = field(default_factory=Predictors)
-    real: PictureSet | None = None
+    real: ImageSet | None = None
     reference: SamplingConfig | None = None
     bootstrap: int = 200
 
 
 def people(
     model: DiffusionModel, data: str | Path | None, split: str, only: Sequence[Mapping[str, Any]] = ()
-) -> PictureSet:
+) -> ImageSet:
     """Held-out people's images of a split whose age is known. only: keeps those that fit one of these conditions."""
     found = real_people.people_of(model, data, split)
     target = Roles.of(model.schema).target
@@ -51,10 +51,10 @@ def people(
         name = "age" if target is None else target.name
         raise InputError(f"--people {split}", name, "not known of every image", f"people whose {name} is known")
     words = " ".join(f"{name}={value}" for condition in only for name, value in condition.items())
-    return check(found[_rows(only, found, model)], f"--only {words}")
+    return found[_rows(only, found, model)].checked(f"--only {words}")
 
 
-def _rows(only: Sequence[Mapping[str, Any]], found: PictureSet, model: DiffusionModel) -> np.ndarray:
+def _rows(only: Sequence[Mapping[str, Any]], found: ImageSet, model: DiffusionModel) -> np.ndarray:
     """Rows of the images whose conditions fit one of `only`."""
     wanted = model.schema.decode(model.schema.encode(only))
 
@@ -109,7 +109,7 @@ def _row(config: SamplingConfig, folder: SampleFolder, model: DiffusionModel, co
 
 
 def _beside_people(
-    model: DiffusionModel, real: PictureSet, compared: Compared, reference: np.ndarray | None
+    model: DiffusionModel, real: ImageSet, compared: Compared, reference: np.ndarray | None
 ) -> tuple[Columns, Row]:
     """Columns of `evaluation.study.matched_sets`, each with its interval; and those of the real people."""
     if compared.predictors.age is None:

@@ -53,13 +53,14 @@ def run(options: Options) -> int:
 
     from brain_diffusion_jax import api, files
     from brain_diffusion_jax.evaluation.gate import gate_power, gating
+    from brain_diffusion_jax.evaluation.labelled import Real
 
     files.require_new_folder(options.out, "--out")
     if (options.source is None) != options.self_test:
         found = "both" if options.self_test else "neither"
         raise InputError("command line", "source, --self-test", found, "one of them")
     classifier = api.load(options.classifier, "class")
-    real = gating.Real.read(options.shards, classifier)
+    real = Real.read(options.shards, classifier)
     settings: dict[str, Any] = {"rate": options.rate, "seed": options.seed}
     if options.source is None:
         summary = gating.self_test(classifier, real, partitions=options.partitions, **settings)
@@ -67,10 +68,9 @@ def run(options: Options) -> int:
         text = gate_power.table(summary["self_test"], options.rate)
     else:
         images, words = _images(options, options.source, real.covariate, classifier.words)
-        summary, verdicts = gating.judge(
-            classifier, real, images, words, options.source, batch_size=options.batch, **settings
-        )
-        gating.write(options.out, summary, verdicts)
+        outcome = gating.apply(classifier, real, images, words, options.source, batch_size=options.batch, **settings)
+        gating.write(options.out, outcome)
+        summary = outcome.summary
         written = "verdicts.csv, accepted.png, rejected.png, gate.json"
         text = f"{gating.describe(summary, options.rate)}\n{options.out}: {written}"
     print(json.dumps(summary) if options.json else text)

@@ -11,6 +11,7 @@ are compared with. Interrupted, the same command continues. Settings: config sec
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from brain_diffusion_jax.cli.options import PredictorOptions, WeightOptions, refuse_unguided
 from brain_diffusion_jax.cli.parsing import argument, option, seed
@@ -45,7 +46,7 @@ def run(options: Options) -> int:
 
     from brain_diffusion_jax.api import studies
     from brain_diffusion_jax.cli.progress import stages
-    from brain_diffusion_jax.config import apply_overrides
+    from brain_diffusion_jax.config import changed
     from brain_diffusion_jax.evaluation.report import report, text_tables
     from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 
@@ -56,10 +57,9 @@ def run(options: Options) -> int:
             raise InputError("command line", "RUN", "nothing", expected)
         print(report.write_comparison(others, options.out or "comparison"))
         return 0
-    model = WeightOptions(checkpoint=options.checkpoint).load(options.run, "generator")
+    model: Any = WeightOptions(checkpoint=options.checkpoint).load(options.run, "generator")
     refuse_unguided(model, options, "steps", "sampler", "scales")
-    own = [path for path in ("sample", "study") if path in model.config]
-    apply_overrides(model.config, options.overrides, reads=("data.shards", *own))
+    model.config = changed(model.config, options.overrides, reads=("data.shards", "sample", "study"))
     plan = studies.StudyPlan(
         data=options.data,
         age_model=options.age_model,

@@ -21,7 +21,7 @@ from brain_diffusion_jax.errors import InputError
 
 if TYPE_CHECKING:
     from brain_diffusion_jax.api import DiffusionModel
-    from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
+    from brain_diffusion_jax.evaluation.image_set import ImageSet
 
 
 def _scale(word: str) -> float | tuple[float, ...]:
@@ -171,7 +171,7 @@ def run(options: Options) -> int:
     return 0
 
 
-def _people(options: Options, model: DiffusionModel) -> PictureSet | None:
+def _people(options: Options, model: DiffusionModel) -> ImageSet | None:
     """The real images of --people."""
     from brain_diffusion_jax.api import sweep_tables
 

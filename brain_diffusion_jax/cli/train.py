@@ -82,14 +82,13 @@ def run(options: Options) -> int:
     method = "explicit" if options.coordinator else options.cluster
     processes = (options.coordinator, options.processes, options.process_id, options.heartbeat, options.connect)
     distributed.initialize(distributed.Cluster(method, *processes))
-    folder = options.run or Path("runs") / f"{config.name}{declared.suffix}"
     quiet = options.quiet or (declared.reports and options.json)
-    outcome = training.train(config, folder, show_progress=not quiet, profile_steps=options.profile)
+    outcome = training.train(config, options.run, show_progress=not quiet, profile_steps=options.profile)
     if outcome.exit_code or not declared.reports:
         print(f"{outcome.run}: step {outcome.step}{', ' + outcome.reason if outcome.reason else ''}")
         return outcome.exit_code
     if jax.process_index():  # the first process writes
         return 0
-    report = declared.report.write(folder, config.data.shards)
-    print(json.dumps(report, indent=2) if options.json else declared.report.summary(report, folder))
+    report = declared.report.write(outcome.run, config.data.shards)
+    print(json.dumps(report, indent=2) if options.json else declared.report.summary(report, outcome.run))
     return 0

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import copy
 from importlib import import_module
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from brain_diffusion_jax.config import derive
+from brain_diffusion_jax.errors import InputError, nearest
 
-# Where kinds and commands name the dataclass of their config; by name, since the kinds stand above this package.
-_DECLARED = "brain_diffusion_jax.tasks.configs"
+# TASKS of this module: kind -> package, whose `config.py` names the dataclass CONFIG. By name, as are the parts
+# below, since kinds and data stand above this package.
+_KINDS = "brain_diffusion_jax.tasks.spec"
 PREPARE, COHORT = "prepare", "cohort"
+# What commands read that do not train.
+_PARTS = {PREPARE: "PrepareConfig", COHORT: "CohortConfig"}
+
+
+def config_class(name: str) -> type[Any]:
+    """The dataclass of a kind, or of a part of a config that a command reads."""
+    if name in _PARTS:
+        return getattr(import_module("brain_diffusion_jax.data.prepare_config"), _PARTS[name])  # type: ignore[no-any-return]
+    kinds = _kinds()
+    if name not in kinds:
+        raise InputError("config", "kind", name, nearest(name, kinds))
+    return import_module(f"{kinds[name]}.config").CONFIG  # type: ignore[no-any-return]
+
+
+def _kinds() -> dict[str, str]:
+    return import_module(_KINDS).TASKS  # type: ignore[no-any-return]
 
 
 def base_config(kind: str = "") -> ConfigDict:
     """What `prepare` and a model of a kind read, with its defaults; "" gives the settings of all kinds, as in 0.1."""
-    declared = import_module(_DECLARED)
-    names = (PREPARE, kind) if kind else (PREPARE, *declared.CONFIGS)
-    config = derive.union([declared.config_class(name) for name in names])
+    config = derive.union([config_class(name) for name in (PREPARE, *([kind] if kind else _kinds()))])
     if kind:
         config.kind = kind
     return config
@@ -26,15 +43,15 @@ def base_config(kind: str = "") -> ConfigDict:
 
 def command_config(name: str) -> ConfigDict:
     """The defaults of what "prepare" or "cohort" (inspect, predict-age) or a kind reads, without its name."""
-    return derive.section(import_module(_DECLARED).config_class(name))
+    return derive.section(config_class(name))
 
 
 def kind_config(config: ConfigDict, kind: str) -> ConfigDict:
     """What a kind reads of a config: a new one, with the name of the kind, without all the rest."""
-    found = command_config(kind)
-    _take(found, config)
-    found.kind = kind
-    return found
+    own = command_config(kind)
+    _take(own, config)
+    own.kind = kind
+    return own
 
 
 def _take(into: ConfigDict, given: ConfigDict) -> None:

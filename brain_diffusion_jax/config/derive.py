@@ -20,20 +20,20 @@ T = TypeVar("T")
 
 def section(declared: Any) -> ConfigDict:
     """The ConfigDict of a dataclass with its defaults, or of an instance with its values."""
-    found = ConfigDict()
+    config = ConfigDict()
     for field in _settings(declared):
         how = field.metadata.get("config")
         value = getattr(declared, field.name) if not isinstance(declared, type) else _default(declared, field)
         if how == "inline":
             for key, inner in section(value).items():
-                found[key] = inner
+                config[key] = inner
         elif isinstance(how, type):
-            found[field.name] = section(how)
+            config[field.name] = section(how)
         elif is_dataclass(value):
-            found[field.name] = section(value)
+            config[field.name] = section(value)
         else:
-            found[field.name] = ConfigDict(dict(value)) if isinstance(value, Mapping) else value
-    return found
+            config[field.name] = ConfigDict(dict(value)) if isinstance(value, Mapping) else value
+    return config
 
 
 def _settings(declared: Any) -> list[Field[Any]]:
@@ -51,20 +51,20 @@ def _default(declared: type, field: Field[Any]) -> Any:
 
 def union(declared: Sequence[Any]) -> ConfigDict:
     """The settings of several dataclasses as one; two that know a setting must agree about its default."""
-    found = ConfigDict()
+    config = ConfigDict()
     for one in declared:
-        _add(found, section(one), "")
-    return found
+        _add(config, section(one), "")
+    return config
 
 
-def _add(found: ConfigDict, more: ConfigDict, prefix: str) -> None:
+def _add(config: ConfigDict, more: ConfigDict, prefix: str) -> None:
     for key, value in more.items():
-        if key not in found:
-            found[key] = value
-        elif isinstance(value, ConfigDict) and isinstance(found[key], ConfigDict):
-            _add(found[key], value, f"{prefix}{key}.")
-        elif value != found[key]:
-            raise ValueError(f"{prefix}{key}: declared with the defaults {found[key]!r} and {value!r}")
+        if key not in config:
+            config[key] = value
+        elif isinstance(value, ConfigDict) and isinstance(config[key], ConfigDict):
+            _add(config[key], value, f"{prefix}{key}.")
+        elif value != config[key]:
+            raise ValueError(f"{prefix}{key}: declared with the defaults {config[key]!r} and {value!r}")
 
 
 def build(declared: type[T], values: Mapping[str, Any] | ConfigDict, where: object = "config", prefix: str = "") -> T:
@@ -84,7 +84,7 @@ def build(declared: type[T], values: Mapping[str, Any] | ConfigDict, where: obje
     return declared(**given)
 
 
-def part(declared: type[T], section: Mapping[str, Any] | ConfigDict, **more: Any) -> T:
-    """An instance of a dataclass that knows some of the settings of a section, with `more` beside them."""
-    names = [f.name for f in fields(declared) if f.name in section]  # type: ignore[arg-type]
-    return declared(**{**{name: section[name] for name in names}, **more})
+def part(declared: type[T], of: object, **more: Any) -> T:
+    """An instance of a dataclass with the fields that it shares with another instance, `of`, and with `more`."""
+    names = [f.name for f in fields(declared) if hasattr(of, f.name)]  # type: ignore[arg-type]
+    return declared(**{**{name: getattr(of, name) for name in names}, **more})

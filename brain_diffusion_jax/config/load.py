@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,29 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.config.defaults import base_config, kind_config, paths
+from brain_diffusion_jax.config import defaults
+from brain_diffusion_jax.config.defaults import kind_config, paths
 from brain_diffusion_jax.config.override import OPEN, apply_overrides, convert, describe
 from brain_diffusion_jax.config.python_file import adopt, read_python
 from brain_diffusion_jax.config.upgrade import FORMAT, format_of, upgrade
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.seeds import check_seed
+
+
+def base_config(kind: str = "", *, prepared_as: str | Path = "") -> ConfigDict:
+    """The defaults that a config file starts from; None means "not set" and accepts any type.
+
+    kind: what `prepare` and a model of that kind read, and nothing else; "" gives the settings of all kinds, as in
+    0.1. prepared_as: a config file that says how the data are prepared.
+    """
+    config = defaults.base_config(kind)
+    if prepared_as:
+        other = load_config(prepared_as)
+        with config.ignore_type():
+            for section in defaults.command_config(defaults.PREPARE):
+                if section not in ("name", "data"):
+                    config[section] = copy.deepcopy(other[section])
+    return config
 
 
 def load_config(
@@ -34,8 +52,8 @@ def load_config(
     if path.is_dir():
         path = path / "config.json"
     if not path.exists():
-        beside = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        expected = f"a config file; {nearest(path.name, beside)}" if beside else "a config file"
+        siblings = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        expected = f"a config file; {nearest(path.name, siblings)}" if siblings else "a config file"
         raise InputError(path, "config", "no such file", expected)
     config = _of_json(path, kind) if path.suffix == ".json" else _of_python(path)
     if kind is not None:
@@ -51,10 +69,10 @@ def load_config(
 
 
 def _of_python(path: Path) -> ConfigDict:
-    found = read_python(path, paths(base_config())).to_dict()
-    kind = found.pop("kind", "")
+    given = read_python(path, paths(base_config())).to_dict()
+    kind = given.pop("kind", "")
     config = base_config(kind)
-    adopt(config, found, path, paths(config))
+    adopt(config, given, path, paths(config))
     _check_seeds(config, path)
     return config
 
@@ -92,7 +110,7 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-# What a run folder may tell beside the settings of its kind: converted weights have no contract.
+# What a config.json may hold besides the settings of its kind: converted weights have no contract.
 _ABOUT = ("covariates", "split", "source", "preparation")
 
 

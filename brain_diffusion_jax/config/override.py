@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
+from brain_diffusion_jax.config import derive
 from brain_diffusion_jax.config.defaults import base_config, paths
 from brain_diffusion_jax.config.upgrade import hint
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.seeds import check_seed
+
+T = TypeVar("T")
 
 # Files and folders, whose ~ no shell expands after a "=".
 _PATHS = ("data.shards", "cohort.root", "cohort.table", "pictures.root", "age_model.pretrained")
@@ -60,6 +63,12 @@ def apply_overrides(
         if config.get(section, {}).get(key):
             config[section][key] = os.path.expanduser(config[section][key])
     return config
+
+
+def changed(settings: T, overrides: Sequence[str], *, reads: Sequence[str] | None = None) -> T:
+    """A typed config with section.key=value of `overrides`, as `apply_overrides`; `settings` itself stays."""
+    config = derive.section(settings)
+    return derive.build(type(settings), apply_overrides(config, overrides, reads=reads))
 
 
 def _section(config: ConfigDict, path: str, where: object, reads: Sequence[str] | None) -> ConfigDict:

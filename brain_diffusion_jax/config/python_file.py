@@ -24,14 +24,14 @@ def read_python(path: Path, known: Sequence[str]) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        found = module.get_config()
+        config = module.get_config()
     except InputError:
         raise
     except Exception as error:  # whatever a person's Python may raise
         raise _explained(path, error, known) from error
-    if not isinstance(found, ConfigDict):
-        raise InputError(path, "get_config()", describe(found), "a ConfigDict, begun as base_config()")
-    return found
+    if not isinstance(config, ConfigDict):
+        raise InputError(path, "get_config()", describe(config), "a ConfigDict, begun as base_config()")
+    return config
 
 
 def _explained(path: Path, error: Exception, known: Sequence[str]) -> InputError:

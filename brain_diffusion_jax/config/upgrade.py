@@ -17,22 +17,22 @@ RENAMED: dict[str, str] = {}
 
 def format_of(items: dict[str, Any], where: object) -> int:
     """The format of the JSON of a config; one that is younger than this version is refused."""
-    found = items.get("format", 1)
-    if not isinstance(found, int) or not 1 <= found <= FORMAT:
-        raise InputError(where, "format", found, f"1 to {FORMAT}, those that this version knows; install a newer one")
-    return found
+    number = items.get("format", 1)
+    if not isinstance(number, int) or not 1 <= number <= FORMAT:
+        raise InputError(where, "format", number, f"1 to {FORMAT}, those that this version knows; install a newer one")
+    return number
 
 
 def upgrade(items: dict[str, Any], where: object) -> dict[str, Any]:
     """The JSON of a config with the names of today, without its format number."""
     format_of(items, where)
-    found = {k: dict(v) if isinstance(v, dict) else v for k, v in items.items() if k != "format"}
+    renamed = {k: dict(v) if isinstance(v, dict) else v for k, v in items.items() if k != "format"}
     for old, new in RENAMED.items():
         section, _, key = old.partition(".")
-        if key in found.get(section, {}):
+        if key in renamed.get(section, {}):
             into, _, name = new.partition(".")
-            found.setdefault(into, {}).setdefault(name, found[section].pop(key))
-    return found
+            renamed.setdefault(into, {}).setdefault(name, renamed[section].pop(key))
+    return renamed
 
 
 def hint(path: str) -> str:

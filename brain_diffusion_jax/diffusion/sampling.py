@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from brain_diffusion_jax.diffusion import samplers
@@ -39,12 +38,12 @@ class Sampling(SamplingSettings):
     eta: float | None = None
 
     @classmethod
-    def resolve(cls, defaults: Mapping[str, Any], **given: Any) -> Sampling:
+    def resolve(cls, defaults: GeneratorSettings, **given: Any) -> Sampling:
         """The defaults (config section `sample`), overridden by what is given; None is not given.
 
         A default eta of 0 leaves each sampler its own; another goes to the samplers that have one.
         """
-        known = {field.name: defaults[field.name] for field in fields(cls) if field.name in defaults}
+        known = dict(vars(defaults))
         known |= {name: value for name, value in given.items() if value is not None}
         if given.get("eta") is None:
             known["eta"] = (

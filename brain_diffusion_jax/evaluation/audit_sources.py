@@ -1,4 +1,4 @@
-"""The pictures that an audit compares, and its findings in words."""
+"""The images that an audit compares, and its findings in words."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from brain_diffusion_jax.pixels import to_unit
 
 
 def read(folder: Path, person: str | None = None) -> tuple[list[Entry], Float[np.ndarray, "n d"]]:
-    """Entries and fine structure of every picture of a folder of shards, or of pictures in a sub-folder a split.
+    """Entries and fine structure of every image of a folder of shards, or of image files in a sub-folder a split.
 
     person: regular expression whose first group is the person in a file's path.
     """
     if not folder.is_dir():
-        raise InputError(folder, "folder", "no such folder", "shards, or pictures in one sub-folder for each split")
+        raise InputError(folder, "folder", "no such folder", "shards, or images in one sub-folder for each split")
     return from_shards(folder) if (folder / MANIFEST).exists() else from_folder(folder, person)
 
 
 def from_shards(folder: Path) -> tuple[list[Entry], Float[np.ndarray, "n d"]]:
-    """Entries and fine structure of every picture, one split in memory at a time."""
+    """Entries and fine structure of every image, one split in memory at a time."""
     entries, details = [], []
     for split, written in load_manifest(folder)["splits"].items():
         if not sum(int(item["records"]) for item in written):
@@ -38,22 +38,22 @@ def from_shards(folder: Path) -> tuple[list[Entry], Float[np.ndarray, "n d"]]:
             record = source[index]
             person, scan = str(record["person"]), str(record["scan"])
             entries.append(Entry(f"{scan} slice {record['slice_index']}", split, person, scan))
-            details.append(fine_structure(record["image"][..., 0]))
+            details.append(fine_structure(record["image"]))
     return entries, np.array(details)
 
 
 def from_folder(folder: Path, pattern: str | None) -> tuple[list[Entry], Float[np.ndarray, "n d"]]:
-    """The same for pictures in folder/SPLIT/**; a file that cannot be read is refused by name."""
+    """The same for image files (read as grey) in folder/SPLIT/**; a file that cannot be read is refused by name."""
     try:
         finder = re.compile(pattern) if pattern else None
     except re.error as error:
         raise InputError("command line", "--person", pattern, f"a regular expression ({error})") from error
     paths = picture_paths(folder, "*/**/*")
     if not paths:
-        found = "no pictures in sub-folders"
-        raise InputError(folder, "pictures", found, f"SPLIT/*{{{','.join(SUFFIXES)}}}, one sub-folder for each split")
+        missing = "no images in sub-folders"
+        raise InputError(folder, "images", missing, f"SPLIT/*{{{','.join(SUFFIXES)}}}, one sub-folder for each split")
     entries, details = [], []
-    for path in tqdm(paths, desc="pictures", disable=None):
+    for path in tqdm(paths, desc="images", disable=None):
         relative = path.relative_to(folder)
         match = finder.search(str(relative)) if finder else None
         if finder and match is None:
@@ -67,7 +67,7 @@ def from_folder(folder: Path, pattern: str | None) -> tuple[list[Entry], Float[n
 def summary(findings: Findings, most: int = 20) -> str:
     """The findings in words."""
     counts = ", ".join(
-        f"{split}: {n} pictures" + (f" of {findings.num_people[split]} people" if findings.num_people[split] else "")
+        f"{split}: {n} images" + (f" of {findings.num_people[split]} people" if findings.num_people[split] else "")
         for split, n in findings.num_pictures.items()
     )
     lines = [counts]
@@ -78,12 +78,13 @@ def summary(findings: Findings, most: int = 20) -> str:
         lines.append(f"people scanned more than once: {len(findings.repeats)}")
     else:
         lines.append("people: not known (use --person with a regular expression)")
-    across = [p for p in findings.pairs if p["first_split"] != p["second_split"]]
-    within = [p for p in findings.pairs if p["first_split"] == p["second_split"]]
-    lines.append(f"look-alike pictures across splits: {len(across)}")
+    across, within = (
+        [p for p in findings.pairs if (p["first_split"] == p["second_split"]) is same] for same in (False, True)
+    )
+    lines.append(f"look-alike images across splits: {len(across)}")
     lines += [_pair(pair) for pair in across[:most]]
     if known:
-        lines.append(f"look-alike pictures of different people within a split: {len(within)}")
+        lines.append(f"look-alike images of different people within a split: {len(within)}")
         lines += [_pair(pair) for pair in within[:most]]
     return "\n".join(lines)
 

@@ -23,9 +23,9 @@ class Weighted:
 
 def combine(recipe: Sequence[Weighted], update: Array, *arguments: Any) -> tuple[Array, dict[str, jax.Array]]:
     """(sum of the weighted terms, each term by its name without its weight)."""
-    found = {one.name: one.term(*arguments) for one in recipe}
+    terms = {one.name: one.term(*arguments) for one in recipe}
     total = jnp.zeros(())
     for one in recipe:
         weight = one.weight if not one.after_step else jnp.where(update >= one.after_step, one.weight, 0.0)
-        total = total + weight * found[one.name]
-    return total, found
+        total = total + weight * terms[one.name]
+    return total, terms

@@ -1,4 +1,4 @@
-"""Config sections to modules: the one place that reads the sections `model`, `conditioning`, `age_model`, ..."""
+"""Settings to modules: the one place that knows which network the sections of a config describe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brain_diffusion_jax.models.deep_brain_net import AgeNetwork, make_age_netwo
 from brain_diffusion_jax.models.embeddings import TimeMLP
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
 from brain_diffusion_jax.models.unet import UNet
-from brain_diffusion_jax.models.unet_config import unet_config
+from brain_diffusion_jax.models.unet_config import ModelConfig, UNetConfig, unet_config
 
 
 def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
@@ -55,7 +55,7 @@ def conditioner(
 
 
 def diffusion_network(
-    model: Mapping[str, Any], conditioning: Mapping[str, Any], schema: Schema
+    model: ModelConfig, conditioning: ConditioningConfig, schema: Schema
 ) -> ConditionalUNet | ScalarLabelUNet:
     """The network of the config sections `model` and `conditioning` for conditions of `schema`.
 
@@ -64,11 +64,11 @@ def diffusion_network(
     of Nguyen et al. 2023, for which `model` gives only channels and out_channels. Raises InputError where the
     sections contradict each other or the schema.
     """
-    how, settings = ConditioningConfig(**conditioning), dict(model)
+    how = conditioning
     if how.mode == "scalar":
-        return ScalarLabelUNet(tuple(settings["channels"]), int(settings.get("out_channels", 1)), float(how.raw_null))
-    told = conditioner(how, schema, settings.get("context_dim"))
-    network = unet_config(settings)
+        return ScalarLabelUNet(tuple(model.channels), model.out_channels, float(how.raw_null))
+    told = conditioner(how, schema, model.context_dim)
+    network = UNetConfig(**vars(model))
     _refuse_unless(
         told is not None or network.context_dim is None or how.mode == "external",
         "model.context_dim",
@@ -83,13 +83,13 @@ def diffusion_network(
     return ConditionalUNet(UNet(network), told, summary, how.planes)
 
 
-def age_network(section: Mapping[str, Any], axis_name: str | None = None) -> AgeNetwork:
+def age_network(settings: AgeNetworkConfig, axis_name: str | None = None) -> AgeNetwork:
     """The regressor of an `age_model` section. axis_name: of pmap, for batch statistics."""
-    names = [f.name for f in fields(AgeNetworkConfig)]
-    return make_age_network(**{k: section[k] for k in names if k in section}, axis_name=axis_name)
+    own = {f.name: getattr(settings, f.name) for f in fields(AgeNetworkConfig)}
+    return make_age_network(**own, axis_name=axis_name)
 
 
-def class_network(section: Mapping[str, Any], classes: int, axis_name: str | None = None) -> AgeNetwork:
+def class_network(settings: TrunkConfig, classes: int, axis_name: str | None = None) -> AgeNetwork:
     """The classifier of a `class_model` section; its `raw` gives logits. axis_name: of pmap, for batch statistics."""
-    settings = {f.name: section[f.name] for f in fields(TrunkConfig)}
-    return make_age_network(**settings, bins=classes, axis_name=axis_name)
+    own = {f.name: getattr(settings, f.name) for f in fields(TrunkConfig)}
+    return make_age_network(**own, bins=classes, axis_name=axis_name)

@@ -8,8 +8,7 @@ groups in the generator and none in the critic, which the gradient penalty needs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -118,12 +117,12 @@ class GanNetworks:
     conditional: bool = True
 
 
-def make_gan(image_size: tuple[int, int], cardinalities: tuple[int, ...], **section: Any) -> Gan:
-    """The networks of config section `gan`, of which GanNetworks are read."""
-    settings = GanNetworks(**{f.name: section[f.name] for f in fields(GanNetworks) if f.name in section})
+def make_gan(image_size: tuple[int, ...], cardinalities: tuple[int, ...], settings: GanNetworks = GanNetworks()) -> Gan:
+    """Both networks, for images of [rows, cols]."""
+    rows, cols = image_size
     known = tuple(cardinalities) if settings.conditional else ()
     channels = tuple(settings.channels)
     return Gan(
-        Generator(tuple(image_size), channels, settings.latent, known),  # type: ignore[arg-type]
+        Generator((rows, cols), channels, settings.latent, known),
         Critic(channels[::-1], known),
     )

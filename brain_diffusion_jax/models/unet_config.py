@@ -1,4 +1,4 @@
-"""The settings of the UNet: the section `model` of a config, declared once."""
+"""The settings of the UNet: the section `model` of a config, declared once, and held against each other."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _refuse_unless(right: bool, field: str, found: object, expected: str) -> Non
 
 
 @dataclass(frozen=True)
-class UNetConfig:
-    """What a UNet is built from; raises InputError where settings contradict each other.
+class ModelConfig:
+    """The section `model` of a config. With conditioning.mode "scalar" only channels and out_channels are read.
 
     channels, num_res_blocks, attention_levels, num_head_channels: one entry a level, finest first (one number
     stands for every level); a level without attention ignores its head channels (give 0); the middle always has
@@ -61,6 +61,11 @@ class UNetConfig:
     remat: str = "none"
     scan_blocks: bool = False
     fast_conv_gradient: bool = True
+
+
+@dataclass(frozen=True)
+class UNetConfig(ModelConfig):
+    """What a UNet is built from, one entry a level; raises InputError where settings contradict each other."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))

@@ -10,29 +10,29 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.run_config import RunConfig
 
 Conditions = Sequence[Mapping[str, object]]
 
 
 def refuse_conditions(path: Path, conditional: bool, conditions: Conditions) -> None:
-    """An unconditional model must not be asked for anything: its pictures would be taken for answers."""
-    asked = sorted({name for condition in conditions for name, value in condition.items() if value is not None})
-    if asked and not conditional:
-        raise InputError(path, "conditions", ", ".join(asked), "none: this model was trained without conditions")
+    """An unconditional model takes no conditions: its images would be taken for answers."""
+    named = sorted({name for condition in conditions for name, value in condition.items() if value is not None})
+    if named and not conditional:
+        raise InputError(path, "conditions", ", ".join(named), "none: this model was trained without conditions")
 
 
 def require_finite(path: Path, finite: Any, conditions: Conditions, settings: str) -> None:
-    """Raise InputError where a picture is not. finite: bool [n], one a condition; settings: what made them."""
+    """Raise InputError where an image is not. finite: bool [n], one a condition; settings: what made them."""
     broken = np.flatnonzero(~np.asarray(finite))
     if len(broken):
         first = f"the first for {dict(conditions[broken[0]])}; settings: {settings}"
         found = f"NaN or infinity in {len(broken)} of {len(conditions)} ({first})"
-        raise InputError(path, "sampled pictures", found, "finite ones: try other settings, conditions or weights")
+        raise InputError(path, "sampled images", found, "finite ones: try other settings, conditions or weights")
 
 
 class Model:
@@ -42,7 +42,7 @@ class Model:
     needs_contract = False
 
     def __init__(
-        self, path: Path, config: ConfigDict, contract: Contract | None, params: Params, step: int | None = None
+        self, path: Path, config: RunConfig, contract: Contract | None, params: Params, step: int | None = None
     ) -> None:
         if self.needs_contract and contract is None:
             raise InputError(path, "contract.json", "none", f"the contract of a run of kind {self.kind!r}")

@@ -11,6 +11,7 @@ from typing import Any
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Schema
+from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.tasks.spec import TaskSpec, spec
 
 
@@ -66,7 +67,7 @@ def _plain(value: object) -> str:
 
 def _intended(use: str) -> str:
     return (
-        f"## Intended use\n\n{use}\n\nNot for diagnosis, treatment or any decision about a person. Pictures and "
+        f"## Intended use\n\n{use}\n\nNot for diagnosis, treatment or any decision about a person. Images and "
         "ages are those of a statistical model of the people it was trained on."
     )
 
@@ -110,14 +111,14 @@ def _conditions(config: Mapping[str, Any], contract: Contract | None, kind: str)
     return text + (reach if kind == "diffusion" else "")
 
 
-def _network(declared: TaskSpec, config: Mapping[str, Any]) -> str:
+def _network(declared: TaskSpec[RunConfig], config: Mapping[str, Any]) -> str:
     rows = [
         [f"{n}.{k}", _plain(v)] for n in declared.network for k, v in dict(config.get(n, {})).items() if v is not None
     ]
     return "## Network\n\n" + _table(["setting", "value"], rows)
 
 
-def _training(declared: TaskSpec, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+def _training(declared: TaskSpec[RunConfig], config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
     if not history:
         return "## Training\n\nNot trained here, or no record of it."
     sections = dict.fromkeys(("data", "optimizer", "train", declared.steps.partition(".")[0]))
@@ -129,7 +130,9 @@ def _training(declared: TaskSpec, config: Mapping[str, Any], history: Sequence[M
     return "## Training\n\n" + _table(["setting", "value"], rows)
 
 
-def _numbers(declared: TaskSpec, history: Sequence[Mapping[str, Any]], study: Mapping[str, Any] | None) -> str:
+def _numbers(
+    declared: TaskSpec[RunConfig], history: Sequence[Mapping[str, Any]], study: Mapping[str, Any] | None
+) -> str:
     parts = []
     last: dict[str, Any] = {}
     for row in history:
@@ -157,7 +160,7 @@ def _interval(number: Mapping[str, Any] | None) -> str:
 
 
 def _limits(
-    declared: TaskSpec, config: Mapping[str, Any], contract: Contract | None, study: Mapping[str, Any] | None
+    declared: TaskSpec[RunConfig], config: Mapping[str, Any], contract: Contract | None, study: Mapping[str, Any] | None
 ) -> str:
     lines = []
     continuous = [c for c in _schema(config, contract).covariates if not isinstance(c, Categorical)]
@@ -172,22 +175,22 @@ def _limits(
         )
     if contract is None:
         lines.append(
-            "Without a data contract nobody can check that pictures given to it, or compared with its own, "
+            "Without a data contract nobody can check that images given to it, or compared with its own, "
             "were prepared alike."
         )
     elif contract.kind == "slices" and declared.makes_images:
         lines.append("Slices are made one by one: those of one synthetic person do not stack into a volume.")
     if declared.makes_images:
         lines.append(
-            "Pictures may resemble people of the training data; run `brain-diffusion evaluate` with its "
-            "memorisation measure before publishing pictures or weights."
+            "Images may resemble people of the training data; run `brain-diffusion evaluate` with its "
+            "memorisation measure before publishing images or weights."
         )
     if not study:
         lines.append("No study of this run was found: how good it is has not been measured.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _loading(declared: TaskSpec, file: str, schema: Schema) -> str:
+def _loading(declared: TaskSpec[RunConfig], file: str, schema: Schema) -> str:
     middle = {c.name: c.decode(0.0 if isinstance(c, Categorical) else 0.5) for c in schema.covariates}
     call = declared.example.replace("{condition}", json.dumps(middle))
     file = re.sub(r"[\s`\x00-\x1f]+", "_", file)  # it stands in a block of code

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.tasks.model import Model
 from brain_diffusion_jax.tasks.spec import spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints
 
 
-def open_run(path: str | Path, *, step: int | None = None, ema: bool = True) -> Any:
+def open_run(path: str | Path, *, step: int | None = None, ema: bool = True) -> Model:
     """The model of a run folder or a converted checkpoint, of whatever kind.
 
     step: which checkpoint (None: the newest whole one; of a model that reads images the best in validation).
@@ -27,4 +27,4 @@ def open_run(path: str | Path, *, step: int | None = None, ema: bool = True) -> 
     if not declared.makes_images:
         params = {"params": params, **state}
     config = configs.from_json({**items, "kind": declared.kind}, path / checkpoints.CONFIG)
-    return declared.model(path, config, checkpoints.read_contract(path), params, step)
+    return declared.model(path, declared.read(config), checkpoints.read_contract(path), params, step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,7 +13,9 @@ from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.config import part
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.model import Model
-from brain_diffusion_jax.training.settings import TrainSettings
+from brain_diffusion_jax.tasks.predictor_config import PredictorSettings
+from brain_diffusion_jax.training import optimizer
+from brain_diffusion_jax.training.settings import SharedSettings, TrainSettings
 
 
 class PredictorModel(Model):
@@ -56,19 +57,33 @@ class PredictorModel(Model):
         return self._run(images, batch_size, features=True)
 
 
-def loop_settings(train: Any, section: Any, *, early_stopping: int = 0) -> TrainSettings:
+def loop_settings(train: SharedSettings, own: PredictorSettings, *, early_stopping: int = 0) -> TrainSettings:
     """Those of config section `train`, with what the predictor's own section says; its best step is kept.
 
     early_stopping: validations without a better loss (0: off).
     """
-    return replace(
-        part(TrainSettings, train),
-        num_steps=section.num_steps,
-        ema_decay=section.ema_decay,
-        validate_every=section.validate_every,
-        checkpoint_every=section.validate_every,
+    return part(
+        TrainSettings,
+        train,
+        num_steps=own.num_steps,
+        ema_decay=own.ema_decay,
+        validate_every=own.validate_every,
+        checkpoint_every=own.validate_every,
         early_stopping=early_stopping,
         sample_every=0,
         keep_last=1,
         keep_best=1,
+    )
+
+
+def recipe(own: PredictorSettings, **more: Any) -> dict[str, Any]:
+    """What a Task needs of optimizer and learning rate. more: fields of `OptimizerSettings`."""
+    return optimizer.recipe(
+        optimizer.OptimizerSettings(
+            learning_rate=own.learning_rate,
+            weight_decay=own.weight_decay,
+            warmup_steps=min(100, own.num_steps // 10),
+            **more,
+        ),
+        own.num_steps,
     )

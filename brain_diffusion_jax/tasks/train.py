@@ -4,48 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from brain_diffusion_jax.config import load_config, to_json
+from brain_diffusion_jax.config import load_config
 from brain_diffusion_jax.config.defaults import reads_of
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.data.shards.loader import Loader, read_conditions
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.tasks.spec import DataInfo, Loading, TaskSpec, spec
+from brain_diffusion_jax.tasks.run_config import RunConfig
+from brain_diffusion_jax.tasks.spec import DataInfo, Loading, spec_of
 from brain_diffusion_jax.training import state
 from brain_diffusion_jax.training.devices import estimate, host, mesh
 from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
 from brain_diffusion_jax.training.settings import TrainSettings
 
 
-def train(config: Any, run: str | Path, *, show_progress: bool = True, profile_steps: int = 0) -> Outcome:
+def train(
+    config: ConfigDict, run: str | Path | None = None, *, show_progress: bool = True, profile_steps: int = 0
+) -> Outcome:
     """Train the model of a config, of the kind that it names, on its shards in folder `run`, or go on there.
 
-    profile_steps: length of a trace (0: none).
+    run: None is runs/NAME of the config, with the suffix of its kind. profile_steps: length of a trace (0: none).
     """
-    declared = spec(kind_of(config))
-    batch_size = config[declared.section].batch_size
+    declared = spec_of(config, "config")
+    given = declared.read(config)
+    contract = _contract(given)
+    settings = declared.settings(given)
+    loading = declared.loading(given, contract.schema)
+    # Nothing before this starts JAX.
     host.prepare(
-        batch_size,
-        accumulation=config.train.accumulation,
-        data_parallel=config.train.data_parallel,
-        fsdp=config.train.fsdp,
+        loading.batch_size,
+        accumulation=settings.accumulation,
+        data_parallel=settings.data_parallel,
+        fsdp=settings.fsdp,
     )
-    contract = _contract(config)
-    settings = declared.settings(config)
-    loading = declared.loading(config, contract.schema)
-    validation = validation_arrays(config.data.shards, loading)
-    data = DataInfo(contract.schema, tuple(contract.image_size), config.data.shards, validation, contract.channels)
-    task = declared.build(config, data)
-    loader = _loader(config, declared, loading)
-    record = RunRecord(to_json(config), contract, declared.kept, config.seed, show_progress, profile_steps)
-    return fit(task, run, RunData(loader, batch_size, validation), settings, record)
+    validation = validation_arrays(given.data.shards, loading)
+    data = DataInfo(contract.schema, contract.image_size, given.data.shards, validation, contract.channels)
+    resolved = declared.resolve(given, data)
+    task = declared.build(resolved, data)
+    loader = _loader(given, declared.section, loading)
+    record = RunRecord(declared.record(resolved), contract, declared.kept, given.seed, show_progress, profile_steps)
+    run = run or Path("runs") / f"{given.name}{declared.suffix}"
+    return fit(task, run, RunData(loader, loading.batch_size, validation), settings, record)
 
 
 def open_config(
@@ -68,34 +73,28 @@ def open_config(
     return config
 
 
-def kind_of(config: Any) -> str:
-    """The kind that a config names; one that names none is of a diffusion model."""
-    return config.get("kind") or "diffusion"
-
-
-def _contract(config: Any) -> Contract:
+def _contract(config: RunConfig) -> Contract:
     """The contract of config.data.shards; refuses a config that names none."""
     if not config.data.shards:
         raise InputError("config", "data.shards", "nothing", "a folder written by `brain-diffusion prepare`")
     return Contract.load(config.data.shards)
 
 
-def _loader(config: Any, declared: TaskSpec, loading: Loading) -> Loader:
+def _loader(config: RunConfig, section: str, loading: Loading) -> Loader:
     """The endless loader of this process's part of the training split; a batch beyond the data is refused."""
-    batch_size = config[declared.section].batch_size
     loader = Loader(
         config.data.shards,
         "train",
-        batch_size=batch_size,
+        batch_size=loading.batch_size,
         seed=config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         mirror=loading.mirror,
         class_balance=loading.class_balance,
     )
-    if batch_size > len(loader):
-        expected = f"at most the {len(loader)} pictures of the training split"
-        raise InputError("config", f"{declared.section}.batch_size", batch_size, expected)
+    if loading.batch_size > len(loader):
+        expected = f"at most the {len(loader)} images of the training split"
+        raise InputError("config", f"{section}.batch_size", loading.batch_size, expected)
     return loader
 
 
@@ -115,22 +114,23 @@ def validation_arrays(shards: str, loading: Loading) -> dict[str, np.ndarray] | 
     return source.batch(rows[chosen].tolist())
 
 
-def plan(config: Any, mesh_text: str = "") -> estimate.Estimate:
+def plan(config: ConfigDict, mesh_text: str = "") -> estimate.Estimate:
     """What a step of a config would cost; sizes from the shards, or from the config where there are none.
 
     mesh_text: devices as "DATAxFSDP"; "": those of the config.
     """
-    declared = spec(kind_of(config))
-    if config.data.shards:
-        contract = Contract.load(config.data.shards)
-        known = DataInfo(contract.schema, contract.image_size, config.data.shards, channels=contract.channels)
+    declared = spec_of(config, "config")
+    given = declared.read(config)
+    if given.data.shards:
+        contract = Contract.load(given.data.shards)
+        known = DataInfo(contract.schema, contract.image_size, given.data.shards, channels=contract.channels)
     else:
         known = DataInfo(Schema.from_json(config.covariates), tuple(config.prepare.fit.size or (109, 91)))
-    settings = declared.settings(config)
+    settings = declared.settings(given)
     data, fsdp = parse_mesh(mesh_text, settings)
-    batch = config[declared.section].batch_size
+    batch = declared.loading(given, known.schema).batch_size
     mesh.require_divisible(batch, data * fsdp, settings.accumulation, 1)
-    task = declared.build(config, known)
+    task = declared.build(declared.resolve(given, known), known)
     example = {
         "image": jax.ShapeDtypeStruct((batch, *known.shape), "uint8"),
         "values": jax.ShapeDtypeStruct((batch, len(known.schema.names)), "float32"),

@@ -1,8 +1,8 @@
-"""Random changes of pictures that change neither age nor class, drawn inside the jitted step."""
+"""Random changes of images that change neither age nor class, drawn inside the jitted step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -16,9 +16,9 @@ from brain_diffusion_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Standard deviations of what is drawn for each picture; 0 is off.
+    """Standard deviations of what is drawn for each image; 0 is off.
 
-    rotation: degrees. shift: share of the shorter side. scale: of the logarithm, each axis its own.
+    rotation: degrees. shift: fraction of the shorter side. scale: of the logarithm, each axis its own.
     gain, gamma: of the logarithm, of the brightness and of the exponent. noise: of unit intensity.
     mirror: probability of a left-right flip. shear: of the slope of upright lines.
     """
@@ -38,12 +38,18 @@ class Augmentation:
                 raise InputError("config", f"augmentation.{name}", value, "0 or more (mirror: at most 1)")
 
     @property
+    def active(self) -> bool:
+        """Whether anything is changed."""
+        return any(vars(self).values())
+
+    @property
     def moves(self) -> bool:
+        """Whether pixels change their position."""
         return bool(self.rotation or self.shift or self.scale or self.mirror or self.shear)
 
 
 def augment(image: Float[Array, "rows cols c"], key: Key, how: Augmentation) -> Float[Array, "rows cols c"]:
-    """One picture in [0, 1], moved and re-toned at random; 0 outside the picture, still in [0, 1]."""
+    """One image in [0, 1], moved and re-toned at random; 0 outside the image, still in [0, 1]."""
     keys = jax.random.split(key, 7)
     shear_key = jax.random.fold_in(key, 7)  # apart from the others, whose draws stay as they were
     if how.moves:
@@ -70,9 +76,3 @@ def _move(image: Float[Array, "rows cols c"], keys: Sequence[Key], how: Augmenta
     source_x = (jnp.sin(angle) * y + jnp.cos(angle) * x) * zoom[1] + centre[1] + shift[1]
     planes = [map_coordinates(image[..., c], [source_y, source_x], order=1) for c in range(image.shape[-1])]
     return jnp.stack(planes, axis=-1)
-
-
-def wanted(section: Mapping[str, float]) -> Augmentation | None:
-    """The Augmentation of a config section; None where nothing is changed."""
-    found = Augmentation(**section)
-    return found if any(vars(found).values()) else None

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.array_types import Key
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.json_types import require_types
@@ -21,13 +22,13 @@ from brain_diffusion_jax.training import hooks, loop
 from brain_diffusion_jax.training.devices import distributed, flops, host, mesh
 from brain_diffusion_jax.training.devices.prefetch import Loader, Placed, Prefetch
 from brain_diffusion_jax.training.devices.program import memory_gib
-from brain_diffusion_jax.training.hooks import Judgement
+from brain_diffusion_jax.training.hooks import Validated
 from brain_diffusion_jax.training.run_folder import checkpoints, stopping
 from brain_diffusion_jax.training.run_folder.changes import Kept
 from brain_diffusion_jax.training.run_folder.metrics import MetricsWriter
 from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.state import TrainState, create
-from brain_diffusion_jax.training.step import VOTE, build_step
+from brain_diffusion_jax.training.step import VOTE, StepFn, build_step
 from brain_diffusion_jax.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class _Position:
     state: TrainState
     step: int = 0
     batch: int = 0
-    place: Any = None
+    loader_state: Any = None
     window: loop.Window | None = None
 
 
@@ -122,7 +123,7 @@ class _Fitting:
     settings: TrainSettings
     data: RunData
     record: RunRecord
-    judgement: Judgement = field(default_factory=Judgement)
+    validated: Validated = field(default_factory=Validated)
     skipped: list[int] = field(default_factory=list)
     rows: dict[str, float] = field(default_factory=dict)
 
@@ -132,10 +133,10 @@ class _Fitting:
             self.skipped = files.read_json(self.run / SKIPPED, "skipped batches", list)
             require_types({"batches": self.skipped}, {"batches": list[int]}, self.run / SKIPPED)
 
-    def init(self, key) -> TrainState:
+    def init(self, key: Key) -> TrainState:
         return create(self.task.init(key), self.task.optimizer, self.settings.power_ema)
 
-    def make_step(self, axis_name: str | None):
+    def make_step(self, axis_name: str | None) -> StepFn:
         s = self.settings
         return build_step(
             self.task.make_loss(axis_name),
@@ -151,27 +152,27 @@ class _Fitting:
     def start(self) -> _Position:
         """The newest readable checkpoint, or a new state where there is none."""
         key = jax.random.fold_in(self.key, 0)
-        found = self.store.restore(self.layout.abstract(self.init, key))
-        if found is None:
+        restored = self.store.restore(self.layout.abstract(self.init, key))
+        if restored is None:
             return _Position(self.layout.create(self.init, key))
-        stored, beside = found
+        stored, host_state = restored
         seed = self.record.seed
-        if beside.get("seed", seed) != seed:
-            raise InputError(self.run, "seed", seed, f"{beside['seed']}, as the run was started with")
-        self.judgement = Judgement.from_json(beside.get("judgement", {}))
+        if host_state.get("seed", seed) != seed:
+            raise InputError(self.run, "seed", seed, f"{host_state['seed']}, as the run was started with")
+        self.validated = Validated.from_json(host_state.get("judgement", {}))
         step = int(stored.step)
-        place = _decode(beside["loader"]) if beside.get("loader") is not None else None
-        window = loop.Window(**beside["window"]) if "window" in beside else None  # 0.1 wrote none
-        return _Position(self.layout.load(stored), step, beside.get("batch", step), place, window)
+        loader_state = _decode(host_state["loader"]) if host_state.get("loader") is not None else None
+        window = loop.Window(**host_state["window"]) if "window" in host_state else None  # 0.1 wrote none
+        return _Position(self.layout.load(stored), step, host_state.get("batch", step), loader_state, window)
 
     def train(self, signals: stopping.Signals) -> Outcome:
-        """Steps up to settings.num_steps, or until the run is told to stop."""
+        """Steps up to settings.num_steps, or until a reason to stop."""
         s, loader, show_progress = self.settings, self.data.loader, self.record.show_progress
         fresh = loader.get_state()
         position = self.start()
         if position.step and show_progress and jax.process_index() == 0:
             print(f"{self.run}: going on from step {position.step}", file=sys.stderr)
-        if s.early_stopping and self.judgement.since_best >= s.early_stopping:
+        if s.early_stopping and self.validated.since_best >= s.early_stopping:
             return Outcome(self.run, position.step, hooks.EARLY_STOPPING, {})
         chief = jax.process_index() == 0
         if chief and position.step < s.num_steps:  # only now is it certain that the run goes on with these settings
@@ -194,10 +195,23 @@ class _Fitting:
         )
         try:
             while True:
-                loader.set_state(position.place if position.place is not None else fresh)
+                loader.set_state(position.loader_state if position.loader_state is not None else fresh)
                 prefetch = Prefetch(loader, lambda arrays: self._place(arrays, signals), position.batch, self.skipped)
                 try:
-                    progress = self._steps(program, prefetch, position, reporting, called, signals)
+                    progress = loop.run(
+                        position.state,
+                        program,
+                        prefetch,
+                        self.key,
+                        start=position.step,
+                        num_steps=s.num_steps,
+                        batch_size=self.data.batch_size,
+                        reporting=reporting,
+                        hooks=called,
+                        should_stop=(lambda: signals.reason) if jax.process_count() == 1 else (lambda: ""),
+                        voted=stopping.PREEMPTED,
+                        begun=position.window,
+                    )
                     self.store.wait()
                     return Outcome(self.run, progress.step, progress.stop, self.rows)
                 except loop.BadBatch as bad:
@@ -215,26 +229,9 @@ class _Fitting:
             if writer is not None:
                 writer.close()
 
-    def _steps(self, program, prefetch, position: _Position, reporting, called, signals) -> loop.Progress:
-        single = jax.process_count() == 1
-        return loop.run(
-            position.state,
-            program,
-            prefetch,
-            self.key,
-            start=position.step,
-            num_steps=self.settings.num_steps,
-            batch_size=self.data.batch_size,
-            reporting=reporting,
-            hooks=called,
-            should_stop=(lambda: signals.reason) if single else (lambda: ""),
-            voted=stopping.PREEMPTED,
-            begun=position.window,
-        )
-
     def _place(self, arrays: dict[str, np.ndarray], signals: stopping.Signals) -> Any:
         """This process's part of a batch, numbered and put on its devices."""
-        # A sample's random draws depend on its place in the global batch and on nothing else.
+        # A sample's random draws depend on its position in the global batch and on nothing else.
         local = self.data.batch_size // jax.process_count()
         offset = jax.process_index() * local
         extra = {"index": np.arange(offset, offset + local, dtype=np.int32)}
@@ -242,7 +239,9 @@ class _Fitting:
             extra[VOTE] = np.full(local, bool(signals.reason), np.float32)
         return self.layout.place({**arrays, **extra})
 
-    def _log(self, step: int, row: dict[str, float], program, writer, bar) -> None:
+    def _log(
+        self, step: int, row: dict[str, float], program: mesh.AnyProgram, writer: MetricsWriter | None, bar: Any
+    ) -> None:
         row = {**row, "learning_rate": float(self.task.learning_rate(step - 1)), "memory_gib": memory_gib()}
         speed = program.flops * row["steps_per_s"]
         row["tflops_per_s"] = speed / 1e12
@@ -268,20 +267,20 @@ class _Fitting:
         self.skipped.append(bad.batch)
         if jax.process_index() == 0:
             checkpoints.write_json(self.run / SKIPPED, self.skipped)
-        self.judgement = Judgement()
+        self.validated = Validated()
         position = self.start()
         logger.warning("%s; rolled back to step %d, and the batch will be passed over", bad, position.step)
         return position
 
     def _save(self, progress: loop.Progress) -> None:
-        beside = {
+        host_state = {
             "seed": self.record.seed,
-            "loader": _encode(progress.place),
+            "loader": _encode(progress.loader_state),
             "batch": progress.batch,
-            "judgement": self.judgement.to_json(),
+            "judgement": self.validated.to_json(),
             "window": asdict(progress.window),
         }
-        self.store.save(self.layout.stored(progress.state), beside, self.judgement.last)
+        self.store.save(self.layout.stored(progress.state), host_state, self.validated.last)
 
     def _hooks(self, writer: MetricsWriter | None, first: int) -> list[loop.Hook]:
         s, task = self.settings, self.task
@@ -289,9 +288,9 @@ class _Fitting:
         if self.data.validation is not None and s.validate_every:
             measured = hooks.Measured(task.measure, self.data.validation, self.data.batch_size)
             rules = hooks.Rules(task.plateau, s.early_stopping)
-            made.append(hooks.validation(self.layout, measured, s.validate_every, lambda: self.judgement, rules))
+            made.append(hooks.validation(self.layout, measured, s.validate_every, lambda: self.validated, rules))
         if task.preview is not None and s.sample_every:
-            made.append(hooks.pictures(self.layout, task.preview, self.run, s.sample_every, writer))
+            made.append(hooks.previews(self.layout, task.preview, self.run, s.sample_every, writer))
         if s.power_ema and s.snapshot_every:
             made.append(loop.Hook(s.snapshot_every, self._snapshot, at_end=True))
         return [*made, loop.Hook(s.checkpoint_every, self._save, at_end=True, on_stop=True, after_report=True)]
@@ -308,19 +307,19 @@ def _remedy(store: checkpoints.Store) -> str:
     )
 
 
-def _bar(first: int, total: int, show: bool):
+def _bar(first: int, total: int, show: bool) -> Any:
     from tqdm import tqdm
 
     hidden = not show or jax.process_index() != 0
     return tqdm(total=total, initial=first, unit="step", disable=hidden, file=sys.stderr, mininterval=1.0)
 
 
-def _encode(place: Any) -> Any:
-    return {"base64": base64.b64encode(place).decode()} if isinstance(place, bytes) else place
+def _encode(state: Any) -> Any:
+    return {"base64": base64.b64encode(state).decode()} if isinstance(state, bytes) else state
 
 
-def _decode(place: Any) -> Any:
-    return base64.b64decode(place["base64"]) if isinstance(place, dict) and set(place) == {"base64"} else place
+def _decode(state: Any) -> Any:
+    return base64.b64decode(state["base64"]) if isinstance(state, dict) and set(state) == {"base64"} else state
 
 
 __all__ = ["Outcome", "Placed", "RunData", "RunRecord", "fit"]

@@ -1,4 +1,4 @@
-"""What happens between steps: validation and what hangs on it, pictures, snapshots, traces."""
+"""What happens between steps: validation and what hangs on it, previews, snapshots, traces."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.training.devices.mesh import Layout
 from brain_diffusion_jax.training.loop import Hook, Progress
 from brain_diffusion_jax.training.run_folder.metrics import MetricsWriter
 from brain_diffusion_jax.training.run_folder.store import require_folder
+from brain_diffusion_jax.training.step import Batch, Metrics
 from brain_diffusion_jax.training.task import MeasureFn, Plateau
 
 EARLY_STOPPING = "early stopping"
 
 
 @dataclass
-class Judgement:
-    """What validation has said so far; saved in checkpoints. since_*: validations since the best one."""
+class Validated:
+    """The losses of validation so far; saved in checkpoints. since_*: validations since the best one."""
 
     last: float | None = None
     best: float = math.inf
@@ -35,11 +37,11 @@ class Judgement:
         return {k: (None if v is None or not math.isfinite(v) else v) for k, v in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, items: Mapping[str, Any]) -> Judgement:
+    def from_json(cls, items: Mapping[str, Any]) -> Validated:
         return cls(**{k: v for k, v in items.items() if v is not None})
 
-    def judge(self, loss: float, plateau_patience: int) -> bool:
-        """Take in a validation loss; True when a plateau is over and the learning rate should fall."""
+    def add(self, loss: float, plateau_patience: int) -> bool:
+        """Add a validation loss; True when a plateau is over and the learning rate should fall."""
         self.last = loss
         self.since_best = 0 if loss < self.best else self.since_best + 1
         self.best = min(self.best, loss)
@@ -82,15 +84,15 @@ class Rules:
 
 
 def validation(
-    layout: Layout, measured: Measured, every: int, judgement: Callable[[], Judgement], rules: Rules
+    layout: Layout, measured: Measured, every: int, validated: Callable[[], Validated], rules: Rules
 ) -> Hook:
     """The mean of what is measured, with the averaged weights; lowers the rate on a plateau, stops early."""
     key = jax.random.key(0)  # not of the run's seed: losses of runs are comparable
 
-    def total(params, model_state, batch):
+    def total(params: Params, model_state: Any, batch: Batch) -> Metrics:
         weight = batch["weight"]
-        found = measured.measure(params, model_state, {k: v for k, v in batch.items() if k != "weight"}, key)
-        return {k: jnp.sum(v * weight) for k, v in found.items()}
+        measures = measured.measure(params, model_state, {k: v for k, v in batch.items() if k != "weight"}, key)
+        return {k: jnp.sum(v * weight) for k, v in measures.items()}
 
     compiled = layout.evaluate(total)
     batches = [layout.place_global(batch) for batch in batches_of(measured.arrays, measured.batch_size)]
@@ -100,30 +102,30 @@ def validation(
         sums = [compiled(progress.state.ema, progress.state.model_state, batch) for batch in batches]
         means = jax.tree.map(lambda *parts: sum(float(part) for part in parts) / count, *sums)
         progress.row.update(means)
-        if judgement().judge(means["validation_loss"], rules.plateau.patience):
+        if validated().add(means["validation_loss"], rules.plateau.patience):
             state = progress.state
             progress.state = state.replace(lr_scale=state.lr_scale * rules.plateau.factor)
-        if rules.early_stopping and judgement().since_best >= rules.early_stopping:
+        if rules.early_stopping and validated().since_best >= rules.early_stopping:
             progress.stop = EARLY_STOPPING
 
     return Hook(every, call, at_end=True)
 
 
-def pictures(
+def previews(
     layout: Layout, draw: Callable[[Any], np.ndarray], run: Path, every: int, writer: MetricsWriter | None
 ) -> Hook:
-    """draw(averaged parameters) -> uint8 picture, into run/samples and TensorBoard."""
+    """draw(averaged parameters) -> uint8 image, into run/samples and TensorBoard."""
 
     def call(progress: Progress) -> None:
-        picture = np.asarray(draw(layout.local_params(progress.state.ema)))
+        image = np.asarray(draw(layout.local_params(progress.state.ema)))
         if writer is not None:
             from PIL import Image
 
             require_folder(run)
             folder = run / "samples"
             folder.mkdir(exist_ok=True)
-            Image.fromarray(picture).save(folder / f"step_{progress.step:07d}.png")
-            writer.image(progress.step, "samples", picture)
+            Image.fromarray(image).save(folder / f"step_{progress.step:07d}.png")
+            writer.image(progress.step, "samples", image)
 
     return Hook(every, call, at_end=True)
 

@@ -51,16 +51,16 @@ class Window:
 
 @dataclass
 class Progress:
-    """What hooks see after each step. place: the loader's state that yields the next batch; batch: its number.
+    """What hooks see after each step. loader_state: yields the next batch; batch: its number.
 
     row: numbers hooks add to this step's row of metrics.jsonl. stop: a reason, set to end the run; a
     hook may replace `state`. finished: this was the last step of a run that was not cut short.
-    window: what no row has told yet, this step included; there for hooks that come after the report.
+    window: what is in no row yet, this step included; there for hooks that come after the report.
     """
 
     step: int
     state: TrainState
-    place: Any = None
+    loader_state: Any = None
     batch: int = 0
     row: dict[str, float] = field(default_factory=dict)
     stop: str = ""
@@ -186,7 +186,7 @@ def run(
         state, metrics = step_fn(state, placed.batch, key)
         fetch()
         report()
-        progress = Progress(step, state, placed.place, placed.number + 1, finished=step == num_steps)
+        progress = Progress(step, state, placed.loader_state, placed.number + 1, finished=step == num_steps)
         progress.stop = vote or should_stop()
         pending = (progress, metrics)
         if _ready(metrics):  # computed while it was dispatched, as the CPU may: the next one's time is not its own

@@ -1,15 +1,16 @@
-"""Optax optimizers and learning-rate schedules from the `optimizer` section of a config."""
+"""Optax optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.training.task import Plateau
 
@@ -18,7 +19,7 @@ SCHEDULES = ("cosine", "constant", "plateau")
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """OptimizerSettings(**config.optimizer). clip_norm 0: no clipping. betas: (b1, b2) or (momentum,).
+    """The section `optimizer` of a config. clip_norm 0: no clipping. betas: (b1, b2) or (momentum,).
 
     schedule: after the warm-up, cosine to end_fraction * learning_rate, constant, or plateau
     (constant, times plateau_factor whenever `plateau_patience` validations bring nothing better).
@@ -45,7 +46,7 @@ class OptimizerSettings:
             raise InputError("config", "optimizer.learning_rate", self.learning_rate, "a number above 0")
 
 
-def _decayed(params):
+def _decayed(params: Params) -> Any:
     """Weight decay is for matrices and kernels, not for biases and norms."""
     return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
 
@@ -86,16 +87,11 @@ def make(settings: OptimizerSettings, num_steps: int) -> optax.GradientTransform
     return optimizer
 
 
-class Recipe(NamedTuple):
-    """What a Task says of its optimizer: the updates, the rate that is logged, the rule for a plateau."""
-
-    optimizer: optax.GradientTransformation
-    learning_rate: optax.Schedule
-    plateau: Plateau
-
-
-def recipe(settings: OptimizerSettings, num_steps: int) -> Recipe:
-    """All that a Task needs of the settings for a run of num_steps."""
+def recipe(settings: OptimizerSettings, num_steps: int) -> dict[str, Any]:
+    """Fields of a Task for a run of num_steps: optimizer, learning_rate and plateau."""
     patience = settings.plateau_patience if settings.schedule == "plateau" else 0
-    plateau = Plateau(patience, settings.plateau_factor)
-    return Recipe(make(settings, num_steps), learning_rate(settings, num_steps), plateau)
+    return {
+        "optimizer": make(settings, num_steps),
+        "learning_rate": learning_rate(settings, num_steps),
+        "plateau": Plateau(patience, settings.plateau_factor),
+    }

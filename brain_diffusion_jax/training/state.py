@@ -12,8 +12,8 @@ import optax
 
 from brain_diffusion_jax.array_types import Params
 
-# Parameters under this name are trained beside the network and no part of it.
-BESIDE_NETWORK = "uncertainty"
+# Parameters under this name are the loss's own and no part of the network.
+LOSS_PARAMETERS = "uncertainty"
 
 
 @flax.struct.dataclass
@@ -41,7 +41,9 @@ class TrainState:
         def replace(self, **changes: Any) -> TrainState: ...
 
 
-def create(variables: dict[str, Any], optimizer: optax.GradientTransformation, power_ema: tuple = ()) -> TrainState:
+def create(
+    variables: dict[str, Any], optimizer: optax.GradientTransformation, power_ema: tuple[float, ...] = ()
+) -> TrainState:
     """A new state from a network's variables {"params": ..., [other collections]}; jit-able."""
     params = variables["params"]
 
@@ -62,8 +64,8 @@ def create(variables: dict[str, Any], optimizer: optax.GradientTransformation, p
 
 
 def network_params(params: Params) -> Params:
-    """Parameters without what is trained beside the network."""
-    return {k: v for k, v in params.items() if k != BESIDE_NETWORK}
+    """Parameters without those of the loss."""
+    return {k: v for k, v in params.items() if k != LOSS_PARAMETERS}
 
 
 def count_parameters(params: Params) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from brain_diffusion_jax.array_types import Key, Params
@@ -25,10 +26,12 @@ from brain_diffusion_jax.training.state import TrainState
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 LossFn = Callable[[Params, Any, Batch, Key, jax.Array], tuple[jax.Array, tuple[Metrics, Any]]]
+Gradients = tuple[Params, Metrics, Any]  # mean gradient, mean metrics, model_state
+GradientsFn = Callable[[Params, Any, Batch, Key, jax.Array], Gradients]
 StepFn = Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]
 # Steps before a loss can count as a spike: until then there is no mean to compare with.
 SPIKE_AFTER = 20
-# Key of a batch: 1 from a process that was asked to stop, so that all stop after the same step.
+# Key of a batch: 1 from a process that is to stop, so that all stop after the same step.
 VOTE = "stop"
 # Key of a batch: float32 [b], what each sample counts; see `known_weights`.
 WEIGHT = "known_weight"
@@ -36,22 +39,23 @@ WEIGHT = "known_weight"
 
 def _split(batch: Batch, parts: int) -> Batch:
     """[b, ...] -> [parts, b/parts, ...]; strided, so that each device keeps its own samples."""
-    return jax.tree.map(lambda a: jnp.swapaxes(a.reshape(-1, parts, *a.shape[1:]), 0, 1), batch)
+    parted: Batch = jax.tree.map(lambda a: jnp.swapaxes(a.reshape(-1, parts, *a.shape[1:]), 0, 1), batch)
+    return parted
 
 
-def gradients(loss: LossFn, accumulation: int = 1) -> Callable[..., tuple[Params, Metrics, Any]]:
+def gradients(loss: LossFn, accumulation: int = 1) -> GradientsFn:
     """(params, model_state, batch, key, update) -> (mean gradient, mean metrics, model_state), in so many parts."""
     value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
-    def whole(params, model_state, batch, key, update):
+    def whole(params: Params, model_state: Any, batch: Batch, key: Key, update: jax.Array) -> Gradients:
         (value, (metrics, model_state)), grads = value_and_grad(params, model_state, batch, key, update)
         return grads, {"loss": value, **metrics}, model_state
 
     if accumulation == 1:
         return whole
 
-    def in_parts(params, model_state, batch, key, update):
-        def body(carry, part):
+    def in_parts(params: Params, model_state: Any, batch: Batch, key: Key, update: jax.Array) -> Gradients:
+        def body(carry: tuple[Params, Any], part: Batch) -> tuple[tuple[Params, Any], Metrics]:
             total, model_state = carry
             grads, metrics, model_state = whole(params, model_state, part, key, update)
             return (jax.tree.map(jnp.add, total, grads), model_state), metrics
@@ -65,15 +69,15 @@ def gradients(loss: LossFn, accumulation: int = 1) -> Callable[..., tuple[Params
 
 
 def known_weights(known: jax.Array, axis_name: str | None = None) -> jax.Array:
-    """What each sample counts, float32 [b]: 0 where its label is not known, else 1 / (the share that is known).
+    """What each sample counts, float32 [b]: 0 where its label is not known, else 1 / (the fraction that is known).
 
-    The share is that of the whole batch, so that a mean over any equal parts of it is the mean over its known samples.
+    The fraction is of the whole batch: a mean over any equal parts of it is then the mean over its known samples.
     """
     counts = known.astype(jnp.float32)
-    share = jnp.mean(counts)
+    fraction = jnp.mean(counts)
     if axis_name is not None:
-        share = jax.lax.pmean(share, axis_name)
-    return counts / jnp.maximum(share, jnp.finfo(jnp.float32).tiny)
+        fraction = jax.lax.pmean(fraction, axis_name)
+    return counts / jnp.maximum(fraction, np.finfo(np.float32).tiny)
 
 
 def sample_weights(batch: Batch, known: jax.Array) -> jax.Array:
@@ -150,7 +154,12 @@ def dropout_by_sample(index: jax.Array) -> AbstractContextManager[None]:
     Dropped arrays have samples along their first axis.
     """
 
-    def draw(call: Callable[..., Any], arguments: tuple, named: dict, context: nn.module.InterceptorContext) -> Any:
+    def draw(
+        call: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        named: dict[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
         drop = context.module
         if not isinstance(drop, nn.Dropout) or context.method_name != "__call__" or named.get("deterministic"):
             return call(*arguments, **named)

@@ -1,4 +1,4 @@
-"""`brain-diffusion evaluate` on folders of images."""
+"""`evaluate` as a user runs it, on folders of made-up images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_evaluate_refuses_bad_folders(tmp_path, capsys):
         ([str(tmp_path / "none"), "--against", good], "no such folder"),
         ([str(tmp_path / "empty"), "--against", good], "an empty set"),
         ([str(mixed), "--against", good], "zz.png: picture size"),
-        ([other, "--against", good], "picture size: found (30, 30); expected (24, 20)"),
+        ([other, "--against", good], "image shape: found (30, 30, 1); expected (24, 20, 1)"),
     ]:
         assert main(["evaluate", *words]) == 2
         assert message in capsys.readouterr().err

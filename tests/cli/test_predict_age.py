@@ -22,6 +22,7 @@ from brain_diffusion_jax.data.prepare import contract_preparation, nifti, pipeli
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.evaluation.probes import input_profile
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.tasks.spec import spec
 from brain_diffusion_jax.training.run_folder import checkpoints
 
 PREPARE = {
@@ -57,7 +58,7 @@ def run(tmp_path_factory):
     contract = ScanSlices(Cohort((), ()), preparation, schema, "test").contract()
     config = configs.base_config()
     config.age_model.width, config.age_model.target_mean, config.age_model.target_scale = 0.1, 50.0, 20.0
-    network = factory.age_network(config.age_model)
+    network = factory.age_network(spec("age").read(config).age_model)
     variables = network.init(jax.random.key(0), jnp.zeros((1, 109, 91, 1)))
     folder = tmp_path_factory.mktemp("model") / "run"
     checkpoints.write_run(

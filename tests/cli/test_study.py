@@ -14,8 +14,8 @@ import tiny_runs
 
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.study import real_people
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
 
 def people(count, seed):
@@ -23,7 +23,7 @@ def people(count, seed):
     ages = rng.uniform(20, 90, count).round()
     images = rng.integers(0, 255, (count, *tiny_runs.SIZE)).astype(np.uint8)
     conditions = [{"age": a, "sex": "FM"[i % 2], "slice": 2.0 + i % 3} for i, a in enumerate(ages)]
-    return PictureSet(images, conditions, [f"{seed}-{i}" for i in range(count)])
+    return ImageSet(images, conditions, [f"{seed}-{i}" for i in range(count)])
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,7 @@ def test_study_of_a_gan_of_classes(tmp_path, monkeypatch, capsys):
     Contract.load(run).save(tmp_path / "shards")
     kinds = [{"kind": ("round", "square")[i % 2]} for i in range(20)]
     sets = {
-        s: PictureSet(p.images, kinds[: len(p)], p.people)
-        for s, p in (("train", people(20, 1)), ("test", people(9, 2)))
+        s: ImageSet(p.images, kinds[: len(p)], p.people) for s, p in (("train", people(20, 1)), ("test", people(9, 2)))
     }
     monkeypatch.setattr(real_people, "read_real", lambda shards, contract: sets)
     words = ["study", str(run), "--data", str(tmp_path / "shards"), "--classifier", str(predictor)]

@@ -18,8 +18,8 @@ from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data.sample_folder import read_pictures
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.study import real_people
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 from brain_diffusion_jax.training.run_folder.store import Store
 
 
@@ -199,7 +199,7 @@ def people(monkeypatch):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (12, *tiny_runs.SIZE)).astype(np.uint8)
     conditions = [{"age": 20.0000001 + 5 * i, "sex": "FM"[i % 2], "slice": 2.0 + i % 3} for i in range(12)]
-    found = PictureSet(images, conditions, [f"p{i // 2}" for i in range(12)])
+    found = ImageSet(images, conditions, [f"p{i // 2}" for i in range(12)])
     monkeypatch.setattr(real_people, "read_real", lambda shards, contract: {"test": found})
     return found
 

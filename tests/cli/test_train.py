@@ -55,7 +55,7 @@ def test_refusals(base, shard_folder, tmp_path, capsys):
         assert main([*words(base, shard_folder, *more), "--run", str(tmp_path / "never")]) == 2
         return capsys.readouterr().err
 
-    assert "pictures of the training split" in error("data.batch_size=400")
+    assert "images of the training split" in error("data.batch_size=400")
     assert "train.num_steps: found 0" in error("train.num_steps=0")
     assert "on_nan" in error("train.on_nan=pray")
     assert "a divisor of the 1 devices" in error("train.fsdp=2")

@@ -13,7 +13,7 @@ import pytest
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.config import derive
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.tasks.configs import CONFIGS, config_class
+from brain_diffusion_jax.tasks.spec import TASKS, spec
 
 RELEASED = Path(__file__).resolve().parent.parent / "released" / "base_config.json"
 
@@ -80,9 +80,9 @@ def test_defaults_are_those_of_the_first_version() -> None:
     assert new.keys() - old.keys() == {"age_model.augmentation.shear", "study.target", "study.position"}
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", TASKS)
 def test_the_config_of_a_kind_becomes_its_dataclass_and_comes_back(kind: str) -> None:
     config = configs.kind_config(configs.base_config(), kind)
-    built = configs.build(config_class(kind), {k: v for k, v in config.to_dict().items() if k != "kind"})
-    assert built == config_class(kind)()
-    assert derive.section(built).to_dict() == {k: v for k, v in config.to_dict().items() if k != "kind"}
+    built = spec(kind).read(config)
+    assert built == spec(kind).config() == spec(kind).read(configs.base_config())
+    assert spec(kind).record(built) == configs.to_json(config)

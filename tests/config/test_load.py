@@ -8,7 +8,8 @@ import pytest
 
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.tasks.configs import config_class
+from brain_diffusion_jax.tasks.diffusion.config import DiffusionConfig
+from brain_diffusion_jax.tasks.spec import spec
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(FOLDER.rglob("*.py"))
@@ -29,11 +30,10 @@ def test_every_config_builds_its_network(path: Path) -> None:
 
     schema = Schema.from_json(configs.load_config(path).covariates)
     whole = configs.load_config(path, kind="")
-    if whole.kind == "diffusion":
-        factory.diffusion_network(whole.model, whole.conditioning, schema)
-        if whole.conditioning.mode == "scalar":
-            return  # its network is no UNet of UNetConfig
-    configs.build(config_class(whole.kind), {k: v for k, v in whole.to_dict().items() if k != "kind"})
+    built = spec(whole.kind).read(whole)
+    assert spec(whole.kind).record(built) == configs.to_json(whole)
+    if isinstance(built, DiffusionConfig):
+        factory.diffusion_network(built.model, built.conditioning, schema)
 
 
 def test_a_missing_or_broken_config_file_is_named(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_bad_input(tmp_path, folder, capsys):
     (folder / "test/broken.png").write_text("no picture")
     for arguments, words in [
         ([str(tmp_path / "none")], "no such folder"),
-        ([str(tmp_path / "empty")], "no pictures in sub-folders"),
+        ([str(tmp_path / "empty")], "no images in sub-folders"),
         ([str(folder)], "broken.png: picture"),
         ([str(folder), "--person", "("], "regular expression"),
         ([str(folder), "--person", "(q)"], "no match of"),

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brain_diffusion_jax.config import base_config
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.conditioning import CovariateTokens
+from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
+from brain_diffusion_jax.models.unet_config import ModelConfig
 
 SCHEMA = Schema(
     (
@@ -27,14 +28,6 @@ MODEL = dict(
     norm_num_groups=2,
     context_dim=3,
 )
-
-
-def _config(**conditioning):
-    c = base_config()
-    with c.unlocked(), c.ignore_type():
-        c.model.update(MODEL)
-        c.conditioning.update(conditioning)
-    return c
 
 
 def test_absent_values_are_the_learned_null_whatever_they_say() -> None:
@@ -65,7 +58,7 @@ def test_tokens_follow_the_value() -> None:
 
 
 def test_raw_token_is_the_references() -> None:
-    network = factory.diffusion_network(MODEL, {"mode": "raw", "raw_null": -1.0}, SCHEMA)
+    network = factory.diffusion_network(ModelConfig(**MODEL), ConditioningConfig("raw"), SCHEMA)
     given = [{"age": 63.0, "sex": "F", "slice": 44}, {"age": 20, "sex": "M"}, {}]
     tokens = network.conditioner(*SCHEMA.encode(given))
     np.testing.assert_allclose(tokens[:, 0], [[63, 2, 44], [20, 1, -1], [-1, -1, -1]], rtol=1e-6)
@@ -74,8 +67,8 @@ def test_raw_token_is_the_references() -> None:
 
 @pytest.mark.parametrize("mode", ["tokens", "raw"])
 def test_condition_reaches_the_picture(mode: str) -> None:
-    c = _config(mode=mode, time_embedding=mode == "tokens")
-    network = factory.diffusion_network(c.model, c.conditioning, SCHEMA)
+    conditioning = ConditioningConfig(mode, time_embedding=mode == "tokens")
+    network = factory.diffusion_network(ModelConfig(**MODEL), conditioning, SCHEMA)
     values, present = SCHEMA.encode([{"age": 20, "sex": "M", "slice": 40}, {"age": 80, "sex": "M", "slice": 40}, {}])
     x, t = jnp.zeros((3, 5, 4, 1)), jnp.full(3, 500.0)
     shapes = jax.eval_shape(network.init, jax.random.key(0), x, t, values, present)["params"]
@@ -94,13 +87,13 @@ def test_condition_reaches_the_picture(mode: str) -> None:
 
 
 def test_planes_and_no_condition() -> None:
-    model = {**MODEL, "in_channels": 4, "out_channels": 1}
-    network = factory.diffusion_network(model, {"mode": "scaled", "planes": True}, SCHEMA)
+    model = ModelConfig(**MODEL, in_channels=4)
+    network = factory.diffusion_network(model, ConditioningConfig("scaled", planes=True), SCHEMA)
     values, present = SCHEMA.encode([{"age": 53, "sex": "F", "slice": 45}])
     x, t = jnp.zeros((1, 4, 4, 1)), jnp.zeros(1)
     assert jax.eval_shape(network.init_with_output, jax.random.key(0), x, t, values, present)[0].shape == x.shape
     np.testing.assert_allclose(network.conditioner(values, present)[0, 0], [0.5, 1.0, 0.5])
 
-    plain = factory.diffusion_network({**MODEL, "context_dim": None}, {"mode": "none"}, SCHEMA)
+    plain = factory.diffusion_network(ModelConfig(**{**MODEL, "context_dim": None}), ConditioningConfig("none"), SCHEMA)
     shapes = jax.eval_shape(plain.init, jax.random.key(0), x, t, values, present)
     assert set(shapes["params"]) == {"unet"}

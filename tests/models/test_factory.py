@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
+from brain_diffusion_jax.models.unet_config import ModelConfig
 
 SCHEMA = Schema(
     (
@@ -44,7 +47,10 @@ MODEL = dict(
     ],
 )
 def test_contradictions_are_refused_with_the_field(model: dict, conditioning: dict, words: list[str]) -> None:
-    told = {"mode": "tokens", "time_embedding": True, **conditioning}
+    def make() -> None:
+        network = configs.build(ModelConfig, {**MODEL, **model}, prefix="model.")
+        factory.diffusion_network(network, ConditioningConfig(**conditioning), SCHEMA)
+
     with pytest.raises(InputError) as caught:
-        factory.diffusion_network({**MODEL, **model}, told, SCHEMA)
+        make()
     assert all(word in str(caught.value) for word in words), str(caught.value)

@@ -9,14 +9,16 @@ import pytest
 
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
+from brain_diffusion_jax.models.unet_config import ModelConfig
 
 SCHEMA = Schema.from_json([{"name": "class", "values": ("a", "b", "c")}])
 
 
 @pytest.fixture(scope="module")
 def network():
-    made = factory.diffusion_network({"channels": (8, 16, 16)}, {"mode": "scalar", "raw_null": -1.0}, SCHEMA)
+    made = factory.diffusion_network(ModelConfig(channels=(8, 16, 16)), ConditioningConfig("scalar"), SCHEMA)
     assert isinstance(made, ScalarLabelUNet)
     null = jnp.zeros((1, 1)), jnp.zeros((1, 1), bool)
     params = made.init(jax.random.key(0), jnp.zeros((1, 10, 13, 1)), jnp.zeros(1), *null)["params"]

@@ -16,8 +16,8 @@ import tiny_runs
 from brain_diffusion_jax import api
 from brain_diffusion_jax.api import conversions, run_summary
 from brain_diffusion_jax.cli.main import COMMANDS
+from brain_diffusion_jax.config.defaults import config_class
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.tasks.configs import CONFIGS
 from brain_diffusion_jax.tasks.spec import TASKS, TaskSpec, spec
 from brain_diffusion_jax.training.devices import compile_cache
 from brain_diffusion_jax.training.run_folder import checkpoints
@@ -44,7 +44,8 @@ def test_a_kind_is_declared_once_and_whole(kind: str) -> None:
     assert isinstance(declared, TaskSpec)
     assert declared.kind == kind
     assert declared.package == TASKS[kind]
-    assert set(CONFIGS) == set(TINY) == set(TASKS)
+    assert declared.config is config_class(kind)
+    assert set(TINY) == set(TASKS)
     assert kind == "diffusion" or f"train-{kind}" in COMMANDS
     assert declared.model.kind == kind
     assert all(hasattr(import_module(f"{declared.package}.task"), name) for name in ("build", "settings", "loading"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,8 +12,9 @@ from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
-from brain_diffusion_jax.models.gan import make_gan
+from brain_diffusion_jax.models.gan import GanNetworks, make_gan
 from brain_diffusion_jax.models.layers import conv
+from brain_diffusion_jax.tasks import labels
 from brain_diffusion_jax.tasks.age import loss as age_loss
 from brain_diffusion_jax.tasks.classifier import loss as class_loss
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
@@ -22,6 +24,8 @@ from brain_diffusion_jax.training import optimizer
 from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.settings import TrainSettings
+from brain_diffusion_jax.training.state import create as create_state
+from brain_diffusion_jax.training.step import build_step
 from brain_diffusion_jax.training.task import Task
 
 SIZE = (8, 6)
@@ -63,7 +67,7 @@ class TinyTrunkWithNorm(TinyTrunk):
 
 
 def _recipe(settings: OptimizerSettings = ADAM, num_steps: int = 10):
-    return optimizer.recipe(settings, num_steps)._asdict()
+    return optimizer.recipe(settings, num_steps)
 
 
 def diffusion_task(batch_size: int = BATCH, width: int = 16, adam: OptimizerSettings = ADAM, **options) -> Task:
@@ -87,7 +91,7 @@ def age_task(norm: bool = False) -> Task:
 
     return Task(
         "age",
-        age_loss.make_init(network(None), (*SIZE, 1)),
+        labels.make_init(network(None), (*SIZE, 1)),
         lambda axis: age_loss.make_loss(network(axis), target, age_loss.AgeLoss()),
         age_loss.make_measure(network(None), target),
         known=target.known,
@@ -100,7 +104,7 @@ def class_task() -> Task:
     network = AgeNetwork(TinyTrunk(), dense=(16,), dropout=0.2, bins=2)
     return Task(
         "class",
-        age_loss.make_init(network, (*SIZE, 1)),
+        labels.make_init(network, (*SIZE, 1)),
         lambda axis: class_loss.make_loss(network, target, label_smoothing=0.1),
         class_loss.make_measure(network, target),
         known=target.known,
@@ -110,7 +114,7 @@ def class_task() -> Task:
 
 def gan_task() -> Task:
     """The generator moves in every second update."""
-    gan = make_gan(SIZE, SCHEMA.cardinalities, channels=(8, 16), latent=4)
+    gan = make_gan(SIZE, SCHEMA.cardinalities, GanNetworks((8, 16), 4))
     how = gan_loss.GanSettings(critic_steps=2, learning_rate=1e-3)
     return Task(
         "gan",
@@ -120,6 +124,19 @@ def gan_task() -> Task:
         gan_loss.make_optimizer(how),
         lambda step: how.learning_rate,
     )
+
+
+def quadratic(spike_factor=0.0, name="sgd", rate=0.1, **options):
+    """A step on |w - target|^2 whose batch gives the target."""
+    settings = optimizer.OptimizerSettings(name=name, learning_rate=rate, warmup_steps=0, schedule="constant")
+    updates = optimizer.make(settings, 100)
+
+    def loss(params, model_state, batch, key, update):
+        value = jnp.mean((params["w"] - batch["target"]) ** 2)
+        return value, ({}, model_state)
+
+    start = create_state({"params": {"w": jnp.full((4, 4), 2.0)}}, updates)
+    return start, jax.jit(build_step(loss, updates, spike_factor=spike_factor, **options))
 
 
 class Endless:

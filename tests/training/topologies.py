@@ -137,13 +137,13 @@ def costs() -> dict:
     for name in ("data8", "fsdp8"):
         trainer = Trainer(tiny.diffusion_task(width=128), name)
         batch = {**next(tiny.Endless()), "index": np.arange(tiny.BATCH, dtype=np.int32)}
-        trainer.program.compile(trainer.like, trainer.layout.place(batch), KEY)
+        compiled = trainer.program.compile(trainer.like, trainer.layout.place(batch), KEY)
         kept = {"params": trainer.like.params, "opt_state": trainer.like.opt_state}
         shards = [np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(kept)]
         found[name] = {
             "bytes": int(sum(shards)),
             "parameters": state.count_parameters(trainer.like.params),
-            "collectives": collectives(trainer.program.hlo()),
+            "collectives": collectives(compiled.as_text()),
             "flops": trainer.program.flops,
         }
     return found

@@ -1,1 +1,1 @@
-"""Accept or reject generated pictures at a stated false-alarm rate."""
+"""Accept or reject generated images at a stated false-alarm rate."""

@@ -1,66 +1,59 @@
-"""The trustworthiness control: which generated pictures may pass, by limits learned from real ones.
+"""The trustworthiness control: which generated images may pass, by limits learned from real ones.
 
-Real pictures stand on three sides: `reference` (what the generator and classifier learned from),
-`calibration` (held out, sets the limits) and anything judged later. For each picture, scores that grow
+Real images stand on three sides: `reference` (what the generator and classifier learned from),
+`calibration` (held out, sets the limits) and anything examined later. For each image, scores that grow
 with one kind of fault are compared with one-sided limits:
 
-    far          distance in feature space to the nearest real pictures of the asked class (low quality)
-    copy         nearness to a training picture in pixels (memorised)
+    far          distance in feature space to the nearest real images of the requested class (low quality)
+    copy         nearness to a training image in pixels (memorised)
     class        odds of another class, by the classifier, nearest neighbours and shapes (`shapes.Shapes`),
-                 weighted as the calibration pictures' own classes are told best
-    texture      distance of `texture.texture` from that of real pictures
-    noise, blur  odds of the flaw, by detectors that learned it on real pictures (`flaws.Detectors`)
+                 weighted as the calibration images' own classes are predicted best
+    texture      distance of `texture.texture` from that of real images
+    noise, blur  odds of the flaw, by detectors that learned it on real images (`flaws.Detectors`)
 
-The limits cut tails of the calibration pictures, in the proportions of TAIL_SHARES, as large as the stated
-false-alarm rate allows for the share of calibration pictures beyond ANY limit. Batches are controlled by
+The limits cut tails of the calibration images, in the proportions of TAIL_WEIGHTS, as large as the stated
+false-alarm rate allows for the fraction of calibration images beyond ANY limit. Batches are controlled by
 Frechet distance (upper limit) and Inception-style score (lower limit) from real-against-real draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.gate.flaws import Detectors
-from brain_diffusion_jax.evaluation.metrics import frechet, memorisation
-from brain_diffusion_jax.evaluation.metrics.class_measures import check_probabilities, inception_style_score
+from brain_diffusion_jax.evaluation.labelled import Classifier, Labelled, answers
+from brain_diffusion_jax.evaluation.metrics import memorisation
+from brain_diffusion_jax.evaluation.metrics.class_measures import inception_style_score
+from brain_diffusion_jax.evaluation.metrics.frechet import check_features, frechet_distance
 from brain_diffusion_jax.evaluation.metrics.texture import texture
 from brain_diffusion_jax.evaluation.probes.shapes import Shapes, nearness, stack
 from brain_diffusion_jax.seeds import check_seed
 
-FeaturesFn = Callable[[np.ndarray], np.ndarray]  # unit pictures [n, r, c, 1] -> [n, d]
-ProbabilitiesFn = Callable[[np.ndarray], np.ndarray]  # unit pictures -> [n, classes]
-SAYS = {
-    "far": "low quality: far from every real picture of its class",
-    "copy": "memorised: a training picture",
-    "class": "not recognised as the class asked for",
-    "texture": "texture unlike real pictures",
-    "noise": "noisier than real pictures",
+FAULTS = {
+    "far": "low quality: far from every real image of its class",
+    "copy": "memorised: a training image",
+    "class": "not recognised as the requested class",
+    "texture": "texture unlike real images",
+    "noise": "noisier than real images",
     "blur": "blurred",
 }
-# Classes overlap in real pictures, copies and noise do not: most of the rate is spent where it buys most.
-TAIL_SHARES = {"class": 10}
+# Classes overlap in real images, copies and noise do not: most of the rate is spent where it buys most.
+TAIL_WEIGHTS = {"class": 10}
 SOURCES = ("classifier", "neighbours", *Shapes.SOURCES)
 _NEIGHBOURS = 3
 _CANDIDATES = 8
-_MIN_PER_CLASS = 20  # calibration pictures of a class before it gets a scale of its own
-
-
-class Pictures(NamedTuple):
-    """images: unit [n, rows, cols, 1]; labels: index of the (asked) class [n]."""
-
-    images: Float[np.ndarray, "n rows cols 1"]
-    labels: Int[np.ndarray, " n"]
+_MIN_PER_CLASS = 20  # calibration images of a class before it gets a scale of its own
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Pictures as the gate sees them: n rows each. nearest: `copy_distance` to the reference pictures."""
+    """All that scores are made of: n rows each. nearest: `copy_distance` to the reference images."""
 
     labels: np.ndarray
     features: np.ndarray = field(repr=False)
@@ -70,21 +63,21 @@ class Seen:
     nearest: np.ndarray = field(repr=False)
 
     def rows(self, chosen: np.ndarray) -> Seen:
-        """Some of the pictures."""
+        """Some of the images."""
         return Seen(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
 
 class Verdicts(NamedTuple):
     """accepted [n]; reasons: faults of each, worst first; scores: fault -> [n]; margin: worst excess over a limit."""
 
-    accepted: np.ndarray
+    accepted: Bool[np.ndarray, " n"]
     reasons: list[list[str]]
     scores: dict[str, np.ndarray]
-    margin: np.ndarray
+    margin: Float[np.ndarray, " n"]
 
 
 class BatchVerdict(NamedTuple):
-    """Of one batch against real pictures, at equal N."""
+    """Of one batch against real images, at equal N."""
 
     accepted: bool
     frechet: float
@@ -93,56 +86,54 @@ class BatchVerdict(NamedTuple):
     score_limit: float
 
 
-def _check(pictures: Pictures, name: str) -> None:
-    images, labels = pictures
+def _check(given: Labelled, name: str) -> Labelled:
+    images, labels = np.asarray(given.images, np.float32), np.asarray(given.labels, int)
     if images.ndim != 4 or len(images) != len(labels) or not len(images):
-        raise InputError(
-            f"gate: {name}", "shape", (images.shape, np.shape(labels)), "[n, rows, cols, 1] and [n], n > 0"
-        )
+        expected = "[n, rows, cols, channels] and [n], n > 0"
+        raise InputError(f"gate: {name}", "shape", (images.shape, labels.shape), expected)
     if not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
         raise InputError(f"gate: {name}", "values", f"{images.min()} to {images.max()}", "finite, in [0, 1]")
+    return Labelled(images, labels)
 
 
 def class_distances(
     features: Float[np.ndarray, "n d"], reference: Float[np.ndarray, "m d"], labels: Int[np.ndarray, " m"], count: int
 ) -> Float[np.ndarray, "n count"]:
-    """Mean distance to the nearest reference pictures of each class; inf for a class without any."""
+    """Mean distance to the nearest reference images of each class; inf for a class without any."""
     out = np.full((len(features), count), np.inf)
-    for word in np.unique(labels):
-        out[:, word] = memorisation.nearest(features, reference[labels == word], _NEIGHBOURS)[0].mean(1)
+    for number in np.unique(labels):
+        out[:, number] = memorisation.nearest(features, reference[labels == number], _NEIGHBOURS)[0].mean(1)
     return out
 
 
 def copy_distance(
-    pictures: Float[np.ndarray, "n rows cols"], references: Float[np.ndarray, "m rows cols"]
+    images: Float[np.ndarray, "n rows cols c"], references: Float[np.ndarray, "m rows cols c"]
 ) -> Float[np.ndarray, " n"]:
     """Root mean square difference to the nearest reference, after small shifts; brightness and contrast aside.
 
-    Candidates are found among blurred pictures, which a shift of a pixel or two hardly changes.
+    Candidates are searched among blurred images, which a shift of a pixel or two hardly changes.
     """
     from scipy import ndimage
 
     def normal(x: np.ndarray) -> np.ndarray:
-        x = x - x.mean((1, 2), keepdims=True)
-        return x / np.maximum(x.std((1, 2), keepdims=True), 1e-3)
+        x = x - x.mean((1, 2, 3), keepdims=True)
+        return x / np.maximum(x.std((1, 2, 3), keepdims=True), 1e-3)
 
-    mine, theirs = normal(np.asarray(pictures, np.float32)), normal(np.asarray(references, np.float32))
-    blurred = [ndimage.gaussian_filter(x, (0, 2, 2))[:, ::2, ::2].reshape(len(x), -1) for x in (mine, theirs)]
-    _, found = memorisation.nearest(blurred[0], blurred[1], _CANDIDATES)
-    return np.array(
-        [memorisation.shifted_distance(x, theirs[rows], reach=2).min() for x, rows in zip(mine, found, strict=True)]
-    )
+    mine, theirs = normal(np.asarray(images, np.float32)), normal(np.asarray(references, np.float32))
+    blurred = [ndimage.gaussian_filter(x, (0, 2, 2, 0))[:, ::2, ::2].reshape(len(x), -1) for x in (mine, theirs)]
+    _, nearby = memorisation.nearest(blurred[0], blurred[1], _CANDIDATES)
+    pairs = zip(mine, nearby, strict=True)
+    return np.array([memorisation.shifted_distance(x, theirs[rows], reach=2).min() for x, rows in pairs])
 
 
 class Gate:
-    """Learned from real pictures by `calibrate`; `judge` and `judge_batch` use it."""
+    """Learned from real images by `calibrate`; `verdicts` and `batch_verdict` use it."""
 
     def __init__(
         self,
-        features_fn: FeaturesFn,
-        probabilities_fn: ProbabilitiesFn,
-        reference: Pictures,
-        calibration: Pictures,
+        classifier: Classifier,
+        reference: Labelled,
+        calibration: Labelled,
         *,
         false_alarm_rate: float = 0.05,
         batch_size: int = 100,
@@ -151,32 +142,24 @@ class Gate:
     ) -> None:
         if not 0 < false_alarm_rate < 0.5:
             raise InputError("gate", "false_alarm_rate", false_alarm_rate, "above 0, below 0.5")
-        least = int(np.ceil(2 * len(SAYS) / false_alarm_rate))
+        least = int(np.ceil(2 * len(FAULTS) / false_alarm_rate))
         if len(calibration.labels) < least:
-            raise InputError(
-                "gate",
-                "held-out pictures",
-                len(calibration.labels),
-                f"at least {least} for a rate of {false_alarm_rate:g}",
-            )
+            expected = f"at least {least} for a rate of {false_alarm_rate:g}"
+            raise InputError("gate", "held-out images", len(calibration.labels), expected)
         check_seed(seed, "gate")
-        self.rate = false_alarm_rate
-        self._features_fn, self._probabilities_fn = features_fn, probabilities_fn
-        _check(reference, "reference")
-        images, self._labels = np.asarray(reference.images, np.float32), np.asarray(reference.labels, int)
-        self._pixels = images[..., 0]
-        self._features = frechet.check_features(features_fn(images))
+        self.rate, self._classifier = false_alarm_rate, classifier
+        self._images, self._labels = _check(reference, "reference")
+        self._features = check_features(classifier.features(self._images))
         centre, spread = self._features.mean(0), self._features.std(0)
         self._scale = (centre, np.where(spread > 1e-6 * max(float(spread.max()), 1e-12), spread, 1.0))
         self._standard_features = self._standard(self._features)
-        classes = check_probabilities(probabilities_fn(images[:1])).shape[1]
-        self._shapes = Shapes(self._pixels, self._labels, classes, seed)
-        self._detectors = Detectors(self._pixels, texture(images), seed)
+        self._shapes = Shapes(self._images, self._labels, len(classifier.words), seed)
+        self._detectors = Detectors(self._images, texture(self._images), seed)
         self._largest_batch, self._draws, self._seed = batch_size, draws, seed
         self.calibrate(self.see(calibration))
 
     def calibrate(self, held: Seen) -> None:
-        """Set the limits by held-out real pictures."""
+        """Set the limits by held-out real images."""
         self.class_weights = stack(self._evidence(held)[1], held.labels)
         raw = self._raw_scores(held)
         self._class_scale = self._learn_class_scale(raw["far"], held.labels)
@@ -184,18 +167,12 @@ class Gate:
         self.batch_size = min(self._largest_batch, len(held.labels) // 2, len(self._labels) // 2)
         self.frechet_limit, self.score_limit = self._batch_limits(held)
 
-    def see(self, pictures: Pictures) -> Seen:
+    def see(self, given: Labelled) -> Seen:
         """All that scores are made of."""
-        _check(pictures, "pictures")
-        images = np.asarray(pictures.images, np.float32)
-        return Seen(
-            np.asarray(pictures.labels, int),
-            frechet.check_features(self._features_fn(images)),
-            check_probabilities(self._probabilities_fn(images)),
-            texture(images),
-            self._shapes(images[..., 0]),
-            copy_distance(images[..., 0], self._pixels),
-        )
+        images, labels = _check(given, "images")
+        features, probabilities = answers(self._classifier, images)
+        nearest = copy_distance(images, self._images)
+        return Seen(labels, features, probabilities, texture(images), self._shapes(images), nearest)
 
     def _standard(self, features: np.ndarray) -> np.ndarray:
         return (features - self._scale[0]) / self._scale[1]
@@ -208,47 +185,45 @@ class Gate:
         return far, np.concatenate([ours, seen.shapes], axis=2)
 
     def _raw_scores(self, seen: Seen) -> dict[str, np.ndarray]:
-        rows, asked = np.arange(len(seen.labels)), seen.labels
+        rows, requested = np.arange(len(seen.labels)), seen.labels
         known = np.unique(self._labels)
-        if not np.isin(asked, known).all():
-            found = sorted(set(np.unique(asked)) - set(known))
-            raise InputError("gate", "class", f"no real picture of class {found}", "real pictures of every class asked")
+        if not np.isin(requested, known).all():
+            missing = sorted(set(np.unique(requested)) - set(known))
+            raise InputError(
+                "gate", "class", f"no real image of class {missing}", "real images of every requested class"
+            )
         far, evidence = self._evidence(seen)
         weighted = evidence @ self.class_weights
         others = weighted.copy()
-        others[rows, asked] = -np.inf
+        others[rows, requested] = -np.inf
         return {
-            "far": np.log(far[rows, asked] + 1e-9),
+            "far": np.log(far[rows, requested] + 1e-9),
             "copy": -np.log(seen.nearest + 1e-4),
-            "class": others.max(1) - weighted[rows, asked],
+            "class": others.max(1) - weighted[rows, requested],
             "texture": self._detectors.oddness(seen.texture),
             **self._detectors(seen.texture),
         }
 
     def _learn_class_scale(self, far: np.ndarray, labels: np.ndarray) -> dict[int, tuple[float, float]]:
         """Centre and spread of `far` by class: rare classes lie sparser, which is no fault."""
-        found = {}
-        for word in np.unique(self._labels):
-            mine = far[labels == word]
+        scales = {}
+        for number in np.unique(self._labels):
+            mine = far[labels == number]
             mine = mine if len(mine) >= _MIN_PER_CLASS else far
-            found[int(word)] = (float(np.median(mine)), float(mine.std() + 1e-9))
-        return found
+            scales[int(number)] = (float(np.median(mine)), float(mine.std() + 1e-9))
+        return scales
 
     def _scaled(self, raw: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
-        scale = np.array([self._class_scale[int(word)] for word in labels])
+        scale = np.array([self._class_scale[int(number)] for number in labels])
         return {**raw, "far": (raw["far"] - scale[:, 0]) / scale[:, 1]}
 
-    def scores(self, seen: Seen) -> dict[str, np.ndarray]:
-        """Fault -> [n]; larger is worse."""
-        return self._scaled(self._raw_scores(seen), seen.labels)
+    def verdicts(self, given: Labelled) -> Verdicts:
+        """Accept or reject each image, with reasons."""
+        return self.verdicts_of(self.see(given))
 
-    def judge(self, pictures: Pictures) -> Verdicts:
-        """Accept or reject each picture, with reasons."""
-        return self.judge_seen(self.see(pictures))
-
-    def judge_seen(self, seen: Seen) -> Verdicts:
-        """`judge` of what `see` found."""
-        scores = self.scores(seen)
+    def verdicts_of(self, seen: Seen) -> Verdicts:
+        """`verdicts` from the output of `see`."""
+        scores = self._scaled(self._raw_scores(seen), seen.labels)
         excess = np.stack([(scores[name] - limit) for name, limit in self.limits.items()], axis=1)
         names = list(self.limits)
         reasons = [[names[j] for j in np.argsort(-row) if row[j] > 0] for row in excess]
@@ -256,31 +231,31 @@ class Gate:
 
     def _batch_limits(self, held: Seen) -> tuple[float, float]:
         rng = np.random.default_rng(self._seed)
-        distances, found = [], []
+        distances, scores = [], []
         for _ in range(self._draws):
             rows = rng.permutation(len(held.labels))[: self.batch_size]
             others = rng.permutation(len(self._labels))[: self.batch_size]
-            distances.append(frechet.frechet_distance(held.features[rows], self._features[others]))
-            found.append(inception_style_score(held.probabilities[rows]))
+            distances.append(frechet_distance(held.features[rows], self._features[others]))
+            scores.append(inception_style_score(held.probabilities[rows]))
         # Draws from a finite set overlap and so vary less than new batches will (finite population).
-        share = self.batch_size / min(len(held.labels), len(self._labels))
-        wider = 1 / np.sqrt(1 - share)
+        fraction = self.batch_size / min(len(held.labels), len(self._labels))
+        wider = 1 / np.sqrt(1 - fraction)
 
         def limit(values: list[float], quantile: float) -> float:
             middle = float(np.median(values))
             return float(middle + wider * (np.quantile(values, quantile) - middle))
 
-        return limit(distances, 1 - self.rate / 2), limit(found, self.rate / 2)  # two limits share the rate
+        return limit(distances, 1 - self.rate / 2), limit(scores, self.rate / 2)  # two limits share the rate
 
-    def judge_batch(self, pictures: Pictures, seed: int = 0) -> BatchVerdict:
-        """A batch of at least `batch_size` pictures as a whole, on a random part of that size."""
-        if len(pictures.labels) < self.batch_size:
-            raise InputError("gate", "batch", f"{len(pictures.labels)} pictures", f"at least {self.batch_size}")
+    def batch_verdict(self, given: Labelled, seed: int = 0) -> BatchVerdict:
+        """A batch of at least `batch_size` images as a whole, on a random part of that size."""
+        if len(given.labels) < self.batch_size:
+            raise InputError("gate", "batch", f"{len(given.labels)} images", f"at least {self.batch_size}")
         rng = np.random.default_rng(seed)
-        images = np.asarray(pictures.images, np.float32)[rng.permutation(len(pictures.labels))[: self.batch_size]]
+        images = np.asarray(given.images, np.float32)[rng.permutation(len(given.labels))[: self.batch_size]]
         others = rng.permutation(len(self._labels))[: self.batch_size]
-        distance = frechet.frechet_distance(frechet.check_features(self._features_fn(images)), self._features[others])
-        score = inception_style_score(self._probabilities_fn(images))
+        features, probabilities = answers(self._classifier, images)
+        distance, score = frechet_distance(features, self._features[others]), inception_style_score(probabilities)
         good = bool(distance <= self.frechet_limit and score >= self.score_limit)
         return BatchVerdict(good, distance, score, self.frechet_limit, self.score_limit)
 
@@ -299,21 +274,21 @@ class Gate:
 
 
 def joint_limits(scores: dict[str, np.ndarray], rate: float) -> tuple[float, dict[str, float]]:
-    """(largest tail, limits): tails of real pictures by TAIL_SHARES, all together at most `rate` of new ones.
+    """(largest tail, limits): tails of real images by TAIL_WEIGHTS, all together at most `rate` of new ones.
 
-    The limits are themselves pictures' scores. A new picture lies beyond the k-th largest of n with probability
-    k/(n + 1), so the pictures on the limits count as beyond them: at most floor(rate (n + 1)) in all.
+    The limits are themselves images' scores. A new image lies beyond the k-th largest of n with probability
+    k/(n + 1), so the images on the limits count as beyond them: at most floor(rate (n + 1)) in all.
     """
     names = list(scores)
     values = np.stack([scores[name] for name in names])
-    shares = np.array([TAIL_SHARES.get(name, 1) for name in names])
+    weights = np.array([TAIL_WEIGHTS.get(name, 1) for name in names])
     count = values.shape[1]
     allowed = int(np.floor(rate * (count + 1)))
     ordered = np.sort(values, axis=1)
 
     def limits_at(k: int) -> np.ndarray:
-        """k pictures beyond the limit of the largest share."""
-        return ordered[np.arange(len(names)), count - 1 - k * shares // shares.max()]
+        """k images beyond the limit of the largest weight."""
+        return ordered[np.arange(len(names)), count - 1 - k * weights // weights.max()]
 
     beyond = 0
     for k in range(1, allowed + 1):  # the union grows with k
@@ -325,4 +300,4 @@ def joint_limits(scores: dict[str, np.ndarray], rate: float) -> tuple[float, dic
 
 def describe(reasons: Sequence[str]) -> str:
     """Reasons in words, for a table."""
-    return "; ".join(SAYS[name] for name in reasons)
+    return "; ".join(FAULTS[name] for name in reasons)

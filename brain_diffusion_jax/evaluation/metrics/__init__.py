@@ -1,1 +1,1 @@
-"""Numbers of sets of pictures: distances, diversity, memorisation, and their intervals."""
+"""Numbers of sets of images: distances, diversity, memorisation, and their intervals."""

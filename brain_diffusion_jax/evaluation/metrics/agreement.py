@@ -1,4 +1,4 @@
-"""Agreement of what pictures show with what was asked for, and the correction for regression to the mean.
+"""Agreement of what images show with what was requested, and the correction for regression to the mean.
 
 A predictor's own error is part of the agreement: it pulls its answers towards the mean (regression dilution),
 which its line on real held-out people shows and `correction_of` takes out.
@@ -85,9 +85,9 @@ def correction_of(true: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " 
 
 
 def categorical_accuracy(requested: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """Share of right answers, and the share that naming the commonest value always would get."""
+    """Fraction of right answers, and the fraction that naming the commonest value always would get."""
     requested = np.asarray(requested)
     if not len(requested):
-        raise InputError("predictions", "set", "an empty set", "at least one picture")
+        raise InputError("predictions", "set", "an empty set", "at least one image")
     _, counts = np.unique(requested, return_counts=True)
     return float((requested == np.asarray(predicted)).mean()), float(counts.max() / len(requested))

@@ -1,25 +1,25 @@
-"""Numbers for pictures of classes: Inception-style score, fidelity to the asked class, Frechet distance by class.
+"""Numbers for images of classes: Inception-style score, fidelity to the requested class, Frechet distance by class.
 
 Everything is counted at equal N, so that no set looks better for being larger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.metrics import frechet
-from brain_diffusion_jax.evaluation.metrics.bootstrap import Estimate, interval, intervals_of_two
+from brain_diffusion_jax.evaluation.metrics.bootstrap import Estimate, interval
+from brain_diffusion_jax.evaluation.metrics.frechet import frechet_interval
 
 MEASURES = ("frechet", "score", "fidelity")
 
 
-def check_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """Class probabilities as float64 [n, k]; refuses rows that are no distribution."""
+def check_probabilities(probabilities: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+    """Class probabilities as float64; refuses rows that are no distribution."""
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or not len(p) or not np.isfinite(p).all() or p.min() < -1e-6 or np.abs(p.sum(1) - 1).max() > 1e-3:
         raise InputError("probabilities", "values", f"shape {p.shape}", "[n, classes], each row >= 0 with sum 1")
@@ -27,31 +27,29 @@ def check_probabilities(probabilities: np.ndarray) -> np.ndarray:
 
 
 def inception_style_score(probabilities: Float[np.ndarray, "n k"]) -> float:
-    """exp of the mean KL divergence of p(class | picture) from its mean (Salimans et al. 2016, eq. 1).
+    """exp of the mean KL divergence of p(class | image) from its mean (Salimans et al. 2016, eq. 1).
 
-    1 (all pictures say the same) to k (confident, all classes alike). It is called the Inception score
+    1 (all images get the same answer) to k (confident, all classes alike). It is called the Inception score
     only with Inception's own classes; here the classifier's name must stand beside it.
     """
     p = check_probabilities(probabilities)
     return float(np.exp((p * (np.log(p) - np.log(p.mean(0)))).sum(1).mean()))
 
 
-def confusion(asked: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n k"]) -> Int[np.ndarray, "k k"]:
-    """Counts: row asked, column what the classifier says."""
+def confusion(requested: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, "n k"]) -> Int[np.ndarray, "k k"]:
+    """Counts: row requested, column the classifier's answer."""
     p = check_probabilities(probabilities)
-    table = np.zeros((p.shape[1],) * 2, int)
-    np.add.at(table, (np.asarray(asked, int), p.argmax(1)), 1)
-    return table
+    counts = np.zeros((p.shape[1],) * 2, int)
+    np.add.at(counts, (np.asarray(requested, int), p.argmax(1)), 1)
+    return counts
 
 
-def equal_numbers(
-    labels: Sequence[np.ndarray], classes: int, rng: np.random.Generator, most: int | None = None
-) -> list[np.ndarray]:
-    """Rows of each set with the same number of each class in all sets: the smallest count (at most `most`)."""
+def equal_numbers(labels: Sequence[np.ndarray], classes: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows of each set with the same number of each class in all sets: the smallest count."""
     chosen: list[list[np.ndarray]] = [[] for _ in labels]
-    for word in range(classes):
-        rows = [np.flatnonzero(np.asarray(found) == word) for found in labels]
-        count = min(min(len(r) for r in rows), most or 10**9)
+    for number in range(classes):
+        rows = [np.flatnonzero(np.asarray(own) == number) for own in labels]
+        count = min(map(len, rows))
         for out, r in zip(chosen, rows, strict=True):
             out.append(np.sort(rng.permutation(r)[:count]))
     return [np.concatenate(parts) for parts in chosen]
@@ -60,7 +58,7 @@ def equal_numbers(
 def measure(
     features: Float[np.ndarray, "n d"],
     probabilities: Float[np.ndarray, "n k"],
-    asked: Int[np.ndarray, " n"],
+    requested: Int[np.ndarray, " n"],
     real_features: Float[np.ndarray, "m d"],
     real_labels: Int[np.ndarray, " m"],
     words: Sequence[str],
@@ -70,56 +68,56 @@ def measure(
 ) -> dict[str, Any]:
     """One row of the table: pooled and per class, at equal N of both sets.
 
-    asked: -1 where no class was asked for; a set with such pictures is measured as a whole only.
-    pictures, frechet, score, fidelity (share that the classifier takes for the asked class), and the
-    same by class (a class with fewer than 2 pictures on either side has None for its distance).
-    intervals: [low, high] at 95 % of the same numbers, by `replicates` resamples of pictures.
+    requested: -1 where no class was; a set with such images is measured as a whole only.
+    pictures (how many), frechet, score, fidelity (fraction that the classifier takes for the requested class), and
+    the same by class (a class with fewer than 2 images on either side has None for its distance).
+    intervals: [low, high] at 95 % of the same numbers, by `replicates` resamples of images.
     """
-    asked, real_labels = np.asarray(asked, int), np.asarray(real_labels, int)
+    requested, real_labels = np.asarray(requested, int), np.asarray(real_labels, int)
     rng = np.random.default_rng(seed)
     p = check_probabilities(probabilities)
-    known = bool((asked >= 0).all())
+    known = bool((requested >= 0).all())
     if known:
-        mine, real = equal_numbers([asked, real_labels], len(words), rng)
+        mine, real = equal_numbers([requested, real_labels], len(words), rng)
     else:
-        count = min(len(asked), len(real_labels))
-        mine, real = (np.sort(rng.permutation(n)[:count]) for n in (len(asked), len(real_labels)))
-    right = (p.argmax(1) == asked).astype(float)
+        count = min(len(requested), len(real_labels))
+        mine, real = (np.sort(rng.permutation(n)[:count]) for n in (len(requested), len(real_labels)))
+    right = (p.argmax(1) == requested).astype(float)
     options: dict[str, Any] = {"replicates": replicates, "seed": seed}
 
-    def numbers(a: np.ndarray, b: np.ndarray, all_asked: np.ndarray) -> dict[str, Estimate | None]:
-        """a, b: rows of both sets at equal N; all_asked: every row that shows how well the class was met."""
-        found: dict[str, Estimate | None] = dict.fromkeys(MEASURES)
+    def numbers(a: np.ndarray, b: np.ndarray, every: np.ndarray) -> dict[str, Any]:
+        """a, b: rows of both sets at equal N; every: all rows that show how well the class was met."""
+        estimates: dict[str, Estimate | None] = dict.fromkeys(MEASURES)
         if min(len(a), len(b)) > 1:
-            found["frechet"] = intervals_of_two(
-                lambda i, j: [frechet.frechet_distance(features[a[i]], real_features[b[j]])],
-                *([str(i) for i in rows] for rows in (a, b)),
-                **options,
-            )[0]
+            estimates["frechet"] = frechet_interval(features[a], real_features[b], _ids(a), _ids(b), **options)
         if len(a):
-            found["score"] = interval(lambda rows: inception_style_score(p[a[rows]]), [str(i) for i in a], **options)
-        if known and len(all_asked):
-            found["fidelity"] = interval(
-                lambda rows: float(right[all_asked[rows]].mean()), [str(i) for i in all_asked], **options
-            )
-        return found
-
-    def flat(found: dict[str, Estimate | None]) -> dict[str, Any]:
-        values: dict[str, Any] = {name: None if e is None else e.value for name, e in found.items()}
+            estimates["score"] = interval(lambda rows: inception_style_score(p[a[rows]]), _ids(a), **options)
+        if known and len(every):
+            estimates["fidelity"] = interval(lambda rows: float(right[every[rows]].mean()), _ids(every), **options)
+        row: dict[str, Any] = {name: None if e is None else e.value for name, e in estimates.items()}
         if replicates:
-            values["intervals"] = {name: [e.low, e.high] for name, e in found.items() if e is not None}
-        return values
+            row["intervals"] = {name: [e.low, e.high] for name, e in estimates.items() if e is not None}
+        return {"pictures": len(a), **row}
 
     by_class: dict[str, Any] = {}
     for number, word in enumerate(words):
-        a, b = mine[asked[mine] == number], real[real_labels[real] == number]
-        by_class[word] = {"pictures": len(a), **flat(numbers(a, b, np.flatnonzero(asked == number)))}
+        a, b = mine[requested[mine] == number], real[real_labels[real] == number]
+        by_class[word] = numbers(a, b, np.flatnonzero(requested == number))
     return {
-        "pictures": len(mine),
-        **flat(numbers(mine, real, np.arange(len(asked)))),
+        **numbers(mine, real, np.arange(len(requested))),
         "by_class": by_class,
-        "confusion": confusion(asked, p).tolist() if known else None,
+        "confusion": confusion(requested, p).tolist() if known else None,
     }
+
+
+def _ids(rows: np.ndarray) -> list[str]:
+    return [str(row) for row in rows]
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in rows)])
 
 
 def table(rows: dict[str, dict[str, Any]], features: str = "") -> str:
@@ -134,16 +132,15 @@ def table(rows: dict[str, dict[str, Any]], features: str = "") -> str:
     words = list(next(iter(rows.values()))["by_class"])
     distance = f"FD[{features}]" if features else "Frechet"
     head = ["set", "N", distance, "score", "class fidelity", *(f"FD {w}" for w in words)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name, row in rows.items():
-        cells = [name, str(row["pictures"]), *(number(row, measure) for measure in MEASURES)]
-        cells += [number(row["by_class"][w], "frechet") for w in words]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    cells = (
+        [name, str(row["pictures"]), *(number(row, measure) for measure in MEASURES)]
+        + [number(row["by_class"][w], "frechet") for w in words]
+        for name, row in rows.items()
+    )
+    return markdown(head, cells)
 
 
 def confusion_table(counts: Sequence[Sequence[int]], words: Sequence[str]) -> str:
     """`confusion` as a Markdown table."""
-    lines = ["| asked | " + " | ".join(f"seen as {w}" for w in words) + " |", "|" + "---|" * (len(words) + 1)]
-    lines += [f"| {word} | " + " | ".join(map(str, row)) + " |" for word, row in zip(words, counts, strict=True)]
-    return "\n".join(lines)
+    rows = ([word, *map(str, row)] for word, row in zip(words, counts, strict=True))
+    return markdown(["requested", *(f"seen as {w}" for w in words)], rows)

@@ -1,9 +1,8 @@
-"""The numbers of one set of pictures, each with its interval over people."""
+"""The numbers of one set of images, each with its interval over people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from brain_diffusion_jax.evaluation.metrics.bootstrap import (
     intervals_of_two,
     split_halves,
 )
-from brain_diffusion_jax.evaluation.metrics.frechet import frechet_distance
+from brain_diffusion_jax.evaluation.metrics.frechet import frechet_distance, frechet_interval
 from brain_diffusion_jax.evaluation.metrics.kid import cubic_kernel, mmd2, mmd2_of_kernels
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.metrics.precision_recall import Manifold, scores_of_distances, squared_distances
@@ -25,10 +24,19 @@ from brain_diffusion_jax.evaluation.metrics.ssim import mean_of_pairs
 from brain_diffusion_jax.evaluation.probes.features import Features, require_same
 
 Numbers = dict[str, dict[str, Any]]
-# Where pictures and dimensions both are more, one Frechet distance takes seconds: fewer resamples are drawn.
+# Where images and dimensions both are more, one Frechet distance takes seconds: fewer resamples are drawn.
 _WIDE, _WIDE_REPLICATES = 512, 20
 # Neighbours and kernels of all pairs: their spread is known well enough after this many.
 _PAIRED_REPLICATES = 40
+
+
+def keyed(metrics: Iterable[MetricId], estimates: Iterable[Estimate]) -> Numbers:
+    """Estimates by the keys of study.json."""
+    return {str(metric): estimate.to_json() for metric, estimate in zip(metrics, estimates, strict=True)}
+
+
+def _distance_ids(extractor: str) -> list[MetricId]:
+    return [MetricId(group, reader=extractor) for group in ("FD", "KID")]
 
 
 def distances(
@@ -38,9 +46,7 @@ def distances(
     require_same(real, generated)
     x, y = generated.values.astype(np.float64), real.values.astype(np.float64)
     wide = min(replicates, _WIDE_REPLICATES) if min(*x.shape, len(y)) > _WIDE else replicates
-    fd = intervals_of_two(lambda a, b: [frechet_distance(x[a], y[b])], people, real_people, replicates=wide, seed=seed)[
-        0
-    ]
+    fd = frechet_interval(x, y, people, real_people, replicates=wide, seed=seed)
     kernels = cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y)
 
     def kernel_distance(a: np.ndarray, b: np.ndarray) -> list[float]:
@@ -48,7 +54,7 @@ def distances(
 
     few = min(replicates, _PAIRED_REPLICATES)
     kid = intervals_of_two(kernel_distance, people, real_people, replicates=few, seed=seed)[0]
-    return {str(MetricId("FD", reader=real.name)): fd.to_json(), str(MetricId("KID", reader=real.name)): kid.to_json()}
+    return keyed(_distance_ids(real.name), (fd, kid))
 
 
 def manifold(
@@ -71,30 +77,31 @@ def manifold(
         return scores_of_distances(pairs[0][np.ix_(b, b)], pairs[1][np.ix_(a, a)], pairs[2][np.ix_(b, a)], k=k)
 
     few = min(replicates, _PAIRED_REPLICATES)
-    found = intervals_of_two(scores, people, real_people, replicates=few, seed=seed, bounds=(0, np.inf))
+    estimates = intervals_of_two(scores, people, real_people, replicates=few, seed=seed, bounds=(0, np.inf))
     limits = [np.inf if name == "density" else 1.0 for name in Manifold._fields]
-    capped = [Estimate(e.value, e.low, min(e.high, most), e.replicates) for e, most in zip(found, limits, strict=True)]
-    return {str(MetricId(statistic=n)): e.to_json() for n, e in zip(Manifold._fields, capped, strict=True)}
+    capped = [
+        Estimate(e.value, e.low, min(e.high, top), e.replicates) for e, top in zip(estimates, limits, strict=True)
+    ]
+    return keyed((MetricId(statistic=name) for name in Manifold._fields), capped)
 
 
 def real_floor(features: Features, people: Sequence[str], seed: int, repeats: int = 20) -> Numbers:
     """FD and KID between random halves of the real people: mean and range over splits.
 
-    What a perfect model would get at half the number of pictures, as in the real row of the reference system.
+    What a perfect model would get at half the number of images, as in the real row of the reference system.
     """
     values = features.values.astype(np.float64)
-    fd, kid = (str(MetricId(group, reader=features.name)) for group in ("FD", "KID"))
-    found: dict[str, list[float]] = {fd: [], kid: []}
+    draws: list[list[float]] = []
     for repeat in range(repeats if min(values.shape) <= _WIDE else 3):
-        first, second = split_halves(people, seed + repeat)
-        if min(len(first), len(second)) < 2:
+        halves = [values[rows] for rows in split_halves(people, seed + repeat)]
+        if min(map(len, halves)) < 2:
             return {}
-        found[fd].append(frechet_distance(values[first], values[second]))
-        found[kid].append(mmd2(values[first], values[second]))
-    return {
-        name: Estimate(float(np.mean(v)), float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975)), len(v)).to_json()
-        for name, v in found.items()
-    }
+        draws.append([frechet_distance(*halves), mmd2(*halves)])
+    estimates = [
+        Estimate(float(np.mean(v)), float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975)), len(v))
+        for v in np.array(draws).T
+    ]
+    return keyed(_distance_ids(features.name), estimates)
 
 
 def diversity(matrix: np.ndarray, of: MetricId, people: Sequence[str], replicates: int, seed: int) -> Numbers:
@@ -102,8 +109,7 @@ def diversity(matrix: np.ndarray, of: MetricId, people: Sequence[str], replicate
     exact = matrix.astype(np.float64)
     if len(exact) < 2:
         return {}
-    estimate = interval(lambda rows: mean_of_pairs(exact, rows), people, replicates=replicates, seed=seed)
-    return {str(of): estimate.to_json()}
+    return keyed([of], [interval(lambda rows: mean_of_pairs(exact, rows), people, replicates=replicates, seed=seed)])
 
 
 def numeric(
@@ -115,51 +121,49 @@ def numeric(
     seed: int,
     correction: BiasCorrection | None = None,
 ) -> Numbers:
-    """Agreement of a predicted covariate, also after `correction` where one is given. of: covariate and reader."""
+    """Agreement of a predicted covariate, also after `correction` where one is given. of: covariate and probe."""
     requested, predicted = np.asarray(requested, float), np.asarray(predicted, float)
-    numbers: Numbers = {}
 
-    def add(group: str, values: np.ndarray, statistics: Sequence[str]) -> None:
+    def compared(group: str, values: np.ndarray, statistics: Sequence[str]) -> Numbers:
         def agreements(rows: np.ndarray) -> list[float]:
-            found = agreement(requested[rows], values[rows])
-            return [getattr(found, statistic) for statistic in statistics]
+            line = agreement(requested[rows], values[rows])
+            return [getattr(line, statistic) for statistic in statistics]
 
-        found = intervals(agreements, people, replicates=replicates, seed=seed)
-        for statistic, estimate in zip(statistics, found, strict=True):
-            numbers[str(of.of(statistic, group))] = estimate.to_json()
+        estimates = intervals(agreements, people, replicates=replicates, seed=seed)
+        return keyed((of.of(statistic, group) for statistic in statistics), estimates)
 
-    add("", predicted, metric_id.NUMERIC)
+    numbers = compared("", predicted, metric_id.NUMERIC)
     if correction is not None:
-        add(metric_id.CORRECTED, correction(predicted), ("mae", "slope", "bias"))
+        numbers |= compared(metric_id.CORRECTED, correction(predicted), ("mae", "slope", "bias"))
     return numbers
 
 
 def categorical(
     of: MetricId, requested: np.ndarray, predicted: np.ndarray, people: Sequence[str], replicates: int, seed: int
 ) -> Numbers:
-    """Accuracy, with the rate of the commonest answer beside it. of: covariate and reader."""
+    """Accuracy, with the rate of the commonest answer beside it. of: covariate and probe."""
     requested, predicted = np.asarray(requested), np.asarray(predicted)
-    found = intervals(
+    estimates = intervals(
         lambda rows: list(categorical_accuracy(requested[rows], predicted[rows])),
         people,
         replicates=replicates,
         seed=seed,
     )
-    return {str(of.of(s)): e.to_json() for s, e in zip(metric_id.CATEGORICAL, found, strict=True)}
+    return keyed(map(of.of, metric_id.CATEGORICAL), estimates)
 
 
 def relation(
     group: str, requested: np.ndarray, values: np.ndarray, people: Sequence[str], replicates: int, seed: int
 ) -> Numbers:
-    """Mean of a picture's value and its Spearman correlation with the request."""
+    """Spearman correlation of an image's value with the request, and the mean value."""
     requested, values = np.asarray(requested, float), np.asarray(values, float)
-    found = intervals(
+    estimates = intervals(
         lambda rows: [anatomy.spearman(requested[rows], values[rows]), float(values[rows].mean())],
         people,
         replicates=replicates,
         seed=seed,
     )
-    return {str(MetricId(group, statistic=s)): e.to_json() for s, e in zip(("spearman", "mean"), found, strict=True)}
+    return keyed((MetricId(group, statistic=s) for s in ("spearman", "mean")), estimates)
 
 
 def dark_relation(
@@ -169,14 +173,9 @@ def dark_relation(
     requested = np.asarray(requested, float)
     numbers = relation(metric_id.DARK, requested, dark, people, replicates, seed)
     if bands:
-        found = intervals(
+        estimates = intervals(
             lambda rows: anatomy.young_and_old(requested[rows], dark[rows]), people, replicates=replicates, seed=seed
         )
-        for label, estimate in zip((f"under {anatomy.YOUNG:g}", f"over {anatomy.OLD:g}"), found, strict=True):
-            numbers[str(MetricId(metric_id.DARK, statistic=label))] = estimate.to_json()
+        names = (f"under {anatomy.YOUNG:g}", f"over {anatomy.OLD:g}")
+        numbers |= keyed((MetricId(metric_id.DARK, statistic=name) for name in names), estimates)
     return numbers
-
-
-def settings_of(check: anatomy.DarkFraction) -> Mapping[str, Any]:
-    """What is kept of a dark-fraction check in study.json."""
-    return asdict(check)

@@ -1,38 +1,37 @@
-"""Are generated pictures copies of training pictures? Nearest neighbours, against held-out people's."""
+"""Are generated images copies of training images? Nearest neighbours, against held-out people's."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.audit import SAME_PERSON, SAME_PICTURE, fine_structure
-from brain_diffusion_jax.evaluation.metrics.bootstrap import Estimate, intervals
+from brain_diffusion_jax.evaluation.metrics.bootstrap import Estimate, intervals, proportion
 from brain_diffusion_jax.evaluation.metrics.precision_recall import squared_distances
 
 _BLOCK = 512
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """For each query: distance to and index of the nearest reference, and the distance to the next one."""
+class Neighbours(NamedTuple):
+    """For each query: distance to and row of the nearest reference, and the distance to the next one."""
 
-    distance: np.ndarray
-    index: np.ndarray
-    second: np.ndarray
-
-    def take(self, rows: np.ndarray) -> Neighbours:
-        return Neighbours(self.distance[rows], self.index[rows], self.second[rows])
+    distance: Float[np.ndarray, " n"]
+    row: Int[np.ndarray, " n"]
+    second: Float[np.ndarray, " n"]
 
 
-def nearest(queries: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"], count: int = 2) -> tuple:
-    """(distances, indices) [n, count] of the nearest references, nearest first; root mean square per dimension."""
+def nearest(
+    queries: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"], count: int = 2
+) -> tuple[Float[np.ndarray, "n count"], Int[np.ndarray, "n count"]]:
+    """(distances, indices) of the nearest references, nearest first; root mean square per dimension."""
     if len(queries) == 0 or len(references) == 0:
-        raise InputError("nearest neighbours", "pictures", "an empty set", "at least one picture on each side")
+        raise InputError("nearest neighbours", "images", "an empty set", "at least one image on each side")
     count = min(count, len(references))
     distances = np.empty((len(queries), count))
     indices = np.empty((len(queries), count), int)
@@ -46,27 +45,34 @@ def nearest(queries: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m 
     return np.sqrt(distances / queries.shape[1]), indices
 
 
-def shifted_distance(picture: np.ndarray, others: np.ndarray, reach: int = 2) -> np.ndarray:
-    """[k] root mean square difference to each of `others` [k, r, c], the best over shifts of up to `reach` pixels."""
-    rows, cols = picture.shape
+def shifted_distance(
+    image: Float[np.ndarray, "*spatial c"], others: Float[np.ndarray, "k *spatial c"], reach: int = 2
+) -> Float[np.ndarray, " k"]:
+    """Root mean square difference to each of `others`, the best over shifts of up to `reach` pixels."""
+    *spatial, _ = image.shape
     best = np.full(len(others), np.inf)
-    inner = picture[reach : rows - reach, reach : cols - reach]
-    for down in range(2 * reach + 1):
-        for right in range(2 * reach + 1):
-            window = others[:, down : rows - 2 * reach + down, right : cols - 2 * reach + right]
-            best = np.minimum(best, ((window - inner) ** 2).mean((1, 2)))
+    inner = image[tuple(slice(reach, size - reach) for size in spatial)]
+    for shift in itertools.product(range(2 * reach + 1), repeat=len(spatial)):
+        windows = (slice(start, size - 2 * reach + start) for start, size in zip(shift, spatial, strict=True))
+        difference = others[(slice(None), *windows)] - inner
+        best = np.minimum(best, (difference**2).mean(tuple(range(1, others.ndim))))
     return np.sqrt(best)
 
 
-def nearest_pictures(queries: np.ndarray, references: np.ndarray, *, candidates: int = 5, reach: int = 2) -> Neighbours:
+def nearest_images(
+    queries: Float[np.ndarray, "n *spatial c"],
+    references: Float[np.ndarray, "m *spatial c"],
+    *,
+    candidates: int = 5,
+    reach: int = 2,
+) -> Neighbours:
     """Nearest references in pixels: candidates by plain distance, then the best after small shifts.
 
-    queries, references: unit [n, rows, cols]. Distances are root mean square over pixels.
+    queries, references: unit images. Distances are root mean square over pixels.
     """
-    flat_q, flat_r = queries.reshape(len(queries), -1), references.reshape(len(references), -1)
-    _, found = nearest(flat_q, flat_r, candidates)
+    _, nearby = nearest(queries.reshape(len(queries), -1), references.reshape(len(references), -1), candidates)
     distance, index, second = np.empty(len(queries)), np.empty(len(queries), int), np.empty(len(queries))
-    for row, options in enumerate(found):
+    for row, options in enumerate(nearby):
         scores = shifted_distance(queries[row], references[options], reach)
         order = scores.argsort()
         distance[row], index[row] = scores[order[0]], options[order[0]]
@@ -74,7 +80,7 @@ def nearest_pictures(queries: np.ndarray, references: np.ndarray, *, candidates:
     return Neighbours(distance, index, second)
 
 
-def nearest_features(queries: np.ndarray, references: np.ndarray) -> Neighbours:
+def nearest_features(queries: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"]) -> Neighbours:
     """The same in feature space."""
     distance, index = nearest(queries.astype(np.float64), references.astype(np.float64), 2)
     return Neighbours(distance[:, 0], index[:, 0], distance[:, -1])
@@ -82,44 +88,50 @@ def nearest_features(queries: np.ndarray, references: np.ndarray) -> Neighbours:
 
 @dataclass(frozen=True)
 class Closeness:
-    """How near each picture comes to the training set. likeness: best correlation of fine structure."""
+    """How near each image comes to the training set. correlation: the greatest of fine structure."""
 
     pixels: Neighbours
-    likeness: np.ndarray
+    correlation: np.ndarray
     most_alike: np.ndarray
     features: Neighbours | None = None
 
-    def take(self, rows: np.ndarray) -> Closeness:
-        features = None if self.features is None else self.features.take(rows)
-        return Closeness(self.pixels.take(rows), self.likeness[rows], self.most_alike[rows], features)
+    def take(self, rows: Int[np.ndarray, " k"]) -> Closeness:
+        """Some of the images."""
+
+        def taken(near: Neighbours) -> Neighbours:
+            return Neighbours(*(array[rows] for array in near))
+
+        features = None if self.features is None else taken(self.features)
+        return Closeness(taken(self.pixels), self.correlation[rows], self.most_alike[rows], features)
 
 
 class TrainingSearch:
-    """Finds nearest training pictures in three ways; training pictures are prepared once.
+    """Finds nearest training images in three ways; training images are prepared once.
 
-    training: unit [m, rows, cols]; features: [m, d] of any extractor, or None.
+    training: unit images; features: [m, d] of any extractor, or None.
     """
 
-    def __init__(self, training: np.ndarray, features: np.ndarray | None = None) -> None:
+    def __init__(
+        self, training: Float[np.ndarray, "m *spatial c"], features: Float[np.ndarray, "m d"] | None = None
+    ) -> None:
         self.training, self.features = training, features
-        self.details = np.stack([fine_structure(picture) for picture in training])
+        self.details = np.stack([fine_structure(image) for image in training])
 
-    def __call__(self, pictures: np.ndarray, features: np.ndarray | None = None) -> Closeness:
-        details = np.stack([fine_structure(picture) for picture in pictures])
-        best = np.empty(len(pictures), np.float32)
-        most_alike = np.empty(len(pictures), int)
-        for start in range(0, len(pictures), _BLOCK):
-            block = details[start : start + _BLOCK] @ self.details.T
-            most_alike[start : start + _BLOCK] = block.argmax(1)
-            best[start : start + _BLOCK] = block.max(1)
+    def __call__(
+        self, images: Float[np.ndarray, "n *spatial c"], features: Float[np.ndarray, "n d"] | None = None
+    ) -> Closeness:
+        details = np.stack([fine_structure(image) for image in images])
+        blocks = (details[start : start + _BLOCK] @ self.details.T for start in range(0, len(images), _BLOCK))
+        best = [(block.max(1), block.argmax(1)) for block in blocks]
+        correlation, most_alike = (np.concatenate(column) for column in zip(*best, strict=True))
         near = None
         if features is not None and self.features is not None:
             near = nearest_features(features, self.features)
-        return Closeness(nearest_pictures(pictures, self.training), best, most_alike, near)
+        return Closeness(nearest_images(images, self.training), correlation, most_alike, near)
 
 
-def chance_to_be_nearer(generated: np.ndarray, held_out: np.ndarray) -> float:
-    """That a generated picture's distance is below a held-out one's; 0.5 expected of new people."""
+def chance_to_be_nearer(generated: Float[np.ndarray, " n"], held_out: Float[np.ndarray, " m"]) -> float:
+    """That a generated image's distance is below a held-out one's; 0.5 expected of new people."""
     from scipy.stats import rankdata
 
     n, m = len(generated), len(held_out)
@@ -129,62 +141,62 @@ def chance_to_be_nearer(generated: np.ndarray, held_out: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Limits:
-    """Set by the pictures of held-out people. close: 5 % of them are nearer; copies: see `is_copy`."""
+    """Set by the images of held-out people. close: 5 % of them are nearer; copies: see `is_copy`."""
 
     close: float
     copy_distance: float
-    copy_likeness: float
+    copy_correlation: float
 
 
 def limits_of(held_out: Closeness) -> Limits:
     """Both limits for copies stand even if one held-out person leaked into training."""
     close = float(np.quantile(held_out.pixels.distance, 0.05))
-    middle, tail = np.quantile(held_out.likeness, [0.5, 0.95])
+    middle, tail = np.quantile(held_out.correlation, [0.5, 0.95])
     return Limits(close, 0.5 * close, float(min(max(SAME_PERSON, 2 * tail - middle), SAME_PICTURE)))
 
 
-def is_copy(near: Closeness, limits: Limits) -> np.ndarray:
-    """[n] nearer in pixels than half of `close`, or alike as two scans of one person, beyond the held-out tail."""
-    return (near.pixels.distance < limits.copy_distance) | (near.likeness > limits.copy_likeness)
+def is_copy(near: Closeness, limits: Limits) -> Bool[np.ndarray, " n"]:
+    """Nearer in pixels than half of `close`, or alike as two scans of one person, beyond the held-out tail."""
+    return (near.pixels.distance < limits.copy_distance) | (near.correlation > limits.copy_correlation)
 
 
 def copies(generated: Closeness, limits: Limits) -> list[list[int]]:
     """[generated row, training row] of each suspected copy."""
     close = generated.pixels.distance < limits.copy_distance
-    original = np.where(close, generated.pixels.index, generated.most_alike)
+    original = np.where(close, generated.pixels.row, generated.most_alike)
     return [[int(row), int(original[row])] for row in np.flatnonzero(is_copy(generated, limits))]
 
 
 def scores(generated: Closeness, held_out: Closeness, limits: Limits) -> dict[str, float]:
-    """Are generated pictures nearer to the training set than pictures of people it never saw?
+    """Are generated images nearer to the training set than held-out people, whom the model never saw?
 
-    share_closer: of generated pictures nearer than the 5 % quantile of held-out ones (0.05 expected of new
-    people); auc: `chance_to_be_nearer`; ratio: distance to the nearest over that to the next training picture
-    (median; towards 0 when one picture is copied).
+    share_closer: of generated images nearer than the 5 % quantile of held-out ones (0.05 expected of new
+    people); auc: `chance_to_be_nearer`; ratio: distance to the nearest over that to the next training image
+    (median; towards 0 when one image is copied). The names are keys of study.json.
     """
     mine, theirs = generated.pixels, held_out.pixels
-    found = {
+    numbers = {
         "share_closer": float((mine.distance < limits.close).mean()),
         "auc": chance_to_be_nearer(mine.distance, theirs.distance),
         "median_distance": float(np.median(mine.distance)),
         "held_out_median": float(np.median(theirs.distance)),
         "ratio": float(np.median(mine.distance / mine.second)),
         "held_out_ratio": float(np.median(theirs.distance / theirs.second)),
-        "greatest_likeness": float(generated.likeness.max()),
-        "held_out_likeness": float(held_out.likeness.max()),
+        "greatest_likeness": float(generated.correlation.max()),
+        "held_out_likeness": float(held_out.correlation.max()),
     }
     if generated.features is not None and held_out.features is not None:
-        found["features_auc"] = chance_to_be_nearer(generated.features.distance, held_out.features.distance)
-    return found
+        numbers["features_auc"] = chance_to_be_nearer(generated.features.distance, held_out.features.distance)
+    return numbers
 
 
 def compare_to_held_out(
     generated: Closeness, held_out: Closeness, people: Sequence[str], *, replicates: int = 200, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """`scores` with intervals over people, and the counts of suspected copies, `of` how many pictures.
+    """`scores` with intervals over people, and the counts of suspected copies, `of` how many images.
 
-    Picture i of both sets belongs to people[i], whose condition was asked for. copy_share has Wilson's interval
-    of a share. Limits are those of all held-out people in every resample.
+    Image i of both sets belongs to people[i], whose condition was requested. copy_share has Wilson's interval
+    of a fraction. Limits are those of all held-out people in every resample.
     """
     limits = limits_of(held_out)
     names = list(scores(generated, held_out, limits))
@@ -193,19 +205,10 @@ def compare_to_held_out(
         return list(scores(generated.take(rows), held_out.take(rows), limits).values())
 
     estimates = intervals(statistics, people, replicates=replicates, seed=seed)
-    flagged, total = int(is_copy(generated, limits).sum()), len(generated.likeness)
-    own = {"copies": flagged, "held_out_copies": int(is_copy(held_out, limits).sum())}
-    counts = {name: {**Estimate(n, np.nan, np.nan).to_json(), "of": total} for name, n in own.items()}
+    flagged, total = int(is_copy(generated, limits).sum()), len(generated.correlation)
+    counts = {"copies": flagged, "held_out_copies": int(is_copy(held_out, limits).sum())}
     return {
-        **counts,
-        "copy_share": share(flagged, total).to_json(),
+        **{name: {**Estimate(count).to_json(), "of": total} for name, count in counts.items()},
+        "copy_share": proportion(flagged, total).to_json(),
         **{name: estimate.to_json() for name, estimate in zip(names, estimates, strict=True)},
     }
-
-
-def share(count: int, total: int) -> Estimate:
-    """count of total with Wilson's 95 % interval."""
-    from scipy.stats import binomtest
-
-    found = binomtest(count, total).proportion_ci(0.95, "wilson")
-    return Estimate(count / total, float(found.low), float(found.high))

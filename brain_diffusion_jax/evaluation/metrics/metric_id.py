@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 NUMERIC = ("mae", "mse", "rmse", "r", "slope", "bias")
 CATEGORICAL = ("accuracy", "majority")
 CORRECTED = "corrected"
-REAL = "real"  # the same number of the real pictures, where both stand side by side
+REAL = "real"  # the same number of the real images, where both stand side by side
 SECOND = "second reader"
 DARK = "dark fraction"
 TISSUES = ("dark tissue", "grey tissue", "bright tissue", "symmetry")
@@ -20,7 +20,7 @@ _GROUPS = (DARK, *TISSUES, PRIVACY)
 
 @dataclass(frozen=True)
 class MetricId:
-    """One number of a set of pictures.
+    """One number of a set of images.
 
     group: what is measured ("FD", "dark fraction", "privacy", "corrected" for agreement after the bias correction;
     "" for plain agreement and scores without a family). covariate: whose values are compared, "" for none.
@@ -49,8 +49,8 @@ class MetricId:
     @classmethod
     def parse(cls, key: str) -> MetricId:
         """The inverse of `str`, for the keys of studies on disk."""
-        if found := re.fullmatch(r"(FD|KID)\[(.*)\](?: (.*))?", key, re.DOTALL):
-            return cls(found[1], "", found[3] or "", found[2])
+        if distance := re.fullmatch(r"(FD|KID)\[(.*)\](?: (.*))?", key, re.DOTALL):
+            return cls(distance[1], "", distance[3] or "", distance[2])
         name, _, statistic = key.rpartition(" ")
         if name and statistic in (*NUMERIC, *CATEGORICAL):
             group = CORRECTED if name.endswith(f" {CORRECTED}") else ""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.metrics.frechet import check_features
 
 
 class Manifold(NamedTuple):
@@ -35,22 +33,13 @@ def kth_neighbour(distances: np.ndarray, k: int) -> np.ndarray:
     return np.partition(others, k - 1, axis=1)[:, k - 1]
 
 
-def manifold_scores(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"], *, k: int = 5) -> Manifold:
-    """Scores of `generated` against `real` with balls to the k-th neighbour (k <= n - 1)."""
-    real, generated = check_features(real), check_features(generated)
-    if real.shape[1] != generated.shape[1]:
-        raise InputError("features", "dimensions", generated.shape[1], real.shape[1])
-    within_real, within_generated = squared_distances(real, real), squared_distances(generated, generated)
-    return scores_of_distances(within_real, within_generated, squared_distances(real, generated), k=k)
-
-
 def scores_of_distances(
     within_real: np.ndarray, within_generated: np.ndarray, between: np.ndarray, *, k: int = 5
 ) -> Manifold:
-    """The same from distances [n, n], [m, m] and between real and generated [n, m]."""
+    """Scores with balls to the k-th neighbour, from distances [n, n], [m, m] and between real and generated [n, m]."""
     smallest = min(between.shape)
     if smallest <= k:
-        raise InputError("precision and recall", "pictures", smallest, f"more than k = {k} in each set")
+        raise InputError("precision and recall", "images", smallest, f"more than k = {k} in each set")
     in_real = between <= kth_neighbour(within_real, k)[:, None]
     in_generated = between <= kth_neighbour(within_generated, k)[None]
     return Manifold(

@@ -1,6 +1,6 @@
-"""Sums of SSIM over windows for pairs of pictures: the inner loops, compiled for this processor by numba.
+"""Sums of SSIM over windows for pairs of images: the inner loops, compiled for this processor by numba.
 
-One picture meets LANES others at once: pixels of those stand side by side, so that every operation of
+One image meets LANES others at once: pixels of those stand side by side, so that every operation of
 the separable filter is one vector instruction. A strip of WIDTH window columns is done at a time: then
 all that the inner loops touch stays in the processor's own caches. Loops run over flat arrays because
 those are what the compiler turns into vector code.
@@ -20,7 +20,7 @@ LANES, WIDTH = 64, 8
 _ROW = WIDTH * LANES
 _PIXEL_ROW = (WIDTH + WINDOW - 1) * LANES
 _C1, _C2, _TWO = np.float32(C1), np.float32(C2), np.float32(2)
-_CHUNK = 256  # pictures whose moments are taken at once
+_CHUNK = 256  # images whose moments are taken at once
 _G0, _G1, _G2, _G3, _G4, _G5 = (np.float32(g) for g in gaussian_line()[:6])
 _T0, _T1, _T2, _T3, _T4, _T5 = (np.float32(2 * g) for g in gaussian_line()[:6])
 _compiled = numba.njit(fastmath=True, nogil=True, error_model="numpy")
@@ -88,7 +88,7 @@ def _score_both(e, x_mean, x_spread, y_mean, y_spread, sums, contrasts, i, top, 
 
 @_compiled
 def _add_windows(x, x_mean, x_spread, y, y_mean, y_spread, shift, width, work, totals, contrast_totals):
-    """Add window sums of pictures x [m, rows, WIDTH + 10] with up to LANES others to totals [m, others].
+    """Add window sums of images x [m, rows, WIDTH + 10] with up to LANES others to totals [m, others].
 
     Moments x_mean, x_spread [m, window rows, WIDTH]; y, y_mean, y_spread: of the others [rows, columns * LANES].
     width: window columns. contrast_totals: [0, others] when it is not wanted.
@@ -133,11 +133,11 @@ class Strip(NamedTuple):
     width: int
 
 
-def prepare(pictures: np.ndarray, rows: slice, columns: slice, shift: float) -> Strip:
-    """The strip of these window rows and columns of pictures [n, rows, cols]; narrower ones are padded with zeros."""
-    n, height, width = len(pictures), rows.stop - rows.start, columns.stop - columns.start
+def prepare(images: np.ndarray, rows: slice, columns: slice, shift: float) -> Strip:
+    """The strip of these window rows and columns of images [n, rows, cols]; narrower ones are padded with zeros."""
+    n, height, width = len(images), rows.stop - rows.start, columns.stop - columns.start
     pixels = np.zeros((n, height + WINDOW - 1, WIDTH + WINDOW - 1), np.float32)
-    cut = pictures[:, rows.start : rows.stop + WINDOW - 1, columns.start : columns.stop + WINDOW - 1]
+    cut = images[:, rows.start : rows.stop + WINDOW - 1, columns.start : columns.stop + WINDOW - 1]
     np.subtract(cut, np.float32(shift), out=pixels[:, :, : width + WINDOW - 1])
     means, spreads = np.zeros((2, n, height, WIDTH), np.float32)
     line = gaussian_line()
@@ -152,7 +152,7 @@ def prepare(pictures: np.ndarray, rows: slice, columns: slice, shift: float) -> 
 
 
 def add_block(strip: Strip, block: slice, matrices: Sequence[np.ndarray]) -> None:
-    """Add the strip's window sums of SSIM (and contrast) of pictures 0..block.stop-1 with the block's to [n, n]."""
+    """Add the strip's window sums of SSIM (and contrast) of images 0..block.stop-1 with the block's to [n, n]."""
     x, x_mean, x_spread = (array[: block.stop] for array in (strip.pixels, strip.means, strip.spreads))
     y, y_mean, y_spread = (_lanes_last(array[block]) for array in (strip.pixels, strip.means, strip.spreads))
     work = tuple(_aligned(size) for size in (_PIXEL_ROW, (len(strip.pixels[0]) + 1) * _ROW, *[_ROW] * 4))
@@ -169,7 +169,7 @@ def _aligned(count: int) -> np.ndarray:
 
 
 def _lanes_last(block: np.ndarray) -> np.ndarray:
-    """[k, r, c] of at most LANES pictures -> [r, c * LANES]; the missing ones are ones, to divide by."""
+    """[k, r, c] of at most LANES images -> [r, c * LANES]; the missing ones are ones, to divide by."""
     count, rows, columns = block.shape
     flat = _aligned(rows * columns * LANES)
     flat[:] = 1

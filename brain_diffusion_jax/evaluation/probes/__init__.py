@@ -1,1 +1,1 @@
-"""What pictures show, read by networks and rules: age, classes, features, utility."""
+"""What images show, read by networks and rules: age, classes, features, utility."""

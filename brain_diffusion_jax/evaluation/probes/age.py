@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.metrics.agreement import BiasCorrection, correction_of
-from brain_diffusion_jax.evaluation.metrics.bootstrap import interval
+from brain_diffusion_jax.evaluation.metrics.agreement import BiasCorrection, agreement
+from brain_diffusion_jax.evaluation.metrics.bootstrap import groups_of, intervals
+from brain_diffusion_jax.evaluation.probes.age_prediction import median_and_spread
 
 Ages = Float[np.ndarray, " n"]
+METRICS = ("mae", "mse", "rmse", "r", "r2", "bias")
 
 
 class People(NamedTuple):
@@ -25,102 +28,56 @@ class People(NamedTuple):
     age: Ages
     predicted: Ages
     spread: Ages
-    slices: np.ndarray
+    slices: Int[np.ndarray, " n"]
 
 
 def by_scan(person: Sequence[str], scan: Sequence[str], age: Ages, predicted: Ages) -> People:
     """Slices to scans, by the median of the slices' ages, in order of first appearance."""
-    names = np.asarray(scan)
-    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-    rows = [np.flatnonzero(inverse == group) for group in np.argsort(first)]
-    quantiles = np.array([np.quantile(predicted[r], [0.16, 0.5, 0.84]) for r in rows])
+    rows = groups_of(scan)
+    middle, spread = np.array([median_and_spread(predicted[r]) for r in rows]).T
     return People(
         [person[r[0]] for r in rows],
         [scan[r[0]] for r in rows],
         np.array([age[r[0]] for r in rows], float),
-        quantiles[:, 1],
-        (quantiles[:, 2] - quantiles[:, 0]) / 2,
+        middle,
+        spread,
         np.array([len(r) for r in rows]),
     )
 
 
-def fit_correction(age: Ages, predicted: Ages) -> BiasCorrection:
-    """`correction_of` validation people; off where it can't be trusted."""
-    return correction_of(age, predicted) or BiasCorrection()
+def errors(age: Ages, predicted: Ages) -> list[float]:
+    """METRICS of one set: those of `agreement`, years; r2 is 1 - residual / total sum of squares.
+
+    r2 is not the square of r: below 0 is worse than guessing the mean.
+    """
+    line, total = agreement(age, predicted), float(np.sum((age - np.mean(age)) ** 2))
+    r2 = 1.0 - float(np.sum((predicted - age) ** 2)) / total if total > 0 else float("nan")
+    return [line.mae, line.mse, line.rmse, line.r, r2, line.bias]
 
 
-def mean_absolute_error(age: Ages, predicted: Ages) -> float:
-    return float(np.mean(np.abs(predicted - age)))
-
-
-def mean_squared_error(age: Ages, predicted: Ages) -> float:
-    return float(np.mean((predicted - age) ** 2))
-
-
-def root_mean_squared_error(age: Ages, predicted: Ages) -> float:
-    return float(np.sqrt(mean_squared_error(age, predicted)))
-
-
-def pearson(age: Ages, predicted: Ages) -> float:
-    """Pearson's r; NaN where either is constant."""
-    if len(age) < 2 or np.ptp(age) == 0 or np.ptp(predicted) == 0:
-        return float("nan")
-    return float(np.corrcoef(age, predicted)[0, 1])
-
-
-def r_squared(age: Ages, predicted: Ages) -> float:
-    """1 - residual / total sum of squares (not the square of r): below 0 is worse than guessing the mean."""
-    total = float(np.sum((age - np.mean(age)) ** 2))
-    return 1.0 - float(np.sum((predicted - age) ** 2)) / total if total > 0 else float("nan")
-
-
-def bias(age: Ages, predicted: Ages) -> float:
-    """Mean of predicted - age, years."""
-    return float(np.mean(predicted - age))
-
-
-METRICS: dict[str, Callable[[Ages, Ages], float]] = {
-    "mae": mean_absolute_error,
-    "mse": mean_squared_error,
-    "rmse": root_mean_squared_error,
-    "r": pearson,
-    "r2": r_squared,
-    "bias": bias,
-}
-
-
-def metrics(age: Ages, predicted: Ages, people: Sequence[str], *, replicates: int = 1000, seed: int = 0) -> dict:
+def metrics(
+    age: Ages, predicted: Ages, people: Sequence[str], *, replicates: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Any]]:
     """Every metric as {"value", "low", "high"}: 95 % bootstrap over people. Rows are slices or scans."""
     age, predicted = np.asarray(age, float), np.asarray(predicted, float)
     if len(age) == 0 or len(age) != len(predicted) or not np.isfinite(predicted).all():
-        found = f"{len(age)} ages, {len(predicted)} predictions, finite: {bool(np.isfinite(predicted).all())}"
-        raise InputError("age evaluation", "predictions", found, "as many finite predictions as ages, at least one")
-    result = {}
-    for name, metric in METRICS.items():
-
-        def statistic(rows: np.ndarray, metric: Callable[[Ages, Ages], float] = metric) -> float:
-            return metric(age[rows], predicted[rows])
-
-        result[name] = interval(statistic, people, replicates=replicates, seed=seed).to_json()
-    return result
+        counts = f"{len(age)} ages, {len(predicted)} predictions, finite: {bool(np.isfinite(predicted).all())}"
+        raise InputError("age evaluation", "predictions", counts, "as many finite predictions as ages, at least one")
+    estimates = intervals(lambda rows: errors(age[rows], predicted[rows]), people, replicates=replicates, seed=seed)
+    return {name: estimate.to_json() for name, estimate in zip(METRICS, estimates, strict=True)}
 
 
-def bias_by_age(age: Ages, predicted: Ages, edges: Sequence[float] = (0, 30, 40, 50, 60, 70, 80, 200)) -> list[dict]:
+def bias_by_age(
+    age: Ages, predicted: Ages, edges: Sequence[float] = (0, 30, 40, 50, 60, 70, 80, 200)
+) -> list[dict[str, Any]]:
     """Mean error, MAE and count in each band [edge, next edge) that holds somebody."""
     rows = []
     for low, high in itertools.pairwise(edges):
         inside = (age >= low) & (age < high)
         if inside.any():
-            error = predicted[inside] - age[inside]
-            rows.append(
-                {
-                    "low": float(low),
-                    "high": float(high),
-                    "count": int(inside.sum()),
-                    "bias": float(error.mean()),
-                    "mae": float(np.abs(error).mean()),
-                }
-            )
+            band = agreement(age[inside], predicted[inside])
+            rows.append({"low": float(low), "high": float(high), "count": int(inside.sum())})
+            rows[-1] |= {"bias": band.bias, "mae": band.mae}
     return rows
 
 
@@ -133,19 +90,18 @@ def report(
     """
     age, predicted = people.age, people.predicted
     corrected = correction(predicted)
-    errors = corrected - age
     return {
         "people": len(set(people.person)),
         "scans": len(people.scan),
         "slices": len(slices[0]),
-        "per_slice": metrics(slices[0], slices[1], slices[2], replicates=min(replicates, 200)),
+        "per_slice": metrics(*slices, replicates=min(replicates, 200)),
         "per_person": metrics(age, predicted, people.person, replicates=replicates),
         "per_person_corrected": metrics(age, corrected, people.person, replicates=replicates),
-        "guessing_the_mean": mean_absolute_error(age, np.full_like(age, age.mean())),
+        "guessing_the_mean": agreement(age, np.full_like(age, age.mean())).mae,
         "bias_by_age": bias_by_age(age, predicted),
         "bias_by_age_corrected": bias_by_age(age, corrected),
-        "error_against_age_r": pearson(age, predicted - age),
-        "error_against_age_r_corrected": pearson(age, errors),
+        "error_against_age_r": agreement(age, predicted - age).r,
+        "error_against_age_r_corrected": agreement(age, corrected - age).r,
         "spread_over_slices": float(np.mean(people.spread)),
         "correction": {"slope": correction.slope, "intercept": correction.intercept, "fitted_on": "validation people"},
     }
@@ -157,16 +113,15 @@ def table(result: dict[str, Any]) -> str:
     head = f"{'':<6}" + "".join(f"{label:>28}" for label in names.values())
     lines = [f"{result['people']} people, {result['scans']} scans, {result['slices']} slices", head]
     for metric in METRICS:
-        cells = ""
-        for key in names:
-            cell = result[key][metric]
-            low, high = cell["low"], cell["high"]
-            inside = f" [{low:.2f}, {high:.2f}]" if low is not None else ""
-            cells += f"{'-' if cell['value'] is None else format(cell['value'], '.2f')}{inside}".rjust(28)
-        lines.append(f"{metric:<6}{cells}")
+        lines.append(f"{metric:<6}" + "".join(_cell(result[key][metric]).rjust(28) for key in names))
     lines.append("bias by age (years, corrected): " + _bands(result))
     lines.append(f"guessing the mean: MAE {result['guessing_the_mean']:.1f}")
     return "\n".join(lines)
+
+
+def _cell(number: dict[str, Any]) -> str:
+    value, low, high = (number[key] for key in ("value", "low", "high"))
+    return ("-" if value is None else f"{value:.2f}") + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
 
 
 def _bands(result: dict[str, Any]) -> str:
@@ -176,11 +131,11 @@ def _bands(result: dict[str, Any]) -> str:
     )
 
 
-def calibration_plot(path: Any, people: People, correction: BiasCorrection, title: str = "") -> None:
+def calibration_plot(path: str | Path, people: People, correction: BiasCorrection) -> None:
     """PNG: predicted over true age, before and after correction, with the spread over slices."""
-
     from matplotlib.figure import Figure
 
+    line = agreement(people.age, people.predicted)
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     axes = figure.subplots(1, 2, sharex=True)
     low = min(people.age.min(), people.predicted.min()) - 3
@@ -203,10 +158,6 @@ def calibration_plot(path: Any, people: People, correction: BiasCorrection, titl
             ends = np.array([people.age.min(), people.age.max()])
             right.plot(ends, intercept + slope * ends, color=color, linewidth=1)
     right.set(xlabel="true age (years)", ylabel="predicted - true (years)")
-    figure.suptitle(
-        title
-        or f"MAE {mean_absolute_error(people.age, people.predicted):.1f} years, "
-        f"r {pearson(people.age, people.predicted):.2f}, {len(people.scan)} scans"
-    )
+    figure.suptitle(f"MAE {line.mae:.1f} years, r {line.r:.2f}, {len(people.scan)} scans")
     with files.replacing(path) as file:
         figure.savefig(file, format="png", dpi=120)

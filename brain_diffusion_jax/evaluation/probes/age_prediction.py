@@ -27,7 +27,7 @@ def _ages(apply: Callable[..., Any], variables: Any, batches: Any) -> Any:
 def predict_slices(
     apply: Callable[..., Any], variables: Any, images: Shaped[np.ndarray, "n rows cols c"], batch_size: int = 40
 ) -> tuple[jax.Array, jax.Array]:
-    """Ages [n] and pooled features [n, d] of stored (uint8) or unit (float32) pictures, still on the device.
+    """Ages [n] and pooled features [n, d] of stored (uint8) or unit (float32) images, still on the device.
 
     apply(variables, images in [0, 1]) -> ages, and with features=True features; keep one function object, it
     keys the compiled program. One program for each number of batches ceil(n / batch_size).
@@ -39,7 +39,13 @@ def predict_slices(
     return ages.reshape(-1)[:count], features.reshape(-1, features.shape[-1])[:count]
 
 
-def person_summary(ages: Float[np.ndarray, " n"]) -> dict[str, float]:
-    """Median over slices, and spread: half the range that holds the middle 68 %, years."""
+def median_and_spread(ages: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Median over slices, and half the range that holds the middle 68 %, years."""
     low, middle, high = np.quantile(ages, [0.16, 0.5, 0.84])
-    return {"age": float(middle), "spread": float((high - low) / 2), "mean": float(np.mean(ages))}
+    return float(middle), float((high - low) / 2)
+
+
+def person_summary(ages: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """`median_and_spread` of a scan's slices, and their mean, years."""
+    middle, spread = median_and_spread(ages)
+    return {"age": middle, "spread": spread, "mean": float(np.mean(ages))}

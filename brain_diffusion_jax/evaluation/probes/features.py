@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Shaped
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import channels_last
 from brain_diffusion_jax.pixels import full_scale
 
 INCEPTION_DIMENSIONS = (64, 192, 768, 2048)
@@ -19,7 +21,7 @@ INCEPTION_DIMENSIONS = (64, 192, 768, 2048)
 
 @dataclass(frozen=True)
 class Extractor:
-    """name: such as "small_cnn-pool"; version: of the weights; function: unit pictures [n,r,c,1] -> [n, d]."""
+    """name: such as "small_cnn-pool"; version: of the weights; function: unit images [n, *spatial, c] -> [n, d]."""
 
     name: str
     version: str
@@ -44,19 +46,18 @@ def require_same(a: Features, b: Features) -> None:
         raise InputError("features", "extractor", f"{b.name} ({b.version})", f"{a.name} ({a.version})")
 
 
-def unit_batches(images: np.ndarray, batch_size: int):
-    """Batches of float32 [<= batch_size, rows, cols, 1] in [0, 1]; uint8 is divided by 255."""
-    if images.ndim == 3:
-        images = images[..., None]
+def unit_batches(images: Shaped[np.ndarray, "n ..."], batch_size: int) -> Iterator[Float[np.ndarray, "b *spatial c"]]:
+    """Batches of at most batch_size images in [0, 1]; uint8 is divided by 255."""
+    images = channels_last(images)
     scale = np.float32(1 / full_scale(images.dtype))
     for start in range(0, len(images), batch_size):
         yield images[start : start + batch_size].astype(np.float32) * scale
 
 
 def extract(extractor: Extractor, images: np.ndarray, batch_size: int = 64) -> Features:
-    """Features of all pictures, one batch in memory at a time."""
+    """Features of all images, one batch in memory at a time."""
     if len(images) == 0:
-        raise InputError("pictures", "set", "an empty set", "at least one picture")
+        raise InputError("images", "set", "an empty set", "at least one image")
     parts = []
     for batch in unit_batches(images, batch_size):
         part = np.asarray(extractor.function(batch), np.float32)
@@ -70,7 +71,7 @@ def extract(extractor: Extractor, images: np.ndarray, batch_size: int = 64) -> F
 
 
 def on_all_devices(apply: Callable[[Any, jax.Array], Any], variables: Any) -> Callable[[np.ndarray], Any]:
-    """A jitted function of pictures, the batch spread over this process's devices, the weights on each."""
+    """A jitted function of images, the batch spread over this process's devices, the weights on each."""
     devices = jax.local_devices()
     mesh = Mesh(np.array(devices), ("data",))
     weights = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))

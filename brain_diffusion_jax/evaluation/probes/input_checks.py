@@ -17,7 +17,7 @@ from brain_diffusion_jax.pixels import to_unit
 UNCHECKED = "not checked against the scans it was trained on (no input_profile.npz in the run)"
 
 
-class Reader(Protocol):
+class FeatureModel(Protocol):
     """The opened run of a network that reads images. path: of the run."""
 
     path: Path
@@ -27,7 +27,7 @@ class Reader(Protocol):
         ...
 
 
-def write_profile(model: Reader, shards: str) -> bool:
+def write_profile(model: FeatureModel, shards: str) -> bool:
     """Write the input profile of a run from its training and validation scans; False where these are too few."""
     splits = [name for name in ("train", "validation") if name in load_manifest(shards)["splits"]]
     known = (
@@ -56,28 +56,29 @@ def scans_of(shards: str, split: str, most: int | None = None) -> Iterator[tuple
         yield *key, np.stack([item["image"] for item in items]), [item["slice_index"] for item in items]
 
 
-def unlike(model: Reader, images: Any, indices: list[int]) -> list[Departure] | None:
-    """How one scan's images are unlike the known ones ; None where the run has no profile."""
+def unlike(model: FeatureModel, images: Any, indices: list[int]) -> list[Departure] | None:
+    """How one scan's images are unlike the known ones; None where the run has no profile."""
     profile = load_profile(model.path)
     return None if profile is None else profile.depart(images, indices, model.features(to_unit(images)))
 
 
-def check_shards(model: Reader, shards: str, split: str, most: int = 200) -> str | None:
-    """A remark about the real scans that a regressor is to be measured on; None where all is as expected.
+def check_shards(model: FeatureModel, shards: str, split: str, most: int = 200) -> str | None:
+    """A note about the real scans that a regressor is to be measured on; None where all is as expected.
 
     Raises InputError where more than half of them are unlike what it was trained on: its ages mean nothing there.
     """
     if load_profile(model.path) is None:
         return f"{model.path} has no input profile: whether the real scans are like its own is not checked."
-    scans, found = 0, []
+    scans, unlike_ones = 0, []
     for _, scan, images, indices in scans_of(shards, split, most):
         scans += 1
         departures = unlike(model, images, indices)
         if departures:
-            found.append(f"{scan}: {departures[0]}")
-    if not found:
+            unlike_ones.append(f"{scan}: {departures[0]}")
+    if not unlike_ones:
         return None
-    said = f"{len(found)} of {scans} real scans ({split}) are unlike those it was trained on, such as {found[0]}"
-    if 2 * len(found) > scans:
+    count = len(unlike_ones)
+    said = f"{count} of {scans} real scans ({split}) are unlike those it was trained on, such as {unlike_ones[0]}"
+    if 2 * count > scans:
         raise InputError(model.path, "inputs", said, f"scans prepared and acquired as its own ({RATE:.0%} unlike)")
     return f"{model.path}: {said}. Its ages of these mean little; about {RATE:.0%} of good scans are named so too."

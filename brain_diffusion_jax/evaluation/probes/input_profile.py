@@ -2,7 +2,7 @@
 
 A network answers anything. From the scans that it was trained and validated on, a profile keeps numbers of each
 slice (never an image): intensities, radial spectrum, difference to the next slice, place and symmetry, and the
-network's own features. A scan is compared with these scans at the same slices. Every known scan is first judged by
+network's own features. A scan is compared with these scans at the same slices. Every known scan is first compared with
 the people of other folds; the limit is the one that, with 95 % confidence, at most `RATE` of such scans break. Where
 validation scans lie farther off than training scans do, which the network knows by heart, it moves out by as much.
 """
@@ -56,10 +56,10 @@ class Departure(NamedTuple):
 
     aspect: str
     score: float
-    found: str
+    numbers: str
 
     def __str__(self) -> str:
-        return f"{SAYS[self.aspect]}: {self.found}; {self.score:.1f} times the limit"
+        return f"{SAYS[self.aspect]}: {self.numbers}; {self.score:.1f} times the limit"
 
 
 class _Fit(NamedTuple):
@@ -144,12 +144,12 @@ class InputProfile:
         table = _comparable(np.concatenate([numbers, seen], axis=1)[None], rows)
         fit, ends = self._limits(rows)
         scores = np.exp(_distances(fit, table)[0] - ends)
-        found = [
+        departures = [
             Departure(aspect, float(score), _words(fit, table, self.table[:, rows], aspect))
             for aspect, score in zip(SAYS, scores, strict=True)
             if score > 1
         ]
-        return sorted(found, key=lambda d: -d.score)
+        return sorted(departures, key=lambda d: -d.score)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019  (a profile lives as long as its model)
     def _limits(self, rows: tuple[int, ...]) -> tuple[_Fit, Float[np.ndarray, " a"]]:
@@ -196,7 +196,7 @@ def _projected(features: Float[np.ndarray, "n d"], basis: Float[np.ndarray, "d c
 
 
 def _words(fit: _Fit, table: np.ndarray, known: np.ndarray, aspect: str) -> str:
-    """The number of the aspect that stands out most: found, and where 98 % of the known scans lie."""
+    """The number of the aspect that stands out most: its value, and where 98 % of the known scans lie."""
     row = (_summary(fit.mean, fit.spread, table)[0] - fit.centre) / fit.scale
     sizes = np.where(_of(aspect), np.abs(row).reshape(2, -1).max(0), -1.0)
     k = int(sizes.argmax())
@@ -238,9 +238,9 @@ def make_profile(scans: Iterable[KnownScan]) -> InputProfile | None:
     apart = np.concatenate([[seen[i] - origin[place[i]] for i in seen if i in place] for seen in taught])
     basis = np.linalg.eigh(apart.T @ apart)[1][:, ::-1][:, :_COMPONENTS]
     table = np.full((len(kept), len(indices), len(_NAMES)), np.nan, np.float32)
-    for row, (_, _, own, found) in enumerate(kept):
+    for row, (_, _, own, of_features) in enumerate(kept):
         for i in own.keys() & place.keys():
-            tail = _projected((found[i] - origin[place[i]])[None], basis)[0]
+            tail = _projected((of_features[i] - origin[place[i]])[None], basis)[0]
             table[row, place[i]] = [*own[i], *tail]
     names = {name: number for number, name in enumerate(dict.fromkeys(person for person, *_ in kept))}
     people = np.array([names[person] for person, *_ in kept])

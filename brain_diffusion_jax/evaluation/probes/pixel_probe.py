@@ -1,28 +1,31 @@
-"""Linear probes on block means: what a picture shows, read without a network and never tuned on generated pictures."""
+"""Linear probes on block means: what an image shows, read without a network and never tuned on generated images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import channels_last
 from brain_diffusion_jax.pixels import full_scale
 
-# Side length of the block means and number of components the pixel probes see.
-_BLOCKS, _COMPONENTS = 24, 128
+BLOCKS = {2: 24, 3: 8}  # along each side, by spatial dimensions: about 550 numbers either way
+_COMPONENTS = 128  # that the pixel probes see
 
 
-def block_means(images: np.ndarray) -> np.ndarray:
-    """Pictures as [n, d] means over blocks of about 1/24 of each side, uint8 or unit in, unit out."""
-    pictures = images[..., 0] if images.ndim == 4 else images
-    scale = np.float32(1 / full_scale(images.dtype))
-    rows = np.linspace(0, pictures.shape[1], min(_BLOCKS, pictures.shape[1]) + 1).astype(int)
-    cols = np.linspace(0, pictures.shape[2], min(_BLOCKS, pictures.shape[2]) + 1).astype(int)
-    sums = np.add.reduceat(np.add.reduceat(pictures.astype(np.float32), rows[:-1], axis=1), cols[:-1], axis=2)
-    means = sums * scale / (np.diff(rows)[:, None] * np.diff(cols))
-    return means.reshape(len(pictures), -1)
+def block_means(images: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
+    """Means over BLOCKS of each side and channel, uint8 or unit in, unit out."""
+    images = channels_last(images)
+    sums, volume = images.astype(np.float32), np.ones(())
+    for axis in range(1, images.ndim - 1):
+        size = images.shape[axis]
+        edges = np.linspace(0, size, min(BLOCKS[images.ndim - 2], size) + 1).astype(int)
+        sums = np.add.reduceat(sums, edges[:-1], axis=axis)
+        volume = volume[..., None] * np.diff(edges)
+    means = sums * np.float32(1 / full_scale(images.dtype)) / volume[..., None]
+    return means.reshape(len(images), -1)
 
 
 def ridge_probe(
@@ -30,14 +33,14 @@ def ridge_probe(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A linear probe of `target` from `inputs`: principal components, ridge penalty by cross-validation over people.
 
-    It is small, has no seed and was never tuned on generated pictures: a second opinion.
+    It is small, has no seed and was never tuned on generated images: a second opinion.
     """
     x, y = np.asarray(inputs, np.float64), np.asarray(target, np.float64)
     centre = x.mean(0)
     _, sizes, directions = np.linalg.svd(x - centre, full_matrices=False)
     keep = min(_COMPONENTS, len(sizes), int((sizes > 1e-8 * max(sizes[0], 1e-30)).sum()))
     if keep == 0:
-        raise InputError("probe", "pictures", "all equal", "pictures that differ")
+        raise InputError("probe", "images", "all equal", "images that differ")
     # One scale for all components: ridge then trusts small ones least, where noise would be blown up.
     basis = directions[:keep].T / np.sqrt((sizes[:keep] ** 2).mean() / len(x))
     scores, mean = (x - centre) @ basis, y.mean(0)
@@ -67,15 +70,15 @@ def ridge_probe(
 def numeric_probe(
     images: np.ndarray, target: np.ndarray, people: np.ndarray | None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Pictures -> numbers, learned from real pictures by the pixel probe."""
+    """Images -> numbers, learned from real images by the pixel probe."""
     probe = ridge_probe(block_means(images), np.asarray(target, np.float64)[:, None], people=people)
-    return lambda pictures: probe(block_means(pictures))[:, 0]
+    return lambda images: probe(block_means(images))[:, 0]
 
 
 def categorical_probe(
     images: np.ndarray, target: np.ndarray, people: np.ndarray | None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Pictures -> category, learned from real pictures: the ridge probe on 0/1 columns, largest wins."""
+    """Images -> category, learned from real images: the ridge probe on 0/1 columns, largest wins."""
     values = np.unique(target)
     probe = ridge_probe(block_means(images), (np.asarray(target)[:, None] == values).astype(float), people=people)
-    return lambda pictures: values[probe(block_means(pictures)).argmax(1)]
+    return lambda images: values[probe(block_means(images)).argmax(1)]

@@ -1,4 +1,4 @@
-"""Probes: what reads one covariate off pictures, built from the schema."""
+"""Probes: what reads one covariate off images, built from the schema."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brain_diffusion_jax.covariates import Continuous, Covariate, Schema
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics import measures
 from brain_diffusion_jax.evaluation.metrics.agreement import BiasCorrection, correction_of
 from brain_diffusion_jax.evaluation.metrics.measures import Numbers
@@ -16,16 +17,15 @@ from brain_diffusion_jax.evaluation.metrics.metric_id import SECOND, MetricId
 from brain_diffusion_jax.evaluation.probes.features import Extractor, unit_batches
 from brain_diffusion_jax.evaluation.probes.pixel_probe import categorical_probe, numeric_probe
 from brain_diffusion_jax.evaluation.probes.roles import AGE_UNIT, Roles
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
-PredictFn = Callable[[np.ndarray], np.ndarray]  # unit pictures [n, rows, cols, 1] -> values of the target [n]
+PredictFn = Callable[[np.ndarray], np.ndarray]  # unit images [n, *spatial, c] -> values of the target [n]
 
 
 @dataclass(frozen=True)
 class Probe:
     """Reads `covariate` off pictures. name: "" for its first probe, else what tells it from that one.
 
-    read: uint8 or unit pictures [n, rows, cols] -> numbers, or words of a categorical covariate, [n].
+    read: uint8 or unit images [n, *spatial, c] -> numbers, or words of a categorical covariate, [n].
     """
 
     covariate: Covariate
@@ -41,18 +41,18 @@ class Probe:
         """Names what this probe reads: "age", "age, second reader"."""
         return MetricId(covariate=self.covariate.name, reader=self.name)
 
-    def requested(self, pictures: PictureSet) -> np.ndarray:
-        """What the pictures' conditions say of the covariate."""
-        column = pictures.column(self.covariate.name)
+    def requested(self, images: ImageSet) -> np.ndarray:
+        """What the images' conditions say of the covariate."""
+        column = images.column(self.covariate.name)
         return column.astype(float) if self.numeric else column
 
-    def correction(self, pictures: PictureSet, predicted: np.ndarray) -> BiasCorrection | None:
-        """For regression to the mean, from real held-out pictures; None for words and where it can't be trusted."""
-        return correction_of(self.requested(pictures), predicted) if self.numeric else None
+    def correction(self, images: ImageSet, predicted: np.ndarray) -> BiasCorrection | None:
+        """For regression to the mean, from real held-out images; None for words and where it can't be trusted."""
+        return correction_of(self.requested(images), predicted) if self.numeric else None
 
     def numbers(
         self,
-        pictures: PictureSet,
+        images: ImageSet,
         predicted: np.ndarray,
         options: dict[str, Any],
         *,
@@ -61,15 +61,15 @@ class Probe:
     ) -> Numbers:
         """Agreement of numbers, or fidelity to categories, with intervals. reader: in the keys, instead of `name`."""
         of = self.metric if reader is None else MetricId(covariate=self.covariate.name, reader=reader)
-        asked = self.requested(pictures)
+        requested = self.requested(images)
         if self.numeric:
-            return measures.numeric(of, asked, predicted, pictures.people, correction=correction, **options)
-        return measures.categorical(of, asked, predicted, pictures.people, **options)
+            return measures.numeric(of, requested, predicted, images.people, correction=correction, **options)
+        return measures.categorical(of, requested, predicted, images.people, **options)
 
 
 @dataclass(frozen=True)
 class Instruments:
-    """What pictures are read with. extractors: the first also serves neighbours (precision, copies).
+    """What images are read with. extractors: the first also serves neighbours (precision, copies).
 
     predictor: None leaves the target to the pixel probe. second_predictor: another one, not used for any choice;
     None is the pixel probe. reads: name of the covariate that the predictors were trained on, "" for any target.
@@ -100,31 +100,31 @@ def of_predictor(covariate: Covariate, name: str, predict: PredictFn, batch_size
     return Probe(covariate, name, read)
 
 
-def of_pixels(covariate: Covariate, name: str, train: PictureSet) -> Probe:
-    """A probe learned from real training pictures without a network."""
+def of_pixels(covariate: Covariate, name: str, train: ImageSet) -> Probe:
+    """A probe learned from real training images without a network."""
     make = numeric_probe if isinstance(covariate, Continuous) else categorical_probe
     return Probe(covariate, name, make(train.images, train.column(covariate.name), np.asarray(train.people)))
 
 
 def build(
-    instruments: Instruments, roles: Roles, chosen: PictureSet, train: PictureSet | None, batch_size: int = 64
+    instruments: Instruments, roles: Roles, chosen: ImageSet, train: ImageSet | None, batch_size: int = 64
 ) -> list[Probe]:
-    """Probes of every covariate that is known of all `chosen` pictures.
+    """Probes of every covariate that is known of all `chosen` images.
 
-    The target has two, the predictor and a second reader; the others have a pixel probe where `train` teaches one.
+    The target has two, the predictor and a second one; the others have a pixel probe where `train` teaches one.
     """
-    found = []
+    probes = []
     target = roles.target
     if target is not None and chosen.has(target.name) and instruments.fit(target):
         for name, predict in (("", instruments.predictor), (SECOND, instruments.second_predictor)):
             if predict is not None:
-                found.append(of_predictor(target, name, predict, batch_size))
-    known = {probe.name for probe in found}
+                probes.append(of_predictor(target, name, predict, batch_size))
+    known = {probe.name for probe in probes}
     covariates: tuple[Covariate, ...] = (*roles.numeric, *roles.categorical)
     for covariate in covariates:
         name = SECOND if covariate is target else ""
         if train is None or not chosen.has(covariate.name) or not train.varies(covariate.name):
             continue
         if covariate is not target or SECOND not in known:
-            found.append(of_pixels(covariate, name, train))
-    return found
+            probes.append(of_pixels(covariate, name, train))
+    return probes

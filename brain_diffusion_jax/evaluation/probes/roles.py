@@ -1,4 +1,4 @@
-"""What the covariates of a schema are to a study: told by their kind and unit, never by their name."""
+"""What the covariates of a schema are to a study, by their kind and unit, never by their name."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from scipy import ndimage
 
+from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.pixels import to_unit
 
 _DARK = 0.02  # below it is background
@@ -28,7 +29,7 @@ _SPECTRUM = (
     "fine structure inside the tissue, over its contrast",
 )
 NEXT = "difference to the next slice, over the mean"
-_PLACE = ("middle row", "middle column", "spread of rows", "spread of columns", "likeness of left and right")
+_PLACE = ("middle row", "middle column", "spread of rows", "spread of columns", "correlation of left and right")
 NAMES = (*_INTENSITIES, *_SPECTRUM, NEXT, *_PLACE)
 ASPECTS = (
     *["intensities"] * len(_INTENSITIES),
@@ -40,6 +41,8 @@ ASPECTS = (
 
 def measure(images: Shaped[np.ndarray, "n rows cols *c"]) -> Float[np.ndarray, "n k"]:
     """Numbers of NAMES for each slice of one scan, in order; NEXT is NaN for the last. Colours are averaged."""
+    if images.ndim > 4:
+        raise InputError("input profile", "image shape", images.shape[1:], "slices (rows, cols, channels)")
     unit = np.asarray(to_unit(images))
     unit = unit.mean(-1) if unit.ndim == 4 else unit
     change = np.abs(np.diff(unit, axis=0)).mean((1, 2)) / (unit[:-1].mean((1, 2)) + 0.01)
@@ -56,12 +59,12 @@ def _intensities(image: Float[np.ndarray, "rows cols"]) -> list[float]:
     if not len(tissue):
         return [0.0] * len(_INTENSITIES)
     counts, _ = np.histogram(tissue, 32, (0.0, 1.0))
-    shares = [len(tissue) / image.size, float((image > 0.995).mean()), counts.max() / len(tissue)]
-    return [*shares, *np.percentile(tissue, _LEVELS)]
+    fractions = [len(tissue) / image.size, float((image > 0.995).mean()), counts.max() / len(tissue)]
+    return [*fractions, *np.percentile(tissue, _LEVELS)]
 
 
 def _spectrum(image: Float[np.ndarray, "rows cols"]) -> list[float]:
-    """Shares of the power in rings of frequency, as log10, so that the unit of intensity drops out."""
+    """Fractions of the power in rings of frequency, as log10, so that the unit of intensity drops out."""
     power = np.abs(np.fft.fft2(image - image.mean())) ** 2
     frequency = np.hypot(np.fft.fftfreq(image.shape[0])[:, None], np.fft.fftfreq(image.shape[1]))
     ring = np.digitize(frequency, _BANDS).ravel()
@@ -77,7 +80,7 @@ def _spectrum(image: Float[np.ndarray, "rows cols"]) -> list[float]:
 
 
 def _place(image: Float[np.ndarray, "rows cols"]) -> list[float]:
-    """In shares of the image's sides; likeness is the correlation of the slice with its mirror image."""
+    """In fractions of the image's sides; last, the correlation of the slice with its mirror image."""
     total = float(image.sum())
     if total < 1e-6:
         return [0.0] * len(_PLACE)

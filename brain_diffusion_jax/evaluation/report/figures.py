@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, SSIM, MetricId
 from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult, metrics_of
@@ -49,8 +50,8 @@ def as_svg(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def as_png(array: np.ndarray) -> str:
-    """uint8 [rows, cols] as a PNG data URI."""
+def as_png(array: UInt8[np.ndarray, "rows cols *rgb"]) -> str:
+    """An image as a PNG data URI."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -58,14 +59,10 @@ def as_png(array: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def tile(pictures: np.ndarray, gap: int = 2) -> np.ndarray:
-    """uint8 pictures [n, rows, cols] in one row, on white."""
-    n, rows, cols = pictures.shape
-    strip = np.full((rows, n * cols + (n - 1) * gap), 255, np.uint8)
-    for index, picture in enumerate(pictures):
-        left = index * (cols + gap)
-        strip[:, left : left + cols] = picture
-    return strip
+def tile(images: UInt8[np.ndarray, "n rows cols *rgb"], gap: int = 2) -> UInt8[np.ndarray, "rows width *rgb"]:
+    """Images in one row, on white."""
+    padded = np.pad(images, ((0, 0), (0, 0), (0, gap), *[(0, 0)] * (images.ndim - 3)), constant_values=255)
+    return np.concatenate(list(padded), axis=1)[:, : -gap or None]
 
 
 def _bar(axis: Axes, x: float, number: dict[str, Any], **style: Any) -> None:
@@ -88,50 +85,37 @@ def floor_row(result: StudyResult) -> Row:
     return next((row for row in result.rows if row.scale is None and row is not result.real), result.real)
 
 
+def _by_scale(result: StudyResult) -> list[Row]:
+    return sorted(result.generated, key=lambda row: row.scale or 0.0)
+
+
 def quality_versus_utility(result: StudyResult) -> str:
     """Frechet distance against error of the target over scales: is the prettiest scale also the most useful?"""
     fd, error = fd_metric(result.rows), result.reading.of("mae")
-    rows = [r for r in sorted(result.generated, key=lambda r: r.scale or 0.0) if r.has(fd) and r.has(error)]
+    rows = [row for row in _by_scale(result) if row.has(fd) and row.has(error)]
     if not rows:
         return ""
     figure, axes = new_figure(5.6, 4.0)
     axis = axes[0, 0]
     axis.plot([r.value(fd) for r in rows], [r.value(error) for r in rows], color="#999999", linewidth=1, zorder=1)
     for index, row in enumerate(rows):
-        shade = colour(index, len(rows))
-        _bar(axis, row.value(fd), row.number(error), color=shade)
+        x, y, shade = row.value(fd), row.value(error), colour(index, len(rows))
+        _bar(axis, x, row.number(error), color=shade)
         low, high = row.number(fd).get("low"), row.number(fd).get("high")
         if low is not None and high is not None:
-            axis.plot([low, high], [row.value(error)] * 2, color=shade, linewidth=1.5)
-        axis.plot(row.value(fd), row.value(error), "o", color=shade, markersize=8)
-        axis.annotate(
-            row.name, (row.value(fd), row.value(error)), xytext=(8, 7), textcoords="offset points", fontsize=9
-        )
-    real = result.real
+            axis.plot([low, high], [y] * 2, color=shade, linewidth=1.5)
+        axis.plot(x, y, "o", color=shade, markersize=8)
+        axis.annotate(row.name, (x, y), xytext=(8, 7), textcoords="offset points", fontsize=9)
+    real, floor = result.real, floor_row(result)
+    beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": _REAL}
     if real.has(error):
         axis.axhline(real.value(error), color=_REAL, linewidth=1, linestyle="--")
-        axis.annotate(
-            "error on real held-out people",
-            (1.0, real.value(error)),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color=_REAL,
-        )
-    floor = floor_row(result)
+        place = {"xy": (1.0, real.value(error)), "xycoords": ("axes fraction", "data"), "xytext": (0, 4)}
+        axis.annotate("error on real held-out people", ha="right", **place, **beside)
     if floor.has(fd):
         axis.axvline(floor.value(fd), color=_REAL, linewidth=1, linestyle=":")
-        axis.annotate(
-            "real halves" if floor is real else "real people",
-            (floor.value(fd), 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, -8),
-            textcoords="offset points",
-            fontsize=8,
-            color=_REAL,
-        )
+        place = {"xy": (floor.value(fd), 1.0), "xycoords": ("data", "axes fraction"), "xytext": (4, -8)}
+        axis.annotate("real halves" if floor is real else "real people", **place, **beside)
     axis.set_xlabel(f"{fd} to real pictures (lower: closer)", fontsize=9)
     axis.set_ylabel(f"{result.target} error{in_unit(result)} (lower: the {result.target} asked for)", fontsize=9)
     axis.margins(0.15)
@@ -146,7 +130,7 @@ def curves(result: StudyResult) -> str:
     if not wanted:
         return ""
     figure, axes = new_figure(2.75 * len(wanted), 2.5, columns=len(wanted))
-    rows = sorted(result.generated, key=lambda r: r.scale or 0.0)
+    rows = _by_scale(result)
     for axis, metric in zip(axes[0], wanted, strict=True):
         scales = [r.scale for r in rows]
         axis.plot(scales, [r.value(metric) for r in rows], "o-", color=_ACCENT, markersize=4, linewidth=1.2)
@@ -177,15 +161,8 @@ def target_scatter(result: StudyResult) -> str:
     for index, (axis, row) in enumerate(zip(axes[0], rows, strict=True)):
         shade = _REAL if row.scale is None else colour(index - 1, max(len(rows) - 1, 1))
         axis.plot([low, high], [low, high], color="#bbbbbb", linewidth=1)
-        axis.scatter(
-            row.pictures[requested],
-            row.pictures[predicted],
-            s=8,
-            alpha=0.6,
-            color=shade,
-            linewidths=0,
-            rasterized=len(every) > 4000,
-        )
+        style: dict[str, Any] = {"s": 8, "alpha": 0.6, "linewidths": 0, "rasterized": len(every) > 4000}
+        axis.scatter(row.pictures[requested], row.pictures[predicted], color=shade, **style)
         axis.set_title(row.name, fontsize=9)
         axis.set_xlim(low, high)
         axis.set_ylim(low, high)
@@ -205,14 +182,10 @@ def dark_scatter(result: StudyResult) -> str:
     shown = np.random.default_rng(0).permutation(len(real_age))[:1500]
     top = max(real_dark.max(), *(np.nanmax(np.array(r.pictures[DARK], float)) for r in rows)) * 1.05
     for index, (axis, row) in enumerate(zip(axes[0], rows, strict=True)):
-        axis.scatter(
-            real_age[shown], real_dark[shown], s=10, color="#c4c4c4", linewidths=0, label="real", rasterized=True
-        )
-        x = np.array(row.pictures[requested], float)
-        y = np.array(row.pictures[DARK], float)
-        axis.scatter(
-            x, y, s=10, color=colour(index, len(rows)), alpha=0.75, linewidths=0, label=row.name, rasterized=True
-        )
+        style: dict[str, Any] = {"s": 10, "linewidths": 0, "rasterized": True}
+        axis.scatter(real_age[shown], real_dark[shown], color="#c4c4c4", label="real", **style)
+        x, y = (np.array(row.pictures[name], float) for name in (requested, DARK))
+        axis.scatter(x, y, color=colour(index, len(rows)), alpha=0.75, label=row.name, **style)
         axis.set_title(f"{row.name}   Spearman {row.value(MetricId(DARK, statistic='spearman')):.2f}", fontsize=9)
         axis.set_xlabel(requested + in_unit(result), fontsize=8)
         axis.set_ylim(0, top or 1)
@@ -229,11 +202,11 @@ def neighbour_distances(result: StudyResult) -> str:
         return ""
     figure, axes = new_figure(5.6, 3.0)
     axis = axes[0, 0]
-    for index, row in enumerate(rows):
-        values = np.sort(row.pictures[name])
-        axis.plot(values, np.arange(1, len(values) + 1) / len(values), color=colour(index, len(rows)), label=row.name)
-    values = np.sort(np.array(result.privacy["held_out"], float))
-    axis.plot(values, np.arange(1, len(values) + 1) / len(values), color=_REAL, linestyle="--", label="held-out people")
+    curves = [(row.pictures[name], {"color": colour(i, len(rows)), "label": row.name}) for i, row in enumerate(rows)]
+    held_out = {"color": _REAL, "linestyle": "--", "label": "held-out people"}
+    for distances, style in [*curves, (result.privacy["held_out"], held_out)]:
+        values = np.sort(np.array(distances, float))
+        axis.plot(values, np.arange(1, len(values) + 1) / len(values), **style)
     axis.set_xlabel("distance to the nearest training picture (root mean square)", fontsize=9)
     axis.set_ylabel("share of pictures", fontsize=9)
     axis.legend(fontsize=8, frameon=False)

@@ -12,48 +12,26 @@ from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 
 def headline(result: StudyResult) -> list[dict[str, str]]:
     """The four sentences a hurried reader takes away."""
-    cards = []
-    fd, target = figures.fd_metric(result.rows), result.target
-    ranked = [row for row in result.generated if row.has(fd)]
-    if ranked:
+    cards: list[dict[str, str]] = []
+    fd, error, dark = figures.fd_metric(result.rows), result.reading.of("mae"), MetricId(DARK, statistic="spearman")
+    target, unit = result.target, f" {result.unit}" if result.unit else ""
+
+    def card(label: str, value: str, note: str) -> None:
+        cards.append({"label": label, "value": value, "note": note})
+
+    if ranked := [row for row in result.generated if row.has(fd)]:
         best = min(ranked, key=lambda row: row.value(fd))
-        cards.append(
-            {
-                "label": "Closest to real pictures",
-                "value": best.name,
-                "note": f"{fd} {number(best.value(fd))}; real people {number(figures.floor_row(result).value(fd))}",
-            }
-        )
-    error = result.reading.of("mae")
-    ranked = [row for row in result.generated if row.has(error)]
-    if ranked:
+        floor = number(figures.floor_row(result).value(fd))
+        card("Closest to real pictures", best.name, f"{fd} {number(best.value(fd))}; real people {floor}")
+    if ranked := [row for row in result.generated if row.has(error)]:
         best = min(ranked, key=lambda row: row.value(error))
-        unit = f" {result.unit}" if result.unit else ""
-        cards.append(
-            {
-                "label": f"Closest to the {target} asked for",
-                "value": best.name,
-                "note": f"error {number(best.value(error))}{unit}, on real people {number(result.real.value(error))}",
-            }
-        )
-    metric = MetricId(DARK, statistic="spearman")
-    ranked = [row for row in result.generated if np.isfinite(row.value(metric))]
-    if ranked:
-        best = max(ranked, key=lambda row: row.value(metric))
-        cards.append(
-            {
-                "label": f"Dark fraction follows {target}",
-                "value": number(best.value(metric)),
-                "note": f"Spearman at {best.name}; real pictures {number(result.real.value(metric))}",
-            }
-        )
-    if result.privacy.get("scales"):
-        copies = sum(len(s["copies"]) for s in result.privacy["scales"].values())
-        cards.append(
-            {
-                "label": "Copies of training pictures",
-                "value": str(copies),
-                "note": f"among {sum(row.num_pictures for row in result.generated)} generated pictures",
-            }
-        )
+        note = f"error {number(best.value(error))}{unit}, on real people {number(result.real.value(error))}"
+        card(f"Closest to the {target} asked for", best.name, note)
+    if ranked := [row for row in result.generated if np.isfinite(row.value(dark))]:
+        best = max(ranked, key=lambda row: row.value(dark))
+        note = f"Spearman at {best.name}; real pictures {number(result.real.value(dark))}"
+        card(f"Dark fraction follows {target}", number(best.value(dark)), note)
+    if scales := result.privacy.get("scales"):
+        copies, count = sum(len(s["copies"]) for s in scales.values()), sum(r.num_pictures for r in result.generated)
+        card("Copies of training pictures", str(copies), f"among {count} generated pictures")
     return cards

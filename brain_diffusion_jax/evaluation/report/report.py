@@ -173,7 +173,7 @@ def target_section(result: StudyResult) -> dict[str, Any]:
             table(rows, report_tables.corrected(target), caption="The same, corrected for the regressor's own line."),
             table(
                 rows,
-                report_tables.second_reader(target),
+                report_tables.second_probe(target),
                 caption="Read by " + result.method.get("second_age_model", "the second reader, a pixel probe") + ".",
             ),
             table(
@@ -292,16 +292,15 @@ def comparison_section(results: Mapping[str, StudyResult]) -> dict[str, Any]:
         [],
         [
             table(rows, {**report_tables.distances(rows), MetricId(SSIM): "SSIM over pairs"}),
-            *(table(rows, report_tables.agreement(target), caption=_told_apart(target, targets)) for target in targets),
+            *(
+                table(rows, report_tables.agreement(target), caption=f"Of {target}." if len(targets) > 1 else "")
+                for target in targets
+            ),
             table(rows, report_tables.DARK, target=" or ".join(targets)),
             table(rows, report_tables.COPIES),
             table(rows, report_tables.NEAREST),
         ],
     )
-
-
-def _told_apart(target: str, targets: Sequence[str]) -> str:
-    return f"Of {target}." if len(targets) > 1 else ""
 
 
 def method_text(result: StudyResult) -> list[str]:
@@ -343,10 +342,8 @@ def _pictures(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     labels = [str(label) for label in arrays.pop("labels")]
-    pairs = []
-    captions = arrays.pop("pair_captions", np.array([]))
-    for images, caption in zip(arrays.pop("pairs", []), captions, strict=False):
-        pairs.append({"image": figures.as_png(figures.tile(images)), "caption": str(caption)})
+    both = zip(arrays.pop("pairs", []), arrays.pop("pair_captions", []), strict=True)
+    pairs = [{"image": figures.as_png(figures.tile(images)), "caption": str(caption)} for images, caption in both]
     # One display window for all rows, so that pictures stored dark can be seen and brightness compared.
     top = max(float(np.quantile(arrays["real"], 0.998)), 1.0) if "real" in arrays else 255.0
     strips = []

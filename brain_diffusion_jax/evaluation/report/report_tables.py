@@ -52,8 +52,8 @@ Columns = Mapping[MetricId, str]  # which number, and its heading
 
 def distances(rows: Sequence[Row]) -> dict[MetricId, str]:
     """Frechet distances by every extractor, then kernel distances."""
-    found = metrics_of(rows)
-    return {m: str(m) for group in ("FD", "KID") for m in found if m.group == group}
+    measured = metrics_of(rows)
+    return {m: str(m) for group in ("FD", "KID") for m in measured if m.group == group}
 
 
 def similarity(rows: Sequence[Row]) -> dict[MetricId, str]:
@@ -72,8 +72,8 @@ def corrected(target: str) -> dict[MetricId, str]:
     return {m: _heading(m) for m in (MetricId(metric_id.CORRECTED, target, n) for n in ("mae", "slope", "bias"))}
 
 
-def second_reader(target: str) -> dict[MetricId, str]:
-    """What the second reader says of the target."""
+def second_probe(target: str) -> dict[MetricId, str]:
+    """What the second probe says of the target."""
     second = MetricId("", target, "", metric_id.SECOND)
     metrics = [second.of(name) for name in ("mae", "rmse", "r", "slope", "bias")]
     return {m: _heading(m) for m in (*metrics, second.of("slope", metric_id.CORRECTED))}
@@ -81,9 +81,9 @@ def second_reader(target: str) -> dict[MetricId, str]:
 
 def other_covariates(rows: Sequence[Row], target: str) -> dict[MetricId, str]:
     """Fidelity to words, then agreement of the numbers that are not the target."""
-    found = [m for m in metrics_of(rows) if m.covariate not in ("", target) and not m.group and not m.reader]
-    words = [m for m in found if m.statistic in metric_id.CATEGORICAL]
-    numbers = [m for m in found if m.statistic in ("mae", "r")]
+    others = [m for m in metrics_of(rows) if m.covariate not in ("", target) and not m.group and not m.reader]
+    words = [m for m in others if m.statistic in metric_id.CATEGORICAL]
+    numbers = [m for m in others if m.statistic in ("mae", "r")]
     return {
         **{m: f"commonest {m.covariate}" if m.statistic == "majority" else str(m) for m in words},
         **{m: f"{m.covariate} {_heading(m)}" for m in numbers},

@@ -1,9 +1,8 @@
-"""Sets of pictures of classes side by side, read by a classifier that saw real pictures only."""
+"""Sets of images of classes side by side, read by a classifier that saw real images only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,113 +13,89 @@ from brain_diffusion_jax.contract import FILE_NAME, Contract, require_same
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.sample_folder import MANIFEST, read_pictures
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.gate.gate import Gate, Pictures
-from brain_diffusion_jax.evaluation.gate.gating import Classifier, ClassReader, Real
+from brain_diffusion_jax.evaluation.gate.gate import Gate
+from brain_diffusion_jax.evaluation.labelled import Classifier, Labelled, Real, measure_sets
 from brain_diffusion_jax.evaluation.metrics import class_measures
 
 FLOOR = "real, validation"
-_EACH = 12  # pictures of a class on a contact sheet
-
-
-@dataclass(frozen=True)
-class ClassTable:
-    """rows: of `class_measures.measure` by name. fractions: of each set, what passes the gate; {} without a gate."""
-
-    rows: dict[str, dict[str, Any]]
-    fractions: dict[str, float]
-
-    def to_json(self, classifier: Classifier, data: str | Path) -> dict[str, Any]:
-        """What classes.json holds."""
-        return {
-            "classifier": classifier.name,
-            "data": str(data),
-            "pass the gate": self.fractions,
-            "rows": self.rows,
-        }
-
-    def text(self, classifier: Classifier, sets: Sequence[str], real_count: int, features: str) -> str:
-        """Markdown: the table, what passes, and the confusion of real pictures and of the `sets`."""
-        lines = [f"Judged by {classifier.name}, against {real_count} held-out real pictures.", ""]
-        lines += [class_measures.table(self.rows, features), ""]
-        lines += [f"{name}: {100 * passed:.0f} % pass the gate." for name, passed in self.fractions.items()]
-        for name in (FLOOR, *sets):
-            if self.rows[name]["confusion"]:
-                table = class_measures.confusion_table(self.rows[name]["confusion"], classifier.words)
-                lines += ["", f"{name}:", "", table]
-        return "\n".join(lines)
+_EACH = 12  # images of a class on a contact sheet
 
 
 def measure(
     classifier: Classifier,
     real: Real,
-    sets: Mapping[str, Pictures],
+    sets: Mapping[str, Labelled],
+    data: str | Path,
     *,
     gate_rate: float | None = None,
     replicates: int = 200,
     seed: int = 0,
-) -> ClassTable:
-    """Real against real, every set, and with `gate_rate` what the gate leaves of it at that rate of false alarms.
+) -> dict[str, Any]:
+    """What classes.json holds: rows of real against real, every set, and with `gate_rate` what the gate leaves of it.
 
-    Frechet distances are on the classifier's pooled features. Rows "..., as many ungated" hold random pictures of
-    the set in the numbers that passed the gate, because a distance depends on how many pictures it is from.
+    gate_rate: of false alarms; "pass the gate" is the fraction of each set, {} without a gate. Frechet distances are
+    on the classifier's pooled features. Rows "..., as many ungated" hold random images of the set in the numbers that
+    passed the gate, because a distance depends on how many images it is from. data: the shards of `real`.
     """
-    read = ClassReader(classifier, real.splits["test"], replicates, seed)
-    rows = {name: read(pictures) for name, pictures in {FLOOR: real.splits["validation"], **sets}.items()}
-    fractions: dict[str, float] = {}
-    if gate_rate:
-        parts, fractions = gated(classifier, real, sets, gate_rate, seed)
-        rows |= {name: read(pictures) for name, pictures in parts.items()}
-    return ClassTable(rows, fractions)
+    parts, fractions = gated(classifier, real, sets, gate_rate, seed) if gate_rate else ({}, {})
+    every = {FLOOR: real.splits["validation"], **sets, **parts}
+    rows = measure_sets(classifier, real.splits["test"], every, replicates=replicates, seed=seed)
+    return {"classifier": classifier.name, "data": str(data), "pass the gate": fractions, "rows": rows}
+
+
+def text(result: Mapping[str, Any], words: Sequence[str], sets: Sequence[str], real_count: int, features: str) -> str:
+    """Markdown of `measure`: the table, what passes, and the confusion of real images and of the `sets`."""
+    lines = [f"Read by {result['classifier']}, against {real_count} held-out real images.", ""]
+    lines += [class_measures.table(result["rows"], features), ""]
+    lines += [f"{name}: {100 * passed:.0f} % pass the gate." for name, passed in result["pass the gate"].items()]
+    for name in (FLOOR, *sets):
+        if counts := result["rows"][name]["confusion"]:
+            lines += ["", f"{name}:", "", class_measures.confusion_table(counts, words)]
+    return "\n".join(lines)
 
 
 def gated(
-    classifier: Classifier, real: Real, sets: Mapping[str, Pictures], rate: float, seed: int
-) -> tuple[dict[str, Pictures], dict[str, float]]:
-    """What passes the gate of each set that asked for classes, beside as many random ones; and the fractions."""
+    classifier: Classifier, real: Real, sets: Mapping[str, Labelled], rate: float, seed: int
+) -> tuple[dict[str, Labelled], dict[str, float]]:
+    """What passes the gate of each set whose classes were requested, beside as many random ones; and the fractions."""
+    # draws: for limits of batches, which no image meets.
     control = Gate(
-        classifier.features,
-        classifier.probabilities,
-        real.splits["train"],
-        real.splits["validation"],
-        false_alarm_rate=rate,
-        draws=2,  # limits of batches, which no picture meets
-        seed=seed,
+        classifier, real.splits["train"], real.splits["validation"], false_alarm_rate=rate, draws=2, seed=seed
     )
-    found, fractions = {}, {}
-    for name, (images, labels) in {"real, test": real.splits["test"], **sets}.items():
-        if (labels < 0).any():
+    parts, fractions = {}, {}
+    for name, item in {"real, test": real.splits["test"], **sets}.items():
+        if (item.labels < 0).any():
             continue
-        passed = control.judge(Pictures(images, labels)).accepted
+        passed = control.verdicts(item).accepted
         fractions[name] = float(passed.mean())
         if name in sets and passed.sum() > 1:
             rng = np.random.default_rng(seed)
-            _, same = class_measures.equal_numbers([labels[passed], labels], len(classifier.words), rng)
-            found[f"{name}, gated"] = Pictures(images[passed], labels[passed])
-            found[f"{name}, as many ungated"] = Pictures(images[same], labels[same])
-    return found, fractions
+            _, same = class_measures.equal_numbers([item.labels[passed], item.labels], len(classifier.words), rng)
+            parts[f"{name}, gated"], parts[f"{name}, as many ungated"] = item.take(passed), item.take(same)
+    return parts, fractions
 
 
-def read_folder(path: Path, classifier: Classifier, contract: Contract, data: str | Path) -> Pictures:
-    """Pictures of a folder that `sample` wrote; label -1 where it asked for no class."""
+def read_folder(path: Path, classifier: Classifier, contract: Contract, data: str | Path) -> Labelled:
+    """Images of a folder that `sample` wrote; label -1 where it requested no class."""
     images, manifest = read_pictures(path)
     if (path / FILE_NAME).exists():
         require_same(Contract.load(path), contract, f"{path} against {data}")
-    if images.shape[1:3] != classifier.image_size:
-        raise InputError(path, "picture size", images.shape[1:3], classifier.image_size)
+    if images.shape[1:-1] != classifier.image_size:
+        raise InputError(path, "image size", images.shape[1:-1], classifier.image_size)
     covariate, words = classifier.covariate, classifier.words
     if covariate not in manifest[0]:
         raise InputError(path / MANIFEST, "columns", sorted(manifest[0]), f"a column {covariate!r}")
-    asked = [row[covariate] for row in manifest]
-    unknown = sorted(set(asked) - {*words, ""})
+    requested = [row[covariate] for row in manifest]
+    unknown = sorted(set(requested) - {*words, ""})
     if unknown:
         raise InputError(path / MANIFEST, covariate, ", ".join(unknown), f"one of {', '.join(words)}")
-    return Pictures(images, np.array([words.index(word) if word else -1 for word in asked]))
+    return Labelled(images, np.array([words.index(word) if word else -1 for word in requested]))
 
 
-def write(out: Path, found: Mapping[str, Any], text: str, sets: Mapping[str, Pictures]) -> None:
+def write(out: Path, result: Mapping[str, Any], markdown: str, sets: Mapping[str, Labelled]) -> None:
     """classes.json, classes.md, and a contact sheet of every set: a row a class."""
-    files.write_json(out / "classes.json", dict(found))
-    files.write_text(out / "classes.md", text + "\n")
+    files.write_json(out / "classes.json", dict(result))
+    files.write_text(out / "classes.md", markdown + "\n")
     for name, (images, labels) in sets.items():
-        shown = np.concatenate([np.flatnonzero(labels == word)[:_EACH] for word in np.unique(labels)])
-        picture_grid.save_png(out / f"{name}.png", picture_grid.tile(images[shown, ..., 0], _EACH))
+        shown = np.concatenate([np.flatnonzero(labels == number)[:_EACH] for number in np.unique(labels)])
+        picture_grid.save_png(out / f"{name}.png", picture_grid.tile(images[shown], _EACH))

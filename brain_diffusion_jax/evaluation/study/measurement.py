@@ -1,150 +1,140 @@
-"""From pictures on disk to the rows of a study: features, probes, statistics."""
+"""From images on disk to the rows of a study: features, probes, statistics."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics import anatomy, measures, memorisation, ssim
+from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, PRIVACY, SSIM, TISSUES, MetricId
 from brain_diffusion_jax.evaluation.probes import probe
 from brain_diffusion_jax.evaluation.probes.features import Extractor, Features, extract
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.probes.roles import Roles
 from brain_diffusion_jax.evaluation.study import sample_store
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet, schema_of
-from brain_diffusion_jax.evaluation.study.reading import DarkCheck, Reader, Reading
+from brain_diffusion_jax.evaluation.study.probe_set import DarkCheck, ProbeSet, Reading
 from brain_diffusion_jax.evaluation.study.study_result import Row
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
 Tell = Callable[[str, int, int], None]  # stage, done, total
 TRAINING = "real, training people"
+_MOST_VOLUMES = 24  # whose pairs are compared by SSIM unless settings say otherwise
 
 
 @dataclass(frozen=True)
 class Material:
-    """What is measured. chosen: the evaluated real pictures; train: those that the models learned from, if given;
+    """What is measured. chosen: the evaluated real images; train: those that the models learned from, if given;
     out: the folder with the generated ones. contract: of all of them, None where there is none.
     """
 
-    chosen: PictureSet
-    train: PictureSet | None
+    chosen: ImageSet
+    train: ImageSet | None
     contract: Contract | None
     out: Path
 
     def roles(self, instruments: Instruments, settings: StudySettings) -> Roles:
         """What the covariates are to the study, from the contract's schema or from the conditions themselves."""
-        schema = schema_of(self.chosen) if self.contract is None else self.contract.schema
+        schema = self.chosen.schema() if self.contract is None else self.contract.schema
         return instruments.roles(schema, settings.target, settings.position)
 
-
-@dataclass(frozen=True)
-class ReadSet:
-    """A set of pictures with its reading. scale: of guidance, None for real pictures."""
-
-    name: str
-    scale: float | None
-    reading: Reading
-
     @property
-    def pictures(self) -> PictureSet:
-        return self.reading.pictures
+    def known(self) -> ImageSet:
+        """Real images that rules may be learned from."""
+        return self.chosen if self.train is None else self.train
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a study says. sets: what the rows were measured of, in their order."""
+    """The results of a study, as `StudyResult` has them. sets: what the rows were measured of, in their order."""
 
     rows: list[Row]
     notes: list[str]
     anatomy: dict[str, Any] = field(default_factory=dict)
     privacy: dict[str, Any] = field(default_factory=dict)
-    sets: Sequence[ReadSet] = field(default_factory=list, repr=False)
+    sets: Sequence[Reading] = field(default_factory=list, repr=False)
 
 
 def measure(material: Material, instruments: Instruments, settings: StudySettings, tell: Tell) -> Measurement:
-    """Everything that is said of the pictures in `material.out`."""
-    roles, chosen, train = material.roles(instruments, settings), material.chosen, material.train
-    probes = probe.build(instruments, roles, chosen, train, settings.batch_size)
-    known = train if train is not None else chosen
-    dark = dark_check(settings, material.contract, roles, known, chosen)
-    reader = Reader(instruments.extractors, probes, dark, settings.bootstrap, settings.seed, settings.batch_size)
-    sets = read_sets(material, reader, settings, tell)
-    corrections = reader.corrections(sets[0].reading)
-    thresholds = anatomy.tissue_thresholds(known.unit)
-    closest = None if train is None else Closest(sets[0], train, reader)
+    """Everything that is measured of the images in `material.out`."""
+    roles, train = material.roles(instruments, settings), material.train
+    probes = probe.build(instruments, roles, material.chosen, train, settings.batch_size)
+    dark = dark_check(settings, material, roles)
+    probe_set = ProbeSet(instruments.extractors, probes, dark, settings.bootstrap, settings.seed, settings.batch_size)
+    sets = read_sets(material, probe_set, settings, tell)
+    real, corrections = sets[0], probe_set.corrections(sets[0])
+    thresholds = anatomy.tissue_thresholds(material.known.unit) if material.known.shape[-1] == 1 else None
+    look = None if train is None else copy_search(train, probe_set)
+    held_out = None if look is None else look(real)
     rows, copies = [], {}
     for number, item in enumerate(sets):
         tell("statistics", number, len(sets))
-        numbers = quality(item, sets[0], reader, settings, material.out)
-        numbers |= reader.agreements(item.reading, corrections)
-        pictures = per_picture(item, reader, roles)
-        if dark is not None:
-            numbers |= measure_anatomy(item.reading, reader, roles, thresholds)
-        if closest is not None and item.scale is not None:
-            found = closest.look(item)
-            numbers |= closest.numbers(found, item.pictures.people)
-            pictures |= per_picture_closeness(found)
-            copies[item.name] = memorisation.copies(found, closest.limits)
-        people = len(set(item.pictures.people))
-        rows.append(Row(item.name, item.scale, len(item.pictures), people, numbers, pictures))
+        numbers = quality(item, real, probe_set, settings, material.out)
+        numbers |= probe_set.agreements(item, corrections)
+        numbers |= measure_anatomy(item, probe_set, roles, thresholds)
+        values = values_of_images(item, probe_set, roles)
+        if look is not None and held_out is not None and item.scale is not None:
+            near = look(item)
+            compared = memorisation.compare_to_held_out(near, held_out, item.images.people, **probe_set.options)
+            numbers |= {str(MetricId(PRIVACY, statistic=name)): number for name, number in compared.items()}
+            values["distance to nearest training picture"] = near.pixels.distance.tolist()
+            values["likeness to nearest training picture"] = near.correlation.tolist()
+            pairs = memorisation.copies(near, memorisation.limits_of(held_out))
+            copies[item.name] = {"copies": [row for row, _ in pairs], "pairs": pairs}
+        people = len(set(item.images.people))
+        rows.append(Row(item.name, item.scale, len(item.images), people, numbers, values))
     tell("statistics", len(sets), len(sets))
-    return Measurement(
-        rows,
-        notes_on(instruments, settings, roles, sets[0], dark),
-        real_anatomy(dark, known, roles),
-        {} if closest is None else privacy_of(closest, copies),
-        sets,
-    )
+    notes = notes_on(instruments, settings, roles, real, dark)
+    privacy = {} if held_out is None else {"held_out": held_out.pixels.distance, "scales": copies}
+    return Measurement(rows, notes, real_anatomy(dark, material.known, roles), privacy, sets)
 
 
-def privacy_of(closest: Closest, copies: Mapping[str, list[list[int]]]) -> dict[str, Any]:
-    """What is kept of the search for copies: distances of held-out people, and suspected pairs by scale."""
-    scales = {name: {"copies": [row for row, _ in pairs], "pairs": pairs} for name, pairs in copies.items()}
-    return {"held_out": closest.held_out.pixels.distance, "scales": scales}
-
-
-def read_sets(material: Material, reader: Reader, settings: StudySettings, tell: Tell) -> list[ReadSet]:
+def read_sets(material: Material, probe_set: ProbeSet, settings: StudySettings, tell: Tell) -> list[Reading]:
     """Readings of the real people, as many training people, and of every scale; features are kept in the folder."""
     chosen, train, out = material.chosen, material.train, material.out
-    named: list[tuple[str, float | None, PictureSet]] = [("real", None, chosen)]
+    named: list[tuple[str, float | None, ImageSet]] = [("real", None, chosen)]
     if train is not None:
         generator = np.random.default_rng(settings.seed)
         named.append((TRAINING, None, train[np.sort(generator.permutation(len(train))[: len(chosen)])]))
     for guidance in settings.guidance_scales:
-        pictures = PictureSet(sample_store.read(out, guidance), chosen.conditions, chosen.people)
-        named.append((sample_store.scale_name(guidance), guidance, pictures))
+        images = ImageSet(sample_store.read(out, guidance), chosen.conditions, chosen.people)
+        named.append((sample_store.scale_name(guidance), guidance, images))
     sets = []
-    for number, (name, scale, pictures) in enumerate(named):
+    for number, (name, scale, images) in enumerate(named):
         tell("features", number + 1, len(named))
-        checksum = _checksum(pictures)
+        checksum = sample_store.fingerprint(_checksum(images))
 
-        def kept(extractor: Extractor, items: PictureSet, name: str = name, checksum: str = checksum) -> Features:
-            digest = sample_store.fingerprint(extractor.version, sample_store.fingerprint(checksum))
-            path = out / "features" / extractor.name / f"{name}-{digest}.npy"
+        def kept(extractor: Extractor, items: ImageSet, name: str = name, checksum: str = checksum) -> Features:
+            path = (
+                out
+                / "features"
+                / extractor.name
+                / f"{name}-{sample_store.fingerprint(extractor.version, checksum)}.npy"
+            )
             compute = lambda: extract(extractor, items.images, settings.batch_size).values  # noqa: E731
             return Features(extractor.name, extractor.version, sample_store.cached(path, compute))
 
-        sets.append(ReadSet(name, scale, reader(pictures, kept)))
+        sets.append(probe_set(images, kept, name=name, scale=scale))
     return sets
 
 
-def _checksum(pictures: PictureSet) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pictures.images).tobytes()).hexdigest()
+def _checksum(images: ImageSet) -> str:
+    return hashlib.sha256(np.ascontiguousarray(images.images).tobytes()).hexdigest()
 
 
 def notes_on(
-    instruments: Instruments, settings: StudySettings, roles: Roles, real: ReadSet, dark: DarkCheck | None
+    instruments: Instruments, settings: StudySettings, roles: Roles, real: Reading, dark: DarkCheck | None
 ) -> list[str]:
     """What a reader of the numbers must know of how they were measured."""
-    notes, target, count = [], roles.target, len(real.pictures)
-    if target is not None and real.pictures.has(target.name):
+    notes, target, count = [], roles.target, len(real.images)
+    if target is not None and real.images.has(target.name):
         if instruments.predictor is None:
             notes.append(
                 f"No {target.name} regressor was given: {target.name} is read by the pixel probe alone, a rough "
@@ -152,127 +142,110 @@ def notes_on(
             )
         elif not instruments.fit(target):
             notes.append(f"The regressor reads {instruments.reads}, not {target.name}: its answers were not used.")
-    dimensions = max((f.values.shape[1] for f in real.reading.features), default=0)
+        if dark is None:
+            missing = "dark fractions" if real.images.shape[-1] == 1 else "dark and tissue fractions"
+            notes.append(f"Images of shape {real.images.shape} are no grey slices: they have no {missing}.")
+    dimensions = max((f.values.shape[1] for f in real.features), default=0)
     if count <= dimensions:
         notes.append(
-            f"{count} pictures are fewer than the {dimensions} feature dimensions: the Frechet distance is exact "
+            f"{count} images are fewer than the {dimensions} feature dimensions: the Frechet distance is exact "
             "for these sets, but its bias of order 1/N is large. Compare it with the real rows, not with other studies."
         )
     if dark is not None and dark.fraction.slice is not None and dark.position is None:
         notes.append(
             f"The dark fraction is meant for slice {dark.fraction.slice:g}, but no covariate says where a slice lies "
-            "(study.position): it was taken of all pictures."
+            "(study.position): it was taken of all images."
         )
     return notes
 
 
-def dark_check(
-    settings: StudySettings, contract: Contract | None, roles: Roles, reference: PictureSet, chosen: PictureSet
-) -> DarkCheck | None:
-    """The dark-fraction check for these pictures; None where the target is not known of all of them."""
-    if roles.target is None or not chosen.has(roles.target.name):
+def dark_check(settings: StudySettings, material: Material, roles: Roles) -> DarkCheck | None:
+    """The dark-fraction check; None where the target is not known of all images, and of colours and volumes.
+
+    Raises InputError where settings describe a check that such images cannot have.
+    """
+    chosen, spec = material.chosen, settings.dark_fraction
+    if roles.target is None or not chosen.has(roles.target.name) or (spec is None and not chosen.is_grey_slices):
         return None
-    return DarkCheck(anatomy.dark_fraction(settings.dark_fraction, contract, reference.images), roles.position)
+    return DarkCheck(anatomy.dark_fraction(spec, material.contract, material.known.images), roles.position)
 
 
-def real_anatomy(dark: DarkCheck | None, reference: PictureSet, roles: Roles) -> dict[str, Any]:
-    """The check's settings, and its relation to the target in real pictures."""
+def real_anatomy(dark: DarkCheck | None, reference: ImageSet, roles: Roles) -> dict[str, Any]:
+    """The check's settings, and its relation to the target in real images."""
     if dark is None or roles.target is None:
         return {}
-    found: dict[str, Any] = {"dark_fraction": dict(measures.settings_of(dark.fraction))}
+    kept: dict[str, Any] = {"dark_fraction": asdict(dark.fraction)}
     rows = dark.rows(reference)
     if len(rows):
-        found["real_age"] = reference.column(roles.target.name)[rows].astype(float)
-        found["real_dark"] = dark.fraction(reference.images[rows])
-    return found
+        kept["real_age"] = reference.column(roles.target.name)[rows].astype(float)
+        kept["real_dark"] = dark.fraction(reference.images[rows])
+    return kept
 
 
-def quality(item: ReadSet, real: ReadSet, reader: Reader, settings: StudySettings, out: Path) -> measures.Numbers:
-    """Distances to the real pictures (of these: between halves), neighbours, diversity."""
+def quality(item: Reading, real: Reading, probe_set: ProbeSet, settings: StudySettings, out: Path) -> Numbers:
+    """Distances to the real images (of these: between halves), neighbours, diversity."""
     if item is real:
-        numbers = reader.floor(item.reading)
+        numbers = probe_set.floor(item)
     else:
-        numbers = reader.distances(item.reading, real.reading)
-        numbers |= reader.manifold(item.reading, real.reading, settings.neighbours)
-    return numbers | measure_diversity(item, reader, settings, out)
+        numbers = probe_set.distances(item, real) | probe_set.manifold(item, real, settings.neighbours)
+    return numbers | measure_diversity(item, probe_set, settings, out)
 
 
-def measure_diversity(item: ReadSet, reader: Reader, settings: StudySettings, out: Path) -> measures.Numbers:
-    """SSIM and MS-SSIM over pairs: all of them, or of a random subset when asked."""
-    pictures = item.pictures
-    if settings.ssim_pictures and settings.ssim_pictures < len(pictures):
-        rows = np.random.default_rng(settings.seed).permutation(len(pictures))[: settings.ssim_pictures]
-        pictures = pictures[np.sort(rows)]
-    if min(pictures.size) < ssim.WINDOW:
+def measure_diversity(item: Reading, probe_set: ProbeSet, settings: StudySettings, out: Path) -> Numbers:
+    """SSIM and MS-SSIM over pairs: all of them, or of a random subset when requested and of many volumes."""
+    images, spatial = item.images, item.images.shape[:-1]
+    most = settings.ssim_pictures or (_MOST_VOLUMES if len(spatial) == 3 else len(images))
+    if most < len(images):
+        images = images[np.sort(np.random.default_rng(settings.seed).permutation(len(images))[:most])]
+    if min(spatial) < ssim.WINDOW:
         return {}
-    digest = sample_store.fingerprint(_checksum(pictures))
-    path = out / "similarity" / f"{item.name}-{digest}.npy"
-    scales = ssim.num_scales(pictures.size)
-    plain, multi = sample_store.cached(path, lambda: np.stack(ssim.ms_pairwise(pictures.unit)[:2]))
-    numbers: measures.Numbers = {}
-    for matrix, group in ((plain, SSIM), (multi, f"MS-{SSIM} ({scales} scales)")):
-        numbers |= measures.diversity(matrix, MetricId(group), pictures.people, **reader.options)
+    path = out / "similarity" / f"{item.name}-{sample_store.fingerprint(_checksum(images))}.npy"
+    plain, multi = sample_store.cached(path, lambda: np.stack(ssim.ms_pairwise(images.unit)[:2]))
+    numbers: Numbers = {}
+    for matrix, group in ((plain, SSIM), (multi, f"MS-{SSIM} ({ssim.num_scales(spatial)} scales)")):
+        numbers |= measures.diversity(matrix, MetricId(group), images.people, **probe_set.options)
     return numbers
 
 
-def per_picture(item: ReadSet, reader: Reader, roles: Roles) -> dict[str, list[float]]:
-    """Predicted and requested numbers of each picture, and its dark fraction."""
-    pairs = zip(reader.probes, item.reading.predictions, strict=True)
-    found = {f"predicted {p.metric}": predicted.tolist() for p, predicted in pairs if p.numeric}
+def values_of_images(item: Reading, probe_set: ProbeSet, roles: Roles) -> dict[str, list[float]]:
+    """Predicted and requested numbers of each image, and its dark fraction."""
+    pairs = zip(probe_set.probes, item.predictions, strict=True)
+    values = {f"predicted {p.metric}": predicted.tolist() for p, predicted in pairs if p.numeric}
     for covariate in roles.numeric:
-        if item.pictures.has(covariate.name):
-            values = item.pictures.column(covariate.name).astype(float)
-            found[f"requested {covariate.name}"] = values.tolist()
-    dark = item.reading.dark
-    if dark is not None and np.isfinite(dark).sum() >= 3:
-        found[DARK] = dark.tolist()
-    return found
+        if item.images.has(covariate.name):
+            values[f"requested {covariate.name}"] = item.images.column(covariate.name).astype(float).tolist()
+    if item.dark is not None and np.isfinite(item.dark).sum() >= 3:
+        values[DARK] = item.dark.tolist()
+    return values
 
 
 def measure_anatomy(
-    reading: Reading, reader: Reader, roles: Roles, thresholds: tuple[float, float]
-) -> measures.Numbers:
-    """Dark fraction, tissue fractions and symmetry against the requested target."""
-    assert reading.dark is not None
-    assert roles.target is not None
-    pictures, options = reading.pictures, reader.options
-    numbers: measures.Numbers = {}
-    requested = pictures.column(roles.target.name).astype(float)
-    rows = np.flatnonzero(np.isfinite(reading.dark))
-    if len(rows) >= 3:
-        people = np.asarray(pictures.people)[rows].tolist()
-        numbers |= measures.dark_relation(requested[rows], reading.dark[rows], people, bands=roles.in_years, **options)
-    unit = pictures.unit
+    item: Reading, probe_set: ProbeSet, roles: Roles, thresholds: tuple[float, float] | None
+) -> Numbers:
+    """Dark fraction, tissue fractions (with `thresholds`) and symmetry against the requested target, if it is known."""
+    images, options = item.images, probe_set.options
+    numbers: Numbers = {}
+    if roles.target is None or not images.has(roles.target.name):
+        return numbers
+    requested = images.column(roles.target.name).astype(float)
+    if item.dark is not None and len(rows := np.flatnonzero(np.isfinite(item.dark))) >= 3:
+        people = np.asarray(images.people)[rows].tolist()
+        numbers |= measures.dark_relation(requested[rows], item.dark[rows], people, bands=roles.in_years, **options)
+    unit = images.unit
+    columns = (
+        [] if thresholds is None else list(zip(TISSUES, anatomy.tissue_fractions(unit, thresholds).T, strict=False))
+    )
     mirrored = anatomy.symmetry(unit)
-    columns = [*anatomy.tissue_fractions(unit, thresholds).T, *([mirrored] if np.isfinite(mirrored).all() else [])]
-    for name, values in zip(TISSUES, columns, strict=False):
-        numbers |= measures.relation(name, requested, values, pictures.people, **options)
+    if np.isfinite(mirrored).all():
+        columns.append((TISSUES[-1], mirrored))
+    for name, values in columns:
+        numbers |= measures.relation(name, requested, values, images.people, **options)
     return numbers
 
 
-class Closest:
-    """Nearest training pictures of generated pictures against those of held-out people."""
-
-    def __init__(self, held_out: ReadSet, train: PictureSet, reader: Reader) -> None:
-        self.options, self.by_features = reader.options, bool(reader.extractors)
-        features = extract(reader.extractors[0], train.images, reader.batch_size).values if self.by_features else None
-        self.search = memorisation.TrainingSearch(train.unit, features)
-        self.held_out = self.look(held_out)
-        self.limits = memorisation.limits_of(self.held_out)
-
-    def look(self, item: ReadSet) -> memorisation.Closeness:
-        """How near each picture of a set comes to the training pictures."""
-        return self.search(item.pictures.unit, item.reading.features[0].values if self.by_features else None)
-
-    def numbers(self, found: memorisation.Closeness, people: Sequence[str]) -> measures.Numbers:
-        """Counts and distances beside those of held-out people; picture i of both belongs to people[i]."""
-        numbers = memorisation.compare_to_held_out(found, self.held_out, people, **self.options)
-        return {str(MetricId(PRIVACY, statistic=name)): number for name, number in numbers.items()}
-
-
-def per_picture_closeness(found: memorisation.Closeness) -> dict[str, list[float]]:
-    """Distance and correlation of fine structure of each picture with its nearest training picture."""
-    return {
-        "distance to nearest training picture": found.pixels.distance.tolist(),
-        "likeness to nearest training picture": found.likeness.tolist(),
-    }
+def copy_search(train: ImageSet, probe_set: ProbeSet) -> Callable[[Reading], memorisation.Closeness]:
+    """What tells how near each image of a set comes to the training images, in pixels and by the first extractor."""
+    by_features = bool(probe_set.extractors)
+    features = extract(probe_set.extractors[0], train.images, probe_set.batch_size).values if by_features else None
+    search = memorisation.TrainingSearch(train.unit, features)
+    return lambda item: search(item.images.unit, item.features[0].values if by_features else None)

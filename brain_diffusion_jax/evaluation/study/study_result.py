@@ -1,11 +1,11 @@
-"""The outcome of a study: rows of numbers with intervals, per-picture values, and how it was measured."""
+"""The outcome of a study: rows of numbers with intervals, values of each image, and how it was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -20,7 +20,8 @@ FILE_NAME = "study.json"
 
 @dataclass
 class Row:
-    """One line of the tables. scale is None for real pictures; numbers: metric -> {value, low, high}."""
+    """One line of the tables. scale is None for real images; numbers: metric -> {value, low, high}; pictures: values
+    of each image by name (the names of fields are keys of study.json)."""
 
     name: str
     scale: float | None
@@ -31,8 +32,8 @@ class Row:
 
     def value(self, metric: MetricId | str) -> float:
         """The number, or NaN where it was not measured."""
-        found = self.number(metric).get("value")
-        return float("nan") if found is None else float(found)
+        value = self.number(metric).get("value")
+        return float("nan") if value is None else float(value)
 
     def number(self, metric: MetricId | str) -> dict[str, Any]:
         """The number with its interval; {} where it was not measured."""
@@ -86,12 +87,12 @@ class StudyResult:
     def unit(self) -> str:
         """Of the target, as the contract says it; "" where none does."""
         schema = (self.method.get("contract") or {}).get("schema", [])
-        found = [c for c in schema if isinstance(c, Mapping) and c.get("name") == self.target]
-        return str(found[0].get("unit", "")) if found else ""
+        own = (c for c in schema if isinstance(c, Mapping) and c.get("name") == self.target)
+        return str(next(own, {}).get("unit", ""))
 
     @property
     def reading(self) -> MetricId:
-        """The target as its predictor read it, or the second reader where there was no predictor."""
+        """The target as its predictor read it, or the second probe where there was no predictor."""
         first = MetricId(covariate=self.target)
         return first if any(row.has(first.of("mae")) for row in self.rows) else replace(first, reader=SECOND)
 
@@ -120,8 +121,8 @@ class StudyResult:
         _require(items, _STUDY, StudyResult, path)
         for row in items["rows"]:
             _require(row, _ROW, Row, path, f"rows, {row.get('name')!r}: ")
-            for metric, found in row.get("numbers", {}).items():
-                require_types(found, _NUMBER, path, f"rows, {row['name']!r}: {metric}: ")
+            for metric, number in row.get("numbers", {}).items():
+                require_types(number, _NUMBER, path, f"rows, {row['name']!r}: {metric}: ")
         require_types(items["method"], _METHOD, path, "method.")
         require_types(
             items["method"].get("contract") or {},
@@ -132,24 +133,8 @@ class StudyResult:
         return cls.from_json(items)
 
 
-_STUDY: dict[str, Any] = {
-    "title": str,
-    "method": dict[str, Any],
-    "rows": list[dict[str, Any]],
-    "notes": list[str],
-    "anatomy": dict[str, Any],
-    "privacy": dict[str, Any],
-    "utility": list[dict[str, Any]],
-    "reference": bool,
-}
-_ROW: dict[str, Any] = {
-    "name": str,
-    "scale": float | None,
-    "num_pictures": int,
-    "num_people": int,
-    "numbers": dict[str, dict[str, Any]],
-    "pictures": dict[str, list[float | str | None]],
-}
+_STUDY: dict[str, Any] = {**get_type_hints(StudyResult), "rows": list[dict[str, Any]]}
+_ROW: dict[str, Any] = {**get_type_hints(Row), "pictures": dict[str, list[float | str | None]]}
 _NUMBER: dict[str, Any] = dict.fromkeys(("value", "low", "high"), float | None)
 _METHOD: dict[str, Any] = {
     "contract": dict[str, Any] | None,
@@ -190,7 +175,7 @@ def _plain(value: Any) -> Any:
 
 
 def metrics_csv(rows: Sequence[Row]) -> str:
-    """One line for each row and metric: row, scale, pictures, people, metric, value, low, high."""
+    """One line for each row and metric: row, scale, images, people, metric, value, low, high."""
     lines: list[list[Any]] = [["row", "guidance_scale", "num_pictures", "num_people", "metric", "value", "low", "high"]]
     for row in rows:
         scale = "" if row.scale is None else f"{row.scale:g}"
@@ -201,7 +186,7 @@ def metrics_csv(rows: Sequence[Row]) -> str:
 
 
 def pictures_csv(rows: Sequence[Row]) -> str:
-    """One line for each picture with every per-picture value; no person's id."""
+    """One line for each image with all of its values; no person's id."""
     names = list(dict.fromkeys(name for row in rows for name in row.pictures))
     lines: list[list[Any]] = [["row", "guidance_scale", "picture", *names]]
     for row in rows:

@@ -13,11 +13,11 @@ from brain_diffusion_jax.seeds import check_seed
 class StudyConfig:
     """The section `study` of a config.
 
-    num_samples: pictures per scale, 0 = as many as the evaluated people have; never more than that,
+    num_samples: images per scale, 0 = as many as the evaluated people have; never more than that,
     so that every distance compares sets of equal size. evaluated: the split whose real conditions are
-    requested. ssim_pictures: 0 = all pairs. dark_fraction: {rows, cols, threshold, slice}, or None for a rule.
-    reference: published numbers beside ours. target, position: covariates that predictors read and that say
-    where a slice lies; "" leaves them to the schema's units (`roles.Roles`).
+    requested. ssim_pictures: 0 = all pairs (of volumes, those of 24). dark_fraction: {rows, cols, threshold,
+    slice}, or None for a rule. reference: published numbers beside ours. target, position: covariates that
+    predictors read and that say where a slice lies; "" leaves them to the schema's units (`roles.Roles`).
     """
 
     guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0, 7.0)
@@ -38,7 +38,7 @@ class StudyConfig:
 
 @dataclass(frozen=True)
 class StudySettings(StudyConfig):
-    """What a study is asked to do. model: what made the pictures, for the folder's plan."""
+    """What a study is asked to do. model: what made the images, for the folder's plan."""
 
     batch_size: int = 64
     title: str = "Study"

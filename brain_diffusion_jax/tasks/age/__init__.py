@@ -1,11 +1,18 @@
 """Regressors of age."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from brain_diffusion_jax.tasks.spec import TaskSpec
 from brain_diffusion_jax.training.run_folder.changes import Kept, keys
 
-SPEC = TaskSpec(
+if TYPE_CHECKING:
+    from brain_diffusion_jax.tasks.age.config import AgeConfig
+
+SPEC: TaskSpec[AgeConfig] = TaskSpec(
     kind="age",
-    summary="the regressor that judges age",
+    summary="the regressor of age",
     package=__name__,
     section="age_model",
     suffix="-age",
@@ -17,12 +24,10 @@ SPEC = TaskSpec(
         ),
         forms={"age_model.clip_norm": bool},
     ),
-    network=("age_model",),
-    steps="age_model.num_steps",
     numbers=("loss", "mae"),
     makes_images=False,
     reports=True,
-    use="Research: judging pictures by the age they look, and features for distances between sets of pictures.",
-    output="Age in years from one picture",
-    example="ages = model.predict(pictures)  # [n, rows, cols, 1] in [0, 1]",
+    use="Research: reading the age that images show, and features for distances between sets of images.",
+    output="Age in years from one image",
+    example="ages = model.predict(images)  # [n, rows, cols, 1] in [0, 1]",
 )

@@ -4,38 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from brain_diffusion_jax.data.shards.settings import Shards
 from brain_diffusion_jax.models.age_config import AgeNetworkConfig
 from brain_diffusion_jax.tasks.age.loss import AgeLoss
+from brain_diffusion_jax.tasks.predictor_config import PredictorSettings
 from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.training.augmentation import Augmentation
-from brain_diffusion_jax.training.settings import SharedSettings
 
 
 @dataclass(frozen=True)
-class AgeModel(AgeNetworkConfig, AgeLoss):
+class AgeModel(AgeNetworkConfig, AgeLoss, PredictorSettings):
     """The network, what it learns and how.
 
     target: a continuous covariate. pretrained: a run folder of kind "age", such as one that `convert keras` wrote,
     whose network is kept.
-    ema_decay: low, since batch statistics must fit the averaged weights. early_stopping: validations without a
-    better error (0: off).
+    early_stopping: validations without a better error (0: off).
     """
 
     target: str = "age"
     pretrained: str = ""
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: str = "adamw"
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
     schedule: str = "cosine"
     plateau_factor: float = 0.1
     plateau_patience: int = 5
     clip_norm: float = 1.0
-    ema_decay: float = 0.9
-    batch_size: int = 48
-    num_steps: int = 3000
-    validate_every: int = 250
     early_stopping: int = 0
 
 
@@ -43,6 +35,7 @@ class AgeModel(AgeNetworkConfig, AgeLoss):
 class AgeConfig(RunConfig):
     """train: what every kind reads of it; the rest is in age_model."""
 
-    data: Shards = field(default_factory=Shards)
     age_model: AgeModel = field(default_factory=AgeModel)
-    train: SharedSettings = field(default_factory=SharedSettings)
+
+
+CONFIG = AgeConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,32 +9,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.pixels import to_unit
-from brain_diffusion_jax.training.augmentation import Augmentation, augment
-from brain_diffusion_jax.training.step import (
-    Batch,
-    LossFn,
-    Metrics,
-    dropout_by_sample,
-    sample_keys,
-    sample_weights,
-)
+from brain_diffusion_jax.tasks.labels import Label, find, trained_output
+from brain_diffusion_jax.training.augmentation import Augmentation
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_weights
+from brain_diffusion_jax.training.task import MeasureFn
 
 LOSSES = ("mse", "l1", "huber", "distribution")
 _HUBER_YEARS = 5.0
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where a batch keeps the age: column `column` of values, encoded over [low, high] years."""
+class Target(Label):
+    """Where a batch keeps the age, encoded over [low, high] years."""
 
-    column: int
     low: float
     high: float
 
@@ -43,17 +36,11 @@ class Target:
         """Years of encoded values."""
         return values[:, self.column] * (self.high - self.low) + self.low
 
-    def known(self, batch: Batch) -> Bool[Array, " b"]:
-        """The samples whose age is known."""
-        return batch["present"][:, self.column]
-
 
 def find_target(schema: Schema, name: str = "age") -> Target:
     """The target covariate of a schema; raises InputError unless it is continuous."""
-    covariate = schema[name]
-    if not isinstance(covariate, Continuous):
-        raise InputError("config", "age_model.target", name, "a continuous covariate")
-    return Target(schema.names.index(name), covariate.low, covariate.high)
+    column, covariate = find(schema, name, Continuous, "age_model.target")
+    return Target(column, covariate.low, covariate.high)
 
 
 @dataclass(frozen=True)
@@ -84,22 +71,22 @@ def age_weights(ages: np.ndarray, exponent: float, low: float, high: float, widt
     index = np.clip((np.asarray(ages) - low) // width, 0, count - 1).astype(int)
     density = np.maximum(np.bincount(index, minlength=count), 1) / max(len(index), 1)
     weights = density**-exponent
-    return (weights / weights[index].mean()).astype(np.float32)
+    return np.asarray(weights / weights[index].mean(), np.float32)
 
 
 def sample_loss(network: AgeNetwork, raw: Float[Array, "b k"], years: Float[Array, " b"], how: AgeLoss) -> Array:
     """Loss of each sample [b]; mse, l1 and huber in units of the network's target_scale."""
     error = (network.years(raw) - years) / network.target_scale
     if how.loss == "mse":
-        return error**2
+        return jnp.asarray(error**2)
     if how.loss == "l1":
         return jnp.abs(error)
     if how.loss == "huber":
-        return optax.huber_loss(error, delta=_HUBER_YEARS / network.target_scale)
+        return jnp.asarray(optax.huber_loss(error, delta=_HUBER_YEARS / network.target_scale))
     centres = network.bin_centres()
     wanted = jax.nn.softmax(-((centres - years[:, None]) ** 2) / (2 * how.label_sigma**2))
     cross_entropy = optax.softmax_cross_entropy(raw, wanted)
-    return cross_entropy + 0.02 * jnp.abs(network.years(raw) - years)
+    return jnp.asarray(cross_entropy + 0.02 * jnp.abs(network.years(raw) - years))
 
 
 def _hold(params: Params, frozen: tuple[str, ...]) -> Params:
@@ -107,7 +94,7 @@ def _hold(params: Params, frozen: tuple[str, ...]) -> Params:
     if not frozen:
         return params
 
-    def one(path, leaf):
+    def one(path: Any, leaf: Array) -> Array:
         return jax.lax.stop_gradient(leaf) if any(str(p.key).startswith(frozen) for p in path) else leaf
 
     return jax.tree_util.tree_map_with_path(one, params)
@@ -119,41 +106,27 @@ def make_loss(
     """loss(params, model_state, batch, key, update) for `step.build_step`; weights: of `age_weights`.
 
     batch: image uint8|float32 [b, rows, cols, 1|3], values f32 [b, n], present bool [b, n], index [b].
-    Pictures whose age is absent have no weight. Metrics: "mae", in years.
+    Images whose age is absent have no weight. Metrics: "mae", in years.
     """
-
-    augmentation = how.augmentation
 
     def loss(
         params: Params, model_state: Any, batch: Batch, key: Key, update: Array
     ) -> tuple[Array, tuple[Metrics, Any]]:
-        augment_key, dropout_key = jax.random.split(key)
-        images = to_unit(batch["image"])
-        if augmentation is not None:
-            chosen = sample_keys(augment_key, batch["index"])
-            images = jax.vmap(lambda x, k: augment(x, k, augmentation))(images, chosen)
+        held = _hold(params, how.frozen)
+        raw, changed = trained_output(network, held, model_state, batch, key, how.augmentation)
         years = target.years(batch["values"])
-        with dropout_by_sample(batch["index"]):
-            raw, changed = network.apply(
-                {"params": _hold(params, how.frozen), **model_state},
-                images,
-                True,
-                method="raw",
-                mutable=list(model_state),
-                rngs={"dropout": dropout_key},
-            )
         known = weight = sample_weights(batch, target.known(batch))
         if weights is not None:
             bins = jnp.clip((years - target.low) // bin_years, 0, len(weights) - 1).astype(jnp.int32)
             weight = known * jnp.asarray(weights)[bins]
         each = sample_loss(network, raw, years, how)
         mae = jnp.mean(jnp.abs(network.years(raw) - years) * known)
-        return jnp.mean(each * weight), ({"mae": mae}, dict(changed))
+        return jnp.mean(each * weight), ({"mae": mae}, changed)
 
     return loss
 
 
-def make_measure(network: AgeNetwork, target: Target) -> Callable[..., Metrics]:
+def make_measure(network: AgeNetwork, target: Target) -> MeasureFn:
     """measure(params, model_state, batch, key) -> {"validation_loss": [b]}: absolute error in years."""
 
     def measure(params: Params, model_state: Any, batch: Batch, key: Key) -> Metrics:
@@ -161,8 +134,3 @@ def make_measure(network: AgeNetwork, target: Target) -> Callable[..., Metrics]:
         return {"validation_loss": jnp.abs(years - target.years(batch["values"]))}
 
     return measure
-
-
-def make_init(network: AgeNetwork, shape: tuple[int, ...]) -> Callable[[Key], dict[str, Any]]:
-    """init(key) -> variables, for images of shape (rows, cols, channels)."""
-    return lambda key: dict(network.init(key, jnp.zeros((1, *shape), jnp.float32)))

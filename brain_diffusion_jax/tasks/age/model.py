@@ -11,18 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.array_types import Params
-from brain_diffusion_jax.covariates import Continuous, Schema
+from brain_diffusion_jax.array_types import Image, Params
+from brain_diffusion_jax.covariates import Condition, Continuous, Schema
 from brain_diffusion_jax.diffusion.guidance import gaussian_log_likelihood
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
+from brain_diffusion_jax.tasks.age.config import AgeConfig
 from brain_diffusion_jax.tasks.predictor import PredictorModel
 
 
 @dataclasses.dataclass(frozen=True)
 class _AgeLikelihood:
-    """log N(age read from x0; age asked for, std^2); 0 where no age is asked for. Equal for equal settings."""
+    """log N(age read from x0; requested age, std^2); 0 where none is requested. Equal for equal settings."""
 
     module: Any
     age: Continuous
@@ -30,12 +32,12 @@ class _AgeLikelihood:
     process: Process
     std: float
 
-    def __call__(self, params: Params, x0: Any, condition: Any) -> Float[Array, " batch"]:
+    def __call__(self, params: Params, x0: Image, condition: Condition | None) -> Float[Array, " batch"]:
         def wanted(condition: Any) -> Any:
             return self.age.in_unit(condition.values[:, self.column])
 
-        def predict(pictures: Any) -> Any:
-            return self.module.apply(params, pictures).reshape(-1)
+        def predict(images: Any) -> Any:
+            return self.module.apply(params, images).reshape(-1)
 
         if condition is None:
             return jnp.zeros(len(x0))
@@ -44,12 +46,13 @@ class _AgeLikelihood:
 
 
 class AgeModel(PredictorModel):
-    """A regressor of age from pictures. kind "age"."""
+    """A regressor of age from images. kind "age"."""
 
     kind = "age"
+    config: AgeConfig
 
     @functools.cached_property
-    def module(self) -> Any:
+    def module(self) -> AgeNetwork:
         """The linen module that `params` belong to."""
         return factory.age_network(self.config.age_model)
 
@@ -57,12 +60,12 @@ class AgeModel(PredictorModel):
         """Ages in years. images: [n, rows, cols, 1 or 3] in [0, 1]."""
         return self._run(images, batch_size).reshape(-1)
 
-    def likelihood(self, schema: Schema, process: Process, std: float) -> Any:
-        """The judge of `guidance.classifier_gradient` for conditions of this schema. std: in years."""
+    def likelihood(self, schema: Schema, process: Process, std: float) -> jax.tree_util.Partial:
+        """The predictor of `guidance.classifier_gradient` for conditions of this schema. std: in years."""
         for column, covariate in enumerate(schema.covariates):
             if covariate.name == "age" and isinstance(covariate, Continuous):
                 return jax.tree_util.Partial(_AgeLikelihood(self.module, covariate, column, process, std), self.params)
-        raise InputError(self.path, "covariates", ", ".join(schema.names), "an age, a number, to judge")
+        raise InputError(self.path, "covariates", ", ".join(schema.names), "an age that is a number")
 
 
 MODEL = AgeModel

@@ -1,15 +1,16 @@
-"""How good a regressor of ages is on people it never saw: what a training leaves beside its checkpoints."""
+"""How good a regressor of ages is on people it never saw: what a training adds to its run folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.shards.reader import load_manifest, read_all
 from brain_diffusion_jax.data.table import write_table
+from brain_diffusion_jax.evaluation.metrics.agreement import BiasCorrection, correction_of
 from brain_diffusion_jax.evaluation.probes import age as age_evaluation
 from brain_diffusion_jax.evaluation.probes import input_checks
 from brain_diffusion_jax.files import write_json
@@ -24,17 +25,15 @@ def write(run: Path, shards: str, replicates: int = 1000) -> dict[str, Any]:
 
     The bias correction is fitted on validation people only. age_report.json, age_people.csv, age_calibration.png.
     """
-    model = open_run(run)
-    found = _predictions(model, shards)
-    people = {name: age_evaluation.by_scan(*items) for name, items in found.items()}
+    model = cast(AgeModel, open_run(run))
+    predictions = _predictions(model, shards)
+    people = {name: age_evaluation.by_scan(*items) for name, items in predictions.items()}
     fitted = people.get("validation")
-    correction = (
-        age_evaluation.fit_correction(fitted.age, fitted.predicted)
-        if fitted is not None
-        else age_evaluation.BiasCorrection()
-    )
+    # Off where the line of validation people can't be trusted.
+    line = None if fitted is None else correction_of(fitted.age, fitted.predicted)
+    correction = line or BiasCorrection()
     result: dict[str, Any] = {"step": model.step}
-    for name, (person, _, age, predicted) in found.items():
+    for name, (person, _, age, predicted) in predictions.items():
         result[name] = age_evaluation.report(people[name], (age, predicted, person), correction, replicates=replicates)
     result["input_profile"] = input_checks.write_profile(model, shards)
     write_json(run / "age_report.json", result)
@@ -59,7 +58,7 @@ def summary(result: dict[str, Any], run: Path) -> str:
     return "\n\n".join([*parts, f"{run}: step {result['step']}; {files}"])
 
 
-def _predictions(model: AgeModel, shards: str) -> dict[str, tuple]:
+def _predictions(model: AgeModel, shards: str) -> dict[str, tuple[list[str], list[str], np.ndarray, np.ndarray]]:
     """Split -> (person, scan, age, predicted) of every slice with an age, for validation and test people."""
     target = find_target(Contract.load(shards).schema, model.config.age_model.target)
     result = {}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from brain_diffusion_jax.data.shards.settings import Shards
 from brain_diffusion_jax.models.age_config import TrunkConfig
+from brain_diffusion_jax.tasks.predictor_config import PredictorSettings
 from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.training.augmentation import Augmentation
-from brain_diffusion_jax.training.settings import SharedSettings
 
 
 @dataclass(frozen=True)
-class ClassModel(TrunkConfig):
+class ClassModel(TrunkConfig, PredictorSettings):
     """The network, what it learns and how. target: a categorical covariate; "" is the only one."""
 
     backbone: str = "residual_cnn"
@@ -36,6 +35,7 @@ class ClassModel(TrunkConfig):
 class ClassConfig(RunConfig):
     """train: what every kind reads of it; the rest is in class_model."""
 
-    data: Shards = field(default_factory=Shards)
     class_model: ClassModel = field(default_factory=ClassModel)
-    train: SharedSettings = field(default_factory=SharedSettings)
+
+
+CONFIG = ClassConfig

@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool
+from jaxtyping import Array
 
 from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.covariates import Categorical, Schema
-from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.pixels import to_unit
-from brain_diffusion_jax.training.augmentation import Augmentation, augment
-from brain_diffusion_jax.training.step import (
-    Batch,
-    LossFn,
-    Metrics,
-    dropout_by_sample,
-    sample_keys,
-    sample_weights,
-)
+from brain_diffusion_jax.tasks.labels import Label, find, trained_output
+from brain_diffusion_jax.training.augmentation import Augmentation
+from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_weights
+from brain_diffusion_jax.training.task import MeasureFn
 
 
 @dataclass(frozen=True)
-class ClassTarget:
-    """Where a batch keeps the class: column `column` of values, an index into `words`."""
+class ClassTarget(Label):
+    """Where a batch keeps the class, an index into `words`."""
 
-    column: int
     words: tuple[str, ...]
-
-    def known(self, batch: Batch) -> Bool[Array, " b"]:
-        """The samples whose class is known."""
-        return batch["present"][:, self.column]
 
 
 def find_target(schema: Schema, name: str) -> ClassTarget:
     """The target covariate of a schema; "" takes the only categorical one. Refuses numbers."""
-    categorical = [c.name for c in schema.covariates if isinstance(c, Categorical)]
-    if not name:
-        if len(categorical) != 1:
-            raise InputError("config", "class_model.target", "nothing", f"one of {categorical}")
-        name = categorical[0]
-    covariate = schema[name]
-    if not isinstance(covariate, Categorical):
-        raise InputError("config", "class_model.target", name, f"a categorical covariate, of {categorical}")
-    return ClassTarget(schema.names.index(name), covariate.values)
+    column, covariate = find(schema, name, Categorical, "class_model.target")
+    return ClassTarget(column, covariate.values)
 
 
 def make_loss(
@@ -58,38 +39,24 @@ def make_loss(
     """loss(params, model_state, batch, key, update) for `step.build_step`: cross entropy; metrics: "accuracy".
 
     batch: image uint8|float32 [b, rows, cols, 1], values f32 [b, n], present bool [b, n], index [b].
-    Pictures whose class is absent have no weight.
+    Images whose class is absent have no weight.
     """
 
     def loss(
         params: Params, model_state: Any, batch: Batch, key: Key, update: Array
     ) -> tuple[Array, tuple[Metrics, Any]]:
-        augment_key, dropout_key = jax.random.split(key)
-        images = to_unit(batch["image"])
-        if augmentation is not None:
-            images = jax.vmap(lambda x, k: augment(x, k, augmentation))(
-                images, sample_keys(augment_key, batch["index"])
-            )
+        logits, changed = trained_output(network, params, model_state, batch, key, augmentation)
         word = batch["values"][:, target.column].astype(jnp.int32)
         weight = sample_weights(batch, target.known(batch))
-        with dropout_by_sample(batch["index"]):
-            logits, changed = network.apply(
-                {"params": params, **model_state},
-                images,
-                True,
-                method="raw",
-                mutable=list(model_state),
-                rngs={"dropout": dropout_key},
-            )
         wanted = optax.smooth_labels(jax.nn.one_hot(word, len(target.words)), label_smoothing)
         each = optax.softmax_cross_entropy(logits, wanted)
         accuracy = jnp.mean((logits.argmax(-1) == word) * weight)
-        return jnp.mean(each * weight), ({"accuracy": accuracy}, dict(changed))
+        return jnp.mean(each * weight), ({"accuracy": accuracy}, changed)
 
     return loss
 
 
-def make_measure(network: AgeNetwork, target: ClassTarget) -> Callable[..., Metrics]:
+def make_measure(network: AgeNetwork, target: ClassTarget) -> MeasureFn:
     """measure(params, model_state, batch, key) -> {"validation_loss" (cross entropy), "validation_accuracy": [b]}."""
 
     def measure(params: Params, model_state: Any, batch: Batch, key: Key) -> Metrics:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
+from brain_diffusion_jax.tasks.classifier.config import ClassConfig
 from brain_diffusion_jax.tasks.classifier.loss import find_target
 from brain_diffusion_jax.tasks.predictor import PredictorModel
 
@@ -23,10 +24,11 @@ class ClassModel(PredictorModel):
     kind = "class"
 
     needs_contract = True
+    config: ClassConfig
     contract: Contract
 
     def __init__(
-        self, path: Path, config: ConfigDict, contract: Contract | None, params: Params, step: int | None = None
+        self, path: Path, config: ClassConfig, contract: Contract | None, params: Params, step: int | None = None
     ) -> None:
         super().__init__(path, config, contract, params, step)
         self.image_size = tuple(self.contract.image_size)
@@ -34,13 +36,13 @@ class ClassModel(PredictorModel):
         self.column, self.words, self.covariate = target.column, target.words, self.contract.schema.names[target.column]
 
     @functools.cached_property
-    def module(self) -> Any:
+    def module(self) -> AgeNetwork:
         """The linen module that `params` belong to."""
         return factory.class_network(self.config.class_model, len(self.words))
 
     @property
     def name(self) -> str:
-        """For tables: what judged."""
+        """For tables: network, run and data."""
         data = self.contract.fingerprint[7:15]
         return f"{self.config.class_model.backbone} classifier {self.path.name}, data {data}"
 
@@ -51,7 +53,7 @@ class ClassModel(PredictorModel):
         return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float32)
 
     def predict(self, images: Any, batch_size: int = 256) -> list[str]:
-        """The likeliest class of each picture. images: [n, rows, cols, 1 or 3] in [0, 1]."""
+        """The likeliest class of each image. images: [n, rows, cols, 1 or 3] in [0, 1]."""
         return [self.words[i] for i in self.probabilities(images, batch_size).argmax(1)]
 
 

@@ -1,9 +1,16 @@
 """Conditional diffusion models."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from brain_diffusion_jax.tasks.spec import TaskSpec
 from brain_diffusion_jax.training.run_folder.changes import Kept, keys
 
-SPEC = TaskSpec(
+if TYPE_CHECKING:
+    from brain_diffusion_jax.tasks.diffusion.config import DiffusionConfig
+
+SPEC: TaskSpec[DiffusionConfig] = TaskSpec(
     kind="diffusion",
     summary="a conditional diffusion model",
     package=__name__,
@@ -24,6 +31,6 @@ SPEC = TaskSpec(
     steps="train.num_steps",
     makes_images=True,
     use="Research on synthetic brain MRI: studying generative models, testing pipelines, teaching.",
-    output="Synthetic pictures of a brain of the requested covariates",
-    example="pictures = model.sample([{condition}], guidance_scale=3.0)  # [n, rows, cols, 1]",
+    output="Synthetic images of a brain of the requested covariates",
+    example="images = model.sample([{condition}], guidance_scale=3.0)  # [n, rows, cols, 1]",
 )

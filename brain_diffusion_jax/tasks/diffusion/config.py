@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from brain_diffusion_jax.data.shards.settings import BatchedShards
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.diffusion.sampling import SamplingSettings
-from brain_diffusion_jax.evaluation.study.study_settings import StudyConfig
 from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
-from brain_diffusion_jax.models.unet_config import UNetConfig
+from brain_diffusion_jax.models.unet_config import ModelConfig
 from brain_diffusion_jax.tasks.diffusion.loss import LossSettings
-from brain_diffusion_jax.tasks.run_config import RunConfig
+from brain_diffusion_jax.tasks.run_config import GeneratorConfig
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.settings import TrainSettings
 
@@ -26,14 +25,16 @@ class TrainConfig(TrainSettings, LossSettings):
 
 
 @dataclass(frozen=True)
-class DiffusionConfig(RunConfig):
-    """sample, study: how the trained model is used where the command line does not say."""
+class DiffusionConfig(GeneratorConfig):
+    """A diffusion model: its data, network, noise, optimizer, training and use."""
 
     data: BatchedShards = field(default_factory=BatchedShards)
-    model: UNetConfig = field(default_factory=UNetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     diffusion: Process = field(default_factory=Process)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     train: TrainConfig = field(default_factory=TrainConfig)
     sample: SamplingSettings = field(default_factory=SamplingSettings)
-    study: StudyConfig = field(default_factory=StudyConfig)
+
+
+CONFIG = DiffusionConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.losses import denoising
 from brain_diffusion_jax.pixels import to_unit
-from brain_diffusion_jax.training.state import BESIDE_NETWORK, network_params
+from brain_diffusion_jax.training.state import LOSS_PARAMETERS, network_params
 from brain_diffusion_jax.training.step import (
     Batch,
     LossFn,
@@ -24,11 +25,12 @@ from brain_diffusion_jax.training.step import (
     dropout_by_sample,
     sample_keys,
 )
+from brain_diffusion_jax.training.task import MeasureFn
 
 # Multiples of it modulo 1 are evenly spread for any count (Kronecker sequence of the golden ratio).
 GOLDEN = 0.6180339887498949
 # The setting of loss_weight, and the name of its parameters.
-UNCERTAINTY = BESIDE_NETWORK
+UNCERTAINTY = LOSS_PARAMETERS
 _FEATURES = 64
 
 
@@ -63,7 +65,7 @@ def uncertainty(weight: Float[Array, " features"], log_snr: Float[Array, " batch
     rng = np.random.default_rng(0)
     frequencies, phases = rng.standard_normal(_FEATURES), rng.random(_FEATURES)
     angles = 2 * np.pi * (log_snr[:, None] / 4.0 * frequencies + phases)
-    return jnp.cos(angles) @ weight * np.sqrt(2.0 / _FEATURES)
+    return jnp.asarray(jnp.cos(angles) @ weight * np.sqrt(2.0 / _FEATURES))
 
 
 def spread_times(key: Key, index: Int[Array, " b"], batch_size: int, num_train_steps: int) -> Int[Array, " b"]:
@@ -131,10 +133,10 @@ def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> L
     return loss
 
 
-def make_measure(module: nn.Module, process: Process):
+def make_measure(module: nn.Module, process: Process) -> MeasureFn:
     """measure(params, model_state, batch, key) -> {"validation_loss": [b]}: unweighted MSE, nothing dropped.
 
-    Noise and time of a picture depend on its index alone: values are comparable between runs that share
+    Noise and time of an image depend on its index alone: values are comparable between runs that share
     data, schedule and prediction.
     """
 
@@ -159,8 +161,10 @@ def make_measure(module: nn.Module, process: Process):
     return measure
 
 
-def make_init(module: nn.Module, image_shape: tuple[int, ...], covariates: int, settings: DiffusionLoss | None = None):
-    """init(key) -> variables, for pictures [*spatial, c]; with the loss's own parameters where it has any."""
+def make_init(
+    module: nn.Module, image_shape: tuple[int, ...], covariates: int, settings: DiffusionLoss | None = None
+) -> Callable[[Key], dict[str, Any]]:
+    """init(key) -> variables, for images [*spatial, c]; with the loss's own parameters where it has any."""
 
     def init(key: Key) -> dict[str, Any]:
         x = jnp.zeros((1, *image_shape), jnp.float32)

@@ -1,4 +1,4 @@
-"""A conditional diffusion model as users see it: conditions and settings in, unit pictures out."""
+"""A conditional diffusion model as users see it: conditions and settings in, unit images out."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ from brain_diffusion_jax.diffusion.stack import sample_stack
 from brain_diffusion_jax.diffusion.sweep import check_scales
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.conditioning import ConditionalUNet
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
+from brain_diffusion_jax.tasks.diffusion.config import DiffusionConfig
 from brain_diffusion_jax.tasks.model import Conditions, Model, refuse_conditions, require_finite
+from brain_diffusion_jax.training.run_folder import checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,7 @@ class DiffusionModel(Model):
 
     kind = "diffusion"
     guided = True
+    config: DiffusionConfig
 
     def with_params(self, params: Params) -> DiffusionModel:
         """This model with other weights of the same network, such as those of `power_ema.reconstruct`."""
@@ -54,20 +58,22 @@ class DiffusionModel(Model):
     @functools.cached_property
     def schema(self) -> Schema:
         """What conditions mean."""
-        return self.contract.schema if self.contract else Schema.from_json(self.config.covariates)
+        if self.contract:
+            return self.contract.schema
+        return Schema.from_json(checkpoints.read_config(self.path).get("covariates", ()))
 
     @property
     def conditional(self) -> bool:
-        """Whether a condition changes the pictures."""
+        """Whether a condition changes the images."""
         return self.config.conditioning.mode != "none" and bool(self.schema.names)
 
-    @functools.cached_property
+    @property
     def process(self) -> Process:
         """The noise the network was trained on."""
-        return Process(**self.config.diffusion)
+        return self.config.diffusion
 
     @functools.cached_property
-    def module(self) -> Any:
+    def module(self) -> ConditionalUNet | ScalarLabelUNet:
         """The linen module that `params` belong to."""
         return factory.diffusion_network(self.config.model, self.config.conditioning, self.schema)
 
@@ -126,10 +132,10 @@ class DiffusionModel(Model):
 
         cells: settings that share a program (`plan.programs`); they share the noise. settings: fixed,
         plain_apart of `plan.run_configs` and share_first of `sweep.sweep` (both on where there is more than one
-        batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch if not told otherwise.
-        Picture i depends on its cell, i and its condition alone, not on batch_size; start skips the first
+        batch), memory_limit, devices of `sweep.sweep`; this process's devices share a batch by default.
+        Image i depends on its cell, i and its condition alone, not on batch_size; start skips the first
         ones. One compiled program whatever scales, seeds, conditions; with plain_apart one more for scale 1.
-        Raises InputError, naming cell and condition, where a picture is not finite.
+        Raises InputError, naming cell and condition, where an image is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         encoded = self.schema.encode(conditions)
@@ -153,10 +159,10 @@ class DiffusionModel(Model):
 
         Raises InputError for settings that cannot be.
         """
-        found = Sampling.resolve(self.config.sample, **given)
-        found.config()
-        levels.select(self.process.table, found.num_steps, found.spacing)
-        return found
+        sampling = Sampling.resolve(self.config.sample, **given)
+        sampling.config()
+        levels.select(self.process.table, sampling.num_steps, sampling.spacing)
+        return sampling
 
     def batches(
         self,
@@ -188,12 +194,12 @@ class DiffusionModel(Model):
         image_size: tuple[int, ...] | None = None,
         **settings: Any,
     ) -> Float[np.ndarray, "s n rows cols 1"]:
-        """Pictures in [0, 1] for every guidance scale, common noise; settings as of `cells`."""
+        """Images in [0, 1] for every guidance scale, common noise; settings as of `cells`."""
         cells = self.cells(scales, **settings)
         if not conditions:
             return np.zeros((len(cells), 0, *self._shape(image_size)), np.float32)
         batches = self.sample_cells(conditions, cells, batch_size=batch_size, image_size=image_size)
-        return np.concatenate([pictures for _, pictures in batches], axis=1)
+        return np.concatenate([images for _, images in batches], axis=1)
 
     def sample(
         self,
@@ -204,10 +210,10 @@ class DiffusionModel(Model):
         seed: int = 0,
         **settings: Any,
     ) -> Float[np.ndarray, "n rows cols 1"]:
-        """Pictures in [0, 1], one a condition, e.g. {"age": 70, "sex": "F", "slice": 45}.
+        """Images in [0, 1], one a condition, e.g. {"age": 70, "sex": "F", "slice": 45}.
 
         A covariate left out is unconditional; {} leaves out all. Settings that are not given are those of the run's
-        config; guidance_scale 1 is off. Same seed, same pictures. Raises InputError for conditions outside the schema.
+        config; guidance_scale 1 is off. Same seed, same images. Raises InputError for conditions outside the schema.
         """
         scale = self.config.sample.guidance_scale if guidance_scale is None else guidance_scale
         settings |= {"sampler": sampler, "num_steps": num_steps, "seed": seed}
@@ -225,7 +231,7 @@ class DiffusionModel(Model):
         covariate: str = "slice",
         **couplings: Any,
     ) -> Float[np.ndarray, "slices rows cols 1"]:
-        """All slices of one head sampled together (`stack.sample_stack`), pictures in [0, 1].
+        """All slices of one head sampled together (`stack.sample_stack`), images in [0, 1].
 
         slices: values of `covariate`, in order. couplings: noise and overlap settings of `sample_stack`.
         Deterministic DDIM, so that what neighbours share is kept.
@@ -243,7 +249,7 @@ class DiffusionModel(Model):
 
 
 def _finite(x: Any) -> Any:
-    """Which pictures [..., rows, cols, channels] are finite; before `to_unit`, which makes infinity white."""
+    """Which images [..., rows, cols, channels] are finite; before `to_unit`, which makes infinity white."""
     return jnp.isfinite(x).all(axis=(-3, -2, -1))
 
 

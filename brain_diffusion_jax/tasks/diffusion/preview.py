@@ -15,22 +15,23 @@ from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.diffusion import levels, samplers, sweep
 from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.diffusion.sampling import SamplingSettings
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.training.state import network_params
 
 
 def make_preview(
-    module: nn.Module, process: Process, section: Any, validation: dict[str, np.ndarray], columns: int = 8
+    module: nn.Module, process: Process, settings: SamplingSettings, validation: dict[str, np.ndarray], columns: int = 8
 ) -> Callable[[Params], np.ndarray]:
     """params -> uint8 image: above, real held-out images; below, samples for their conditions, unguided and guided.
 
-    section: `sample` of a config.
+    settings: of the images.
     """
     rows = np.linspace(0, len(validation["image"]) - 1, columns).astype(int)
     condition = Condition(validation["values"][rows], validation["present"][rows])
     real = np.asarray(to_unit(jnp.asarray(validation["image"][rows])))
-    points = levels.select(process.table, min(20, section.num_steps), section.spacing)
-    scales = jnp.asarray([1.0, section.guidance_scale], jnp.float32)
+    points = levels.select(process.table, min(20, settings.num_steps), settings.spacing)
+    scales = jnp.asarray([1.0, settings.guidance_scale], jnp.float32)
     noise = jax.random.normal(jax.random.key(0), (len(rows), *validation["image"].shape[1:]))
 
     def network(params: Params, x: Any, t: Any, condition: Any) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
-from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.tasks.diffusion.config import DiffusionConfig
 from brain_diffusion_jax.tasks.diffusion.loss import DiffusionLoss, make_init, make_loss, make_measure
 from brain_diffusion_jax.tasks.diffusion.preview import make_preview
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
@@ -16,10 +14,10 @@ from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.task import Task
 
 
-def build(config: Any, data: DataInfo) -> Task:
+def build(config: DiffusionConfig, data: DataInfo) -> Task:
     """The task of config sections `model`, `conditioning`, `diffusion`, `optimizer` and `train`."""
     module = factory.diffusion_network(config.model, config.conditioning, data.schema)
-    process = Process(**config.diffusion)
+    process = config.diffusion
     how = part(DiffusionLoss, config.train, batch_size=config.data.batch_size)
     return Task(
         kind="diffusion",
@@ -27,15 +25,17 @@ def build(config: Any, data: DataInfo) -> Task:
         make_loss=lambda axis_name: make_loss(module, process, how),
         measure=make_measure(module, process),
         preview=make_preview(module, process, config.sample, data.validation) if data.validation else None,
-        **optimizer.recipe(optimizer.OptimizerSettings(**config.optimizer), config.train.num_steps)._asdict(),
+        **optimizer.recipe(config.optimizer, config.train.num_steps),
     )
 
 
-def settings(config: Any) -> TrainSettings:
+def settings(config: DiffusionConfig) -> TrainSettings:
     """Those of section `train`."""
-    return part(TrainSettings, config.train)
+    return config.train
 
 
-def loading(config: Any, schema: Schema) -> Loading:
+def loading(config: DiffusionConfig, schema: Schema) -> Loading:
     """As section `data` says."""
-    return Loading(config.data.mirror, config.data.class_balance, None, config.train.validation_samples)
+    return Loading(
+        config.data.batch_size, config.data.mirror, config.data.class_balance, None, config.train.validation_samples
+    )

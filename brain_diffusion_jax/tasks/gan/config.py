@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from brain_diffusion_jax.data.shards.settings import BalancedShards
-from brain_diffusion_jax.diffusion.sampling import GeneratorSettings
-from brain_diffusion_jax.evaluation.study.study_settings import StudyConfig
 from brain_diffusion_jax.models.gan import GanNetworks
 from brain_diffusion_jax.tasks.gan.loss import GanSettings
-from brain_diffusion_jax.tasks.run_config import RunConfig
+from brain_diffusion_jax.tasks.run_config import GeneratorConfig
 from brain_diffusion_jax.training.settings import IntervalSettings
 
 
@@ -23,11 +21,12 @@ class GanModel(GanNetworks, GanSettings):
 
 
 @dataclass(frozen=True)
-class GanConfig(RunConfig):
-    """sample, study: how the trained model is used where the command line does not say."""
+class GanConfig(GeneratorConfig):
+    """The baseline: its data, networks and training."""
 
     data: BalancedShards = field(default_factory=BalancedShards)
     gan: GanModel = field(default_factory=GanModel)
     train: IntervalSettings = field(default_factory=IntervalSettings)
-    sample: GeneratorSettings = field(default_factory=GeneratorSettings)
-    study: StudyConfig = field(default_factory=StudyConfig)
+
+
+CONFIG = GanConfig

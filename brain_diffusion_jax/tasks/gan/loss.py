@@ -18,6 +18,7 @@ from brain_diffusion_jax.losses.weighted import Weighted, combine
 from brain_diffusion_jax.models.gan import Gan
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys
+from brain_diffusion_jax.training.task import MeasureFn
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def make_init(gan: Gan, covariates: int) -> Callable[[Key], dict[str, Any]]:
 
 def _real(batch: Batch) -> Array:
     """Images in the range of the generator, -1 to 1."""
-    return 2.0 * to_unit(batch["image"]) - 1.0
+    return jnp.asarray(2.0 * to_unit(batch["image"]) - 1.0)
 
 
 def make_loss(gan: Gan, settings: GanSettings) -> LossFn:
@@ -96,8 +97,8 @@ def make_loss(gan: Gan, settings: GanSettings) -> LossFn:
     return adversarial.two_players(critic, generator, settings.critic_steps)
 
 
-def make_measure(gan: Gan) -> Callable[..., Metrics]:
-    """measure(params, model_state, batch, key) -> {"validation_loss": [b]}: critic's score of generated pictures
+def make_measure(gan: Gan) -> MeasureFn:
+    """measure(params, model_state, batch, key) -> {"validation_loss": [b]}: critic's score of generated images
     minus that of real ones it never saw, for fixed z; far below 0 tells an overfitted critic. No distance
     to compare between runs.
     """

@@ -1,4 +1,4 @@
-"""The WGAN-GP baseline as users see it: conditions in, unit pictures out, as with a diffusion model."""
+"""The WGAN-GP baseline as users see it: conditions in, unit images out, as with a diffusion model."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.gan import Gan, make_gan
 from brain_diffusion_jax.seeds import check_seed
+from brain_diffusion_jax.tasks.gan.config import GanConfig
 from brain_diffusion_jax.tasks.gan.loss import draw_latents
 from brain_diffusion_jax.tasks.model import Conditions, Model, refuse_conditions, require_finite
 
 
 class GanModel(Model):
-    """A trained generator. kind "gan". It makes a picture in one step: no sampler, steps or guidance."""
+    """A trained generator. kind "gan". It makes an image in one step: no sampler, steps or guidance."""
 
     kind = "gan"
     guided = False
 
     needs_contract = True
+    config: GanConfig
     contract: Contract
 
     @property
     def image_size(self) -> tuple[int, ...]:
-        """Rows and columns of its pictures."""
+        """Rows and columns of its images."""
         return tuple(self.contract.image_size)
 
     @property
@@ -43,14 +45,13 @@ class GanModel(Model):
 
     @property
     def conditional(self) -> bool:
-        """Whether a condition changes the pictures."""
-        return bool(self.config.gan.conditional)
+        """Whether a condition changes the images."""
+        return self.config.gan.conditional
 
     @functools.cached_property
     def module(self) -> Gan:
         """The linen module that `params` belong to."""
-        rows, cols = self.image_size
-        return make_gan((rows, cols), self.schema.cardinalities, **self.config.gan)
+        return make_gan(self.image_size, self.schema.cardinalities, self.config.gan)
 
     @functools.cached_property
     def _program(self) -> Any:
@@ -67,17 +68,17 @@ class GanModel(Model):
         """The batch size of the run's config, or the one given; refuses settings of diffusion models."""
         for name, value in given.items():
             if value is not None and name != "batch_size":
-                raise InputError(self.path, name, value, "nothing: a WGAN-GP makes a picture in one step, unguided")
+                raise InputError(self.path, name, value, "nothing: a WGAN-GP makes an image in one step, unguided")
         return Sampling.resolve(self.config.sample, **given)
 
     def batches(
         self, conditions: Conditions, sampling: Sampling, seed: int = 0, start: int = 0
     ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
-        """Yield (position of the first, pictures in [0, 1]) batch by batch.
+        """Yield (position of the first, images in [0, 1]) batch by batch.
 
-        Picture i depends on seed, i and its condition alone; of the settings it reads batch_size; start skips the
+        Image i depends on seed, i and its condition alone; of the settings it reads batch_size; start skips the
         first ones.
-        Raises InputError where a picture is not finite.
+        Raises InputError where an image is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         check_seed(seed, "sample")
@@ -95,12 +96,12 @@ class GanModel(Model):
     def sample(
         self, conditions: Conditions, seed: int = 0, batch_size: int | None = None, **settings: Any
     ) -> Float[np.ndarray, "n rows cols 1"]:
-        """Pictures in [0, 1], one a condition. Same seed, same pictures.
+        """Images in [0, 1], one a condition. Same seed, same images.
 
         Raises InputError for conditions outside the schema and for settings of diffusion models.
         """
         sampling = self.sampling(batch_size=batch_size, **settings)
-        parts = [pictures for _, pictures in self.batches(conditions, sampling, seed)]
+        parts = [images for _, images in self.batches(conditions, sampling, seed)]
         return np.concatenate(parts) if parts else np.zeros((0, *self.image_size, 1), np.float32)
 
 

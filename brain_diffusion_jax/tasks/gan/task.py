@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import optax
 
 from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models.gan import make_gan
-from brain_diffusion_jax.tasks.gan.loss import GanSettings, make_init, make_loss, make_measure, make_optimizer
+from brain_diffusion_jax.tasks.gan.config import GanConfig
+from brain_diffusion_jax.tasks.gan.loss import make_init, make_loss, make_measure, make_optimizer
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.task import Task
 
 
-def build(config: Any, data: DataInfo) -> Task:
+def build(config: GanConfig, data: DataInfo) -> Task:
     """The task of config section `gan`."""
-    section = config.gan
-    rows, cols = data.image_size
-    gan = make_gan((rows, cols), data.schema.cardinalities, **section)
-    how = part(GanSettings, section)
+    how = config.gan
+    gan = make_gan(data.image_size, data.schema.cardinalities, how)
     return Task(
         kind="gan",
         init=make_init(gan, len(data.schema.names)),
@@ -32,19 +28,23 @@ def build(config: Any, data: DataInfo) -> Task:
     )
 
 
-def settings(config: Any) -> TrainSettings:
+def settings(config: GanConfig) -> TrainSettings:
     """Those of section `train`, with what section `gan` says."""
-    section = config.gan
-    return replace(
-        part(TrainSettings, config.train),
-        num_steps=section.num_steps,
-        ema_decay=section.ema_decay,
+    return part(
+        TrainSettings,
+        config.train,
+        num_steps=config.gan.num_steps,
+        ema_decay=config.gan.ema_decay,
         early_stopping=0,
         sample_every=0,
         keep_best=0,  # the critic's numbers rank no checkpoint
     )
 
 
-def loading(config: Any, schema: Schema) -> Loading:
+def loading(config: GanConfig, schema: Schema) -> Loading:
     """As section `data` says."""
-    return Loading(class_balance=config.data.class_balance, validation_samples=config.train.validation_samples)
+    return Loading(
+        config.gan.batch_size,
+        class_balance=config.data.class_balance,
+        validation_samples=config.train.validation_samples,
+    )

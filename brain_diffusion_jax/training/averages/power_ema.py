@@ -42,14 +42,14 @@ def coefficients(
     """Least-squares weights of the stored profiles that make up the profile of `exponent` at `step`."""
     gram = inner_products(steps, exponents, steps, exponents)
     right = inner_products(steps, exponents, np.array([step]), np.array([exponent]))[:, 0]
-    return np.linalg.lstsq(gram, right, rcond=1e-12)[0]
+    return np.asarray(np.linalg.lstsq(gram, right, rcond=1e-12)[0])
 
 
 def snapshots(run: str | Path) -> dict[tuple[int, float], Path]:
     """(step, sigma_rel) -> folder of every stored average of a run."""
     folder = Path(run) / SNAPSHOTS
-    found = sorted(folder.glob("*/sigma_*")) if folder.is_dir() else []
-    return {(int(p.parent.name), float(p.name.removeprefix("sigma_"))): p for p in found if p.parent.name.isdigit()}
+    folders = sorted(folder.glob("*/sigma_*")) if folder.is_dir() else []
+    return {(int(p.parent.name), float(p.name.removeprefix("sigma_"))): p for p in folders if p.parent.name.isdigit()}
 
 
 def reconstruct(run: str | Path, sigma_rel: float, step: int | None = None) -> Params:
@@ -86,6 +86,6 @@ def reconstruct(run: str | Path, sigma_rel: float, step: int | None = None) -> P
 def _read(item: Path) -> Params:
     if problem := damage(item.parent, (item.name,)):
         raise InputError(item, "snapshot", f"damaged ({problem})", f"a whole one; or move {item.parent} away")
-    found = numpy_tree(item)
-    require_finite(found, item)
-    return found
+    tree = numpy_tree(item)
+    require_finite(tree, item)
+    return tree

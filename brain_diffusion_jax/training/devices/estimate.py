@@ -61,7 +61,7 @@ def sharded_bytes(tree: Any, fsdp: int) -> int:
 
     def one(leaf: Any) -> int:
         split = fsdp if partition(tuple(leaf.shape), fsdp) else 1
-        return int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize // split
+        return int(np.prod(leaf.shape)) * int(np.dtype(leaf.dtype).itemsize) // split
 
     return sum(one(leaf) for leaf in jax.tree.leaves(tree))
 

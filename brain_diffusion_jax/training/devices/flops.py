@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-import numpy as np
 
 # Dense bf16 (fp16 where there is no bf16) peaks in TFLOP/s, without sparsity, of the makers' data sheets.
 PEAK_TFLOPS = {
@@ -36,7 +35,7 @@ def peak_flops(device_kind: str) -> float:
 def _dot(eqn: Any) -> float:
     (contracted, _), _ = eqn.params["dimension_numbers"]
     left = eqn.invars[0].aval.shape
-    return 2.0 * np.prod(eqn.outvars[0].aval.shape) * np.prod([left[i] for i in contracted])
+    return float(2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(left[i] for i in contracted))
 
 
 def _conv(eqn: Any) -> float:
@@ -44,8 +43,8 @@ def _conv(eqn: Any) -> float:
     kernel = eqn.invars[1].aval.shape
     # An output element sums over every kernel position and input channel of its group; holes in a dilated
     # input (the gradient of a strided convolution) cost nothing.
-    per_output = np.prod([kernel[i] for i in dims.rhs_spec[1:]])
-    return 2.0 * np.prod(eqn.outvars[0].aval.shape) * per_output / np.prod(eqn.params["lhs_dilation"])
+    per_output = math.prod(kernel[i] for i in dims.rhs_spec[1:])
+    return float(2 * math.prod(eqn.outvars[0].aval.shape) * per_output / math.prod(eqn.params["lhs_dilation"]))
 
 
 def count(jaxpr: Any) -> float:

@@ -102,11 +102,11 @@ def held_bytes() -> int:
 
 def machine_bytes() -> int:
     """Memory that processes here may use: the machine's, or less in a container (control groups 1 and 2); Linux."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         text = Path(limit).read_text(encoding="utf-8").strip() if Path(limit).exists() else "max"
-        found += [int(text)] if text.isdigit() else []
-    return min(found)
+        limits += [int(text)] if text.isdigit() else []
+    return min(limits)
 
 
 def _of_glibc(name: str) -> Any:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from brain_diffusion_jax.array_types import Key
+from brain_diffusion_jax.array_types import Key, Params
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training.devices import flops
 from brain_diffusion_jax.training.devices.program import StepProgram
@@ -23,6 +23,9 @@ from brain_diffusion_jax.training.step import Batch, Metrics, StepFn
 # Smaller arrays (biases, norms) stay whole on every device: splitting them costs more than it saves.
 SHARD_FROM_ELEMENTS = 1024
 PMAP_AXIS = "batch"
+Init = Callable[[Key], TrainState]
+MakeStep = Callable[[str | None], StepFn]
+Arrays = dict[str, np.ndarray]
 
 
 class Layout(Protocol):
@@ -30,27 +33,27 @@ class Layout(Protocol):
 
     devices: int
 
-    def create(self, init: Callable[[Key], TrainState], key: Key) -> TrainState:
+    def create(self, init: Init, key: Key) -> TrainState:
         """init(key), placed on the devices."""
         ...
 
-    def abstract(self, init: Callable[[Key], TrainState], key: Key) -> TrainState:
+    def abstract(self, init: Init, key: Key) -> TrainState:
         """Shapes and shardings of the state in the form of `stored`, to restore a checkpoint into."""
         ...
 
-    def local_params(self, params: Any) -> Any:
+    def local_params(self, params: Params) -> Params:
         """Parameters that this process can use alone, such as for a preview."""
         ...
 
-    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+    def place(self, batch: Arrays) -> Batch:
         """A training batch on the devices, from this process's part [local batch, ...] of it."""
         ...
 
-    def place_global(self, batch: dict[str, np.ndarray]) -> Batch:
+    def place_global(self, batch: Arrays) -> Batch:
         """A batch on the devices, from the whole of it in every process; for the fixed validation batches."""
         ...
 
-    def compile(self, make_step: Callable[[str | None], StepFn]) -> StepProgram | PmapProgram:
+    def compile(self, make_step: MakeStep) -> AnyProgram:
         """The train step over all devices. make_step: receives the axis name of pmap, None under jit."""
         ...
 
@@ -69,16 +72,16 @@ class Layout(Protocol):
 
 def make_mesh(data: int = -1, fsdp: int = 1, devices: list[Any] | None = None) -> Mesh:
     """Mesh("data", "fsdp") over all devices of all processes; data=-1 takes what fsdp leaves."""
-    found = jax.devices() if devices is None else devices
-    if fsdp < 1 or len(found) % fsdp:
-        raise InputError("config", "train.fsdp", fsdp, f"a divisor of the {len(found)} devices")
+    devices = jax.devices() if devices is None else devices
+    if fsdp < 1 or len(devices) % fsdp:
+        raise InputError("config", "train.fsdp", fsdp, f"a divisor of the {len(devices)} devices")
     if data == -1:
-        data = len(found) // fsdp
-    if data * fsdp != len(found):
+        data = len(devices) // fsdp
+    if data * fsdp != len(devices):
         raise InputError(
-            "config", "train.data_parallel x train.fsdp", f"{data} x {fsdp}", f"{len(found)} devices in all"
+            "config", "train.data_parallel x train.fsdp", f"{data} x {fsdp}", f"{len(devices)} devices in all"
         )
-    return Mesh(np.asarray(found).reshape(data, fsdp), ("data", "fsdp"))
+    return Mesh(np.asarray(devices).reshape(data, fsdp), ("data", "fsdp"))
 
 
 def partition(shape: tuple[int, ...], fsdp: int) -> PartitionSpec:
@@ -115,28 +118,30 @@ class JitLayout(Layout):
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.shardings: Any = None
 
-    def abstract(self, init, key):
+    def abstract(self, init: Init, key: Key) -> TrainState:
         shapes = jax.eval_shape(init, key)
         self.shardings = state_shardings(self.mesh, shapes)
-        return jax.tree.map(_with_sharding, shapes, self.shardings)
+        like: TrainState = jax.tree.map(_with_sharding, shapes, self.shardings)
+        return like
 
-    def create(self, init, key):
+    def create(self, init: Init, key: Key) -> TrainState:
         self.abstract(init, key)
-        return jax.jit(init, out_shardings=self.shardings)(key)
+        state: TrainState = jax.jit(init, out_shardings=self.shardings)(key)
+        return state
 
-    def place(self, batch):
+    def place(self, batch: Arrays) -> Batch:
         return {
             name: jax.make_array_from_process_local_data(self.batch_sharding, np.asarray(array))
             for name, array in batch.items()
         }
 
-    def place_global(self, batch):
+    def place_global(self, batch: Arrays) -> Batch:
         def put(array: np.ndarray) -> jax.Array:
             return jax.make_array_from_callback(array.shape, self.batch_sharding, lambda part: array[part])
 
         return {name: put(array) for name, array in batch.items()}
 
-    def compile(self, make_step):
+    def compile(self, make_step: MakeStep) -> StepProgram:
         step = make_step(None)
 
         def gathered(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, Metrics]:
@@ -152,18 +157,18 @@ class JitLayout(Layout):
         )
         return StepProgram(jitted)
 
-    def evaluate(self, fn):
+    def evaluate(self, fn: Callable[..., Metrics]) -> Callable[..., Metrics]:
         return StepProgram(jax.jit(fn, out_shardings=self.replicated))
 
-    def local_params(self, params):
+    def local_params(self, params: Params) -> Params:
         if jax.process_count() == 1:
             return params
         return jax.tree.map(np.asarray, jax.jit(lambda p: p, out_shardings=self.replicated)(params))
 
-    def stored(self, state):
+    def stored(self, state: TrainState) -> TrainState:
         return state
 
-    def load(self, stored):
+    def load(self, stored: TrainState) -> TrainState:
         return stored
 
 
@@ -177,48 +182,52 @@ class PmapLayout(Layout):
         self.mesh = make_mesh()
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
 
-    def abstract(self, init, key):
+    def abstract(self, init: Init, key: Key) -> TrainState:
         shapes = jax.eval_shape(init, key)
-        return jax.tree.map(lambda shape: _with_sharding(shape, self.replicated), shapes)
+        like: TrainState = jax.tree.map(lambda shape: _with_sharding(shape, self.replicated), shapes)
+        return like
 
-    def create(self, init, key):
+    def create(self, init: Init, key: Key) -> TrainState:
         return self.load(jax.jit(init, out_shardings=self.replicated)(key))
 
-    def local_params(self, params):
+    def local_params(self, params: Params) -> Params:
         return jax.tree.map(_first, params)
 
-    def place(self, batch):
-        local = self.local
-        return {k: np.asarray(v).reshape(local, -1, *np.shape(v)[1:]) for k, v in batch.items()}
+    def place(self, batch: Arrays) -> Batch:
+        """On the host: the step puts each device's part on it."""
+        return {k: np.asarray(v).reshape(self.local, -1, *np.shape(v)[1:]) for k, v in batch.items()}  # type: ignore[misc]
 
-    def place_global(self, batch):
-        return batch
+    def place_global(self, batch: Arrays) -> Batch:
+        return {**batch}  # type: ignore[dict-item]
 
-    def compile(self, make_step):
+    def compile(self, make_step: MakeStep) -> PmapProgram:
         step = jax.pmap(make_step(PMAP_AXIS), axis_name=PMAP_AXIS, in_axes=(0, 0, None), donate_argnums=0)
         return PmapProgram(step, self.devices)
 
-    def evaluate(self, fn):
+    def evaluate(self, fn: Callable[..., Metrics]) -> Callable[..., Metrics]:
         """fn(params, model_state, batch), the whole batch on the first local device of every process."""
         compiled = jax.jit(fn)
 
-        def run(params, model_state, batch):
-            return compiled(*jax.tree.map(_first, (params, model_state)), batch)
+        def run(params: Params, model_state: Any, batch: Batch) -> Metrics:
+            metrics: Metrics = compiled(*jax.tree.map(_first, (params, model_state)), batch)
+            return metrics
 
         return run
 
-    def stored(self, state):
-        return jax.tree.map(self._replicated_view, state)
+    def stored(self, state: TrainState) -> TrainState:
+        view: TrainState = jax.tree.map(self._replicated_view, state)
+        return view
 
-    def _replicated_view(self, leaf):
+    def _replicated_view(self, leaf: jax.Array) -> jax.Array:
         shards = [s.data.reshape(leaf.shape[1:]) for s in leaf.addressable_shards]
         return jax.make_array_from_single_device_arrays(leaf.shape[1:], self.replicated, shards)
 
-    def load(self, stored):
-        def stack(leaf):
+    def load(self, stored: TrainState) -> TrainState:
+        def stack(leaf: jax.Array) -> np.ndarray:
             return np.stack([np.asarray(leaf.addressable_data(0))] * self.local)
 
-        return jax.tree.map(stack, stored)  # the first step puts it on the devices
+        stacked: TrainState = jax.tree.map(stack, stored)  # the first step puts it on the devices
+        return stacked
 
 
 class PmapProgram:
@@ -245,7 +254,11 @@ def _with_sharding(shape: Any, sharding: NamedSharding) -> Any:
 
 
 def _first(leaf: jax.Array) -> jax.Array:
-    return leaf.addressable_shards[0].data.reshape(leaf.shape[1:])
+    first: jax.Array = leaf.addressable_shards[0].data
+    return first.reshape(leaf.shape[1:])
+
+
+AnyProgram = StepProgram | PmapProgram
 
 
 def make_layout(parallelism: str, data: int = -1, fsdp: int = 1) -> Layout:

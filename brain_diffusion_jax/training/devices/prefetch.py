@@ -26,15 +26,18 @@ class Loader(Protocol):
 
 
 class Placed(NamedTuple):
-    """A batch on the devices. place: the loader's state that yields the next batch; waited_s: blocked on data.
+    """A batch on the devices. loader_state: yields the next batch; waited_s: blocked on data.
 
     number: of the batch since the run began, those that were skipped included.
     """
 
     batch: Any
-    place: Any
+    loader_state: Any
     number: int
     waited_s: float
+
+
+_Item = tuple[Any, Any, int, BaseException | None]  # batch, loader's state, number; or an error
 
 
 class Prefetch:
@@ -51,14 +54,16 @@ class Prefetch:
         skip: Collection[int] = (),
         depth: int = 2,
     ) -> None:
-        self._queue: queue.Queue = queue.Queue(depth)
+        self._queue: queue.Queue[_Item] = queue.Queue(depth)
         self._closed = threading.Event()
         self._thread = threading.Thread(
             target=self._work, args=(loader, prepare, first, frozenset(skip)), daemon=True, name="prefetch"
         )
         self._thread.start()
 
-    def _work(self, loader: Loader, prepare: Callable, number: int, skip: frozenset[int]) -> None:
+    def _work(
+        self, loader: Loader, prepare: Callable[[dict[str, np.ndarray]], Any], number: int, skip: frozenset[int]
+    ) -> None:
         try:
             while not self._closed.is_set():
                 arrays = next(loader)
@@ -68,7 +73,7 @@ class Prefetch:
         except BaseException as error:
             self._put((None, None, number, error))
 
-    def _put(self, item: tuple) -> None:
+    def _put(self, item: _Item) -> None:
         while not self._closed.is_set():
             try:
                 return self._queue.put(item, timeout=0.2)
@@ -78,10 +83,10 @@ class Prefetch:
     def __iter__(self) -> Iterator[Placed]:
         while True:
             start = time.perf_counter()
-            batch, place, number, error = self._queue.get()
+            batch, loader_state, number, error = self._queue.get()
             if error is not None:
                 raise error
-            yield Placed(batch, place, number, time.perf_counter() - start)
+            yield Placed(batch, loader_state, number, time.perf_counter() - start)
 
     def close(self) -> None:
         """End the thread; waits up to 10 s for a batch in preparation."""

@@ -1,4 +1,4 @@
-"""A compiled step, and its operations, memory and text."""
+"""A compiled step, its operations and its memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class StepProgram:
     flops: of matrix products and convolutions in one step, over all devices; 0 until compiled.
     """
 
-    def __init__(self, jitted: Any, parts: int = 1) -> None:
-        self._jitted, self._parts = jitted, parts
+    def __init__(self, jitted: Any) -> None:
+        self._jitted = jitted
         self._compiled: Any = None
         self.flops = 0.0
 
@@ -34,20 +34,16 @@ class StepProgram:
     def compile(self, *arguments: Any) -> Any:
         """The compiled program for arguments (arrays or ShapeDtypeStructs with shardings)."""
         traced = self._jitted.trace(*arguments)
-        self.flops = flops.count(traced.jaxpr) * self._parts
+        self.flops = flops.count(traced.jaxpr)
         self._compiled = traced.lower().compile()
         distributed.barrier("compiled")
         return self._compiled
 
-    def hlo(self) -> str:
-        """The optimised program's text, to test which collectives it holds."""
-        return self._compiled.as_text()
-
 
 def memory_gib() -> float:
     """Peak memory in GiB: of the fullest local device, or of this process where devices do not tell (CPU)."""
-    peaks = [(d.memory_stats() or {}).get("peak_bytes_in_use", 0) for d in jax.local_devices()]
-    if max(peaks):
-        return max(peaks) / 2**30
+    peak = max(int((d.memory_stats() or {}).get("peak_bytes_in_use", 0)) for d in jax.local_devices())
+    if peak:
+        return peak / 2**30
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30

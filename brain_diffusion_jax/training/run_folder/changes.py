@@ -31,8 +31,8 @@ def keys(section: str, names: str) -> tuple[str, ...]:
 def value_at(config: Mapping[str, Any], path: str) -> Any:
     """The value of "section.key" in a config, None where it has none."""
     section, _, key = path.partition(".")
-    found = config.get(section)
-    return (found or {}).get(key) if key else found
+    value = config.get(section)
+    return (value or {}).get(key) if key else value
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -41,7 +41,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
     A setting that `old` does not name is younger than the run and no change; nor is one that `new` lacks: runs of
     0.1 hold the settings of all kinds.
     """
-    found = {}
+    changed = {}
     for section, values in old.items():
         nested = isinstance(values, dict)
         if section not in new or section == "format":
@@ -49,8 +49,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
         for path in [f"{section}.{key}" for key in values if key in (new[section] or ())] if nested else [section]:
             pair = value_at(old, path), value_at(new, path)
             if not _same(*pair):
-                found[path] = pair
-    return found
+                changed[path] = pair
+    return changed
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -61,10 +61,10 @@ def _same(old: Any, new: Any) -> bool:
 
 def forbidden(kept: Kept, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
     """Those of `changes` that a run does not survive."""
-    found = []
+    broken = []
     for path, (old, new) in changed.items():
         form = kept.forms.get(path, lambda value: value)
         fixed = any(path == p or path.startswith(f"{p}.") for p in kept.paths) and path not in kept.but
         if fixed and not _same(form(old), form(new)):
-            found.append(path)
-    return found
+            broken.append(path)
+    return broken

@@ -35,7 +35,7 @@ _SECTIONS = ("model", "conditioning", "age_model", "class_model", "gan", "diffus
 def read_config(run: str | Path) -> dict[str, Any]:
     """config.json of a run folder: {"kind": "diffusion" | "age" | ..., **config}."""
     path = Path(run) / CONFIG
-    config = read_json(path, "run folder", expected="a folder written by `brain-diffusion train`")
+    config: dict[str, Any] = read_json(path, "run folder", expected="a folder written by `brain-diffusion train`")
     require_types(config, {"kind": str, **dict.fromkeys(_SECTIONS, dict[str, Any] | None)}, path)
     return config
 
@@ -90,15 +90,8 @@ def read_history(run: str | Path) -> list[dict[str, Any]]:
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """As config.json gives it back."""
-    return json.loads(json.dumps(config))
-
-
-def open_run(run: str | Path, kind: str, config: dict[str, Any], contract: Contract | None, kept: Kept) -> bool:
-    """`require_same_run`, then `record_run`; True if the folder holds a checkpoint to go on from."""
-    require_same_run(run, kind, config, contract, kept)
-    if jax.process_index() == 0:
-        record_run(run, kind, config, contract)
-    return bool(saved_steps(run))
+    plain: dict[str, Any] = json.loads(json.dumps(config))
+    return plain
 
 
 def numpy_tree(path: Path) -> Any:
@@ -111,7 +104,7 @@ def numpy_tree(path: Path) -> Any:
 
 
 class Weights(NamedTuple):
-    """params: network parameters; model_state: collections beside them (batch_stats), {} where there are none."""
+    """params: network parameters; model_state: other collections (batch_stats), {} where there are none."""
 
     step: int
     params: Params
@@ -194,7 +187,7 @@ def write_run(
     run = Path(run)
     if run.exists() and any(run.iterdir()):
         raise InputError(run, "run folder", "a folder that is not empty", "a new folder")
-    open_run(run, kind, config, contract, Kept())
+    record_run(run, kind, config, contract)
     items = {"params": ocp.args.PyTreeSave(params)}
     if model_state:
         items["model_state"] = ocp.args.PyTreeSave(model_state)
@@ -213,7 +206,7 @@ def write_whole_run(
     contract: Contract | None,
     model_state: Any = None,
 ) -> None:
-    """`write_run` into a folder beside `run`, renamed when finished: it is there whole or not at all."""
+    """`write_run` into a new folder next to `run`, renamed when finished: it is there whole or not at all."""
     with files.replacing_folder(run) as part:
         write_run(part, kind, params, config, contract, model_state)
 
@@ -225,7 +218,6 @@ __all__ = [
     "best_step",
     "load_params",
     "load_weights",
-    "open_run",
     "read_config",
     "read_contract",
     "read_history",

@@ -47,12 +47,12 @@ class EventFile:
         for name, value in values.items():
             self._write(step=step, summary=summary.scalar(name, value))
 
-    def image(self, step: int, name: str, picture: np.ndarray) -> None:
-        """picture: uint8 [rows, cols] or [rows, cols, 3]."""
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """image: uint8 [rows, cols] or [rows, cols, 3]."""
         from tensorboardX import summary
 
-        layout = "HW" if picture.ndim == 2 else "HWC"
-        self._write(step=step, summary=summary.image(name, picture, dataformats=layout))
+        layout = "HW" if image.ndim == 2 else "HWC"
+        self._write(step=step, summary=summary.image(name, image, dataformats=layout))
 
     def close(self) -> None:
         self._file.close()

@@ -27,9 +27,9 @@ def read_jsonl(run: str | Path, upto_step: int | None = None) -> list[dict[str, 
 
 
 def _rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    found, complaints = files.read_json_lines(path)
+    parsed, complaints = files.read_json_lines(path)
     rows = []
-    for row in found:
+    for row in parsed:
         plain = all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in row.values())
         if plain and isinstance(row.get("step"), int):
             rows.append(row)
@@ -69,9 +69,9 @@ class MetricsWriter:
             self._file.flush()
         self._board.scalars(step, {name: value for name, value in row.items() if value is not None})
 
-    def image(self, step: int, name: str, picture: Any) -> None:
-        """A uint8 [rows, cols] or [rows, cols, 3] picture in TensorBoard."""
-        self._board.image(step, name, picture)
+    def image(self, step: int, name: str, image: Any) -> None:
+        """A uint8 [rows, cols] or [rows, cols, 3] image in TensorBoard."""
+        self._board.image(step, name, image)
 
     def close(self) -> None:
         with files.naming(self._run / JSONL):

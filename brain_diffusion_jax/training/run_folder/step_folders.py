@@ -1,6 +1,6 @@
 """Folders PATH/<step>/<item> that Orbax writes, each with the checksums of its files from the moment it appears.
 
-Orbax writes a step beside and renames it when whole, so that a killed save leaves nothing that is taken for a
+Orbax writes a step elsewhere and renames it when whole, so that a killed save leaves nothing that is taken for a
 step. Just before it renames, checksums.json goes into the step: whatever is damaged later is found before it is
 read. Steps without it (converted or saved by 0.1) are read unchecked.
 """

@@ -51,7 +51,7 @@ def lock(run: str | Path, hold: bool = True) -> Iterator[None]:
     Refused too is a folder with links in it, through which training would write elsewhere.
 
     The kernel drops the lock with its process, so a file left by a killed run holds nobody up.
-    hold: False for the processes of a job beside its first, which holds it for all.
+    hold: False for the processes of a job after its first, which holds it for all.
     """
     if not hold:
         yield

@@ -27,7 +27,7 @@ from brain_diffusion_jax.training.state import TrainState, tree_bytes
 
 FOLDER = "checkpoints"
 SNAPSHOTS = "snapshots"
-_LOSS = "validation_loss"  # beside the state, so that the best one is known after a restart
+_LOSS = "validation_loss"  # saved with the state, so that the best one is known after a restart
 logger = logging.getLogger(__name__)
 
 
@@ -161,9 +161,9 @@ class Store:
         args: dict[str, Any] = {
             name: ocp.args.PyTreeRestore(tree, restore_args=_restore_args(tree)) for name, tree in _items(like).items()
         }
-        found = self._folders.restore(step, {**args, "host": ocp.args.JsonRestore()})
-        trees = {name: found[name] for name in args}
-        host = {name: item for name, item in found["host"].items() if name != _LOSS}
+        restored = self._folders.restore(step, {**args, "host": ocp.args.JsonRestore()})
+        trees = {name: restored[name] for name in args}
+        host = {name: item for name, item in restored["host"].items() if name != _LOSS}
         return like.replace(**{"model_state": like.model_state, **trees.pop("rest"), **trees}), host
 
     def wait(self) -> None:

@@ -2,67 +2,27 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import ndimage
+from spots import CLASSES, RATE, blur, make
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.gate import flaws, gate, gate_power
-from brain_diffusion_jax.evaluation.gate.gate import Gate, Pictures
-from brain_diffusion_jax.evaluation.metrics import class_measures, texture
-from brain_diffusion_jax.evaluation.probes import shapes
-from brain_diffusion_jax.evaluation.probes.pixel_probe import block_means, ridge_probe
-
-SIZE, CLASSES, RATE = 32, 3, 0.05
-
-
-def make(count: int, seed: int) -> Pictures:
-    """Discs with individual texture; the class is where a bright spot lies."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:SIZE, :SIZE] / SIZE - 0.5
-    labels = rng.integers(0, CLASSES, count)
-    images = []
-    for label in labels:
-        disc = (x - rng.normal(0, 0.02)) ** 2 + (y - rng.normal(0, 0.02)) ** 2 < (0.4 + rng.normal(0, 0.015)) ** 2
-        angle = 2 * np.pi * label / CLASSES + rng.normal(0, 0.15)
-        spot = np.exp(-((x - 0.22 * np.cos(angle)) ** 2 + (y - 0.22 * np.sin(angle)) ** 2) / 0.006)
-        grain = ndimage.gaussian_filter(rng.standard_normal((SIZE, SIZE)), 0.9)
-        image = disc * (0.4 + 0.09 * grain / grain.std() + 0.35 * spot) + 0.01 * rng.standard_normal((SIZE, SIZE))
-        images.append(np.clip(image, 0, 1))
-    return Pictures(np.asarray(images, np.float32)[..., None], labels)
-
-
-@pytest.fixture(scope="module")
-def readers():
-    """Features and class probabilities learned from the training pictures alone."""
-    train = make(300, 0)
-    probe = ridge_probe(block_means(train.images), np.eye(CLASSES)[train.labels])
-
-    def probabilities(images):
-        logits = 14.0 * probe(block_means(images))
-        p = np.exp(logits - logits.max(1, keepdims=True))
-        return p / p.sum(1, keepdims=True)
-
-    return block_means, probabilities, train
-
-
-@pytest.fixture(scope="module")
-def learned(readers):
-    features, probabilities, train = readers
-    return Gate(features, probabilities, train, make(400, 1), false_alarm_rate=RATE, batch_size=100, draws=40)
-
-
-def blur(p):
-    return Pictures(ndimage.gaussian_filter(p.images, (0, 1.5, 1.5, 0)), p.labels)
+from brain_diffusion_jax.evaluation.gate import gate
+from brain_diffusion_jax.evaluation.gate.gate import Gate
+from brain_diffusion_jax.evaluation.labelled import Labelled
+from brain_diffusion_jax.evaluation.metrics import class_measures
 
 
 def noise(p):
     grain = 0.12 * np.random.default_rng(3).standard_normal(p.images.shape)
-    return Pictures(np.clip(p.images + grain, 0, 1).astype(np.float32), p.labels)
+    return Labelled(np.clip(p.images + grain, 0, 1).astype(np.float32), p.labels)
 
 
 def wrong_class(p):
-    return Pictures(p.images, (p.labels + 1) % CLASSES)
+    return Labelled(p.images, (p.labels + 1) % CLASSES)
 
 
 CORRUPTIONS = {"blur": blur, "noise": noise, "wrong class": wrong_class}
@@ -70,30 +30,30 @@ CORRUPTIONS = {"blur": blur, "noise": noise, "wrong class": wrong_class}
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corrupted_pictures_are_rejected(learned, name):
-    verdicts = learned.judge(CORRUPTIONS[name](make(200, 7)))
+    verdicts = learned.verdicts(CORRUPTIONS[name](make(200, 7)))
     assert (~verdicts.accepted).mean() >= 0.95
     expected = {"blur": "blur", "noise": "noise", "wrong class": "class"}[name]
     assert np.mean([expected in reasons for reasons in verdicts.reasons]) > 0.9
 
 
-def test_copies_of_training_pictures_are_rejected_even_if_shifted_or_dimmed(learned, readers):
-    train = readers[2]
-    some = Pictures(train.images[:150], train.labels[:150])
-    assert (~learned.judge(some).accepted).mean() == 1.0
-    shifted = Pictures(np.roll(some.images, 1, axis=2) * np.float32(0.98), some.labels)
-    verdicts = learned.judge(shifted)
+def test_copies_of_training_images_are_rejected_even_if_shifted_or_dimmed(learned, known):
+    train = known[1]
+    some = Labelled(train.images[:150], train.labels[:150])
+    assert (~learned.verdicts(some).accepted).mean() == 1.0
+    shifted = Labelled(np.roll(some.images, 1, axis=2) * np.float32(0.98), some.labels)
+    verdicts = learned.verdicts(shifted)
     assert (~verdicts.accepted).mean() >= 0.95
     assert np.mean(["copy" in reasons for reasons in verdicts.reasons]) >= 0.95
 
 
 def test_new_real_pictures_pass_at_the_stated_rate(learned):
-    rejected = ~learned.judge(make(400, 11)).accepted
+    rejected = ~learned.verdicts(make(400, 11)).accepted
     assert rejected.mean() <= RATE + 0.02
 
 
 def test_limits_are_one_sided(learned):
     fresh = make(100, 5)
-    verdicts = learned.judge(fresh)
+    verdicts = learned.verdicts(fresh)
     # The best scores of all kinds are never a reason: nothing is rejected for being too good.
     for name, limit in learned.limits.items():
         best = verdicts.scores[name].argmin()
@@ -105,13 +65,13 @@ def test_limits_are_one_sided(learned):
 
 
 def test_batches_are_judged_by_distance_and_score(learned):
-    assert not learned.judge_batch(blur(make(200, 22))).accepted
+    assert not learned.batch_verdict(blur(make(200, 22))).accepted
     one = make(600, 23)
-    collapsed = Pictures(one.images[one.labels == 0], one.labels[one.labels == 0])
-    found = learned.judge_batch(collapsed)  # good pictures of a single class: the score tells
+    collapsed = Labelled(one.images[one.labels == 0], one.labels[one.labels == 0])
+    found = learned.batch_verdict(collapsed)  # good pictures of a single class: the score tells
     assert found.score < found.score_limit
     assert not found.accepted
-    alarms = np.mean([not learned.judge_batch(make(100, 100 + i), seed=i).accepted for i in range(6)])
+    alarms = np.mean([not learned.batch_verdict(make(100, 100 + i), seed=i).accepted for i in range(6)])
     assert alarms <= 0.17
 
 
@@ -126,110 +86,43 @@ def test_joint_limits_keep_the_rate_over_all_scores_together():
     assert gate.joint_limits(same, 0.05)[0] > 0.04  # one and the same score need not
 
 
-def test_bad_input_is_refused(readers):
-    features, probabilities, train = readers
+def test_bad_input_is_refused(known):
+    classifier, train = known
     held = make(300, 2)
-    with pytest.raises(InputError, match="held-out pictures"):
-        Gate(features, probabilities, train, make(20, 2), false_alarm_rate=RATE)
+    with pytest.raises(InputError, match="held-out images"):
+        Gate(classifier, train, make(20, 2), false_alarm_rate=RATE)
     with pytest.raises(InputError, match="false_alarm_rate"):
-        Gate(features, probabilities, train, held, false_alarm_rate=1.0)
-    broken = Pictures(held.images.copy(), held.labels)
+        Gate(classifier, train, held, false_alarm_rate=1.0)
+    broken = Labelled(held.images.copy(), held.labels)
     broken.images[0, 0, 0] = np.nan
     with pytest.raises(InputError, match="finite"):
-        Gate(features, probabilities, train, broken, false_alarm_rate=RATE)
-    few = Pictures(train.images[:60], train.labels[:60])
-    trained = Gate(features, probabilities, few, held, false_alarm_rate=RATE, draws=5)
-    with pytest.raises(InputError, match="no real picture of class"):
-        trained.judge(Pictures(held.images[:3], np.array([0, 9, 1])))
+        Gate(classifier, train, broken, false_alarm_rate=RATE)
+    few = Labelled(train.images[:60], train.labels[:60])
+    trained = Gate(classifier, few, held, false_alarm_rate=RATE, draws=5)
+    with pytest.raises(InputError, match="no real image of class"):
+        trained.verdicts(Labelled(held.images[:3], np.array([0, 9, 1])))
     with pytest.raises(InputError, match="at least"):
-        trained.judge_batch(Pictures(held.images[:3], held.labels[:3]))
+        trained.batch_verdict(Labelled(held.images[:3], held.labels[:3]))
     with pytest.raises(InputError, match="sum 1"):
         class_measures.check_probabilities(np.ones((3, 3)))
 
 
-def test_score_runs_from_one_to_the_number_of_classes():
-    confident = np.eye(4)[np.arange(40) % 4]
-    assert class_measures.inception_style_score(confident) == pytest.approx(4.0)
-    assert class_measures.inception_style_score(np.full((40, 4), 0.25)) == pytest.approx(1.0)
-    assert class_measures.inception_style_score(confident[:1].repeat(40, 0)) == pytest.approx(1.0)
+def test_a_gate_of_colours_rejects_what_is_corrupted_in_one_of_them(known):
+    def tinted(count, seed):
+        grey = make(count, seed)
+        shades = np.random.default_rng(seed).uniform(0.7, 1, (count, 1, 1, 2)).astype(np.float32)
+        return Labelled(np.concatenate([grey.images, grey.images * shades], -1), grey.labels)
 
-
-def test_measures_use_equal_numbers_and_know_the_classes():
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((90, 4))
-    asked = np.arange(90) % 3
-    real, labels = rng.standard_normal((40, 4)), np.r_[np.zeros(20), np.ones(10), np.full(10, 2)].astype(int)
-    row = class_measures.measure(features, np.eye(3)[asked], asked, real, labels, ("a", "b", "c"))
-    assert row["pictures"] == 40
-    assert row["fidelity"] == 1.0
-    assert [row["by_class"][w]["pictures"] for w in "abc"] == [20, 10, 10]
-    far = class_measures.measure(features + 3, np.eye(3)[asked], (asked + 1) % 3, real, labels, ("a", "b", "c"))
-    assert far["frechet"] > row["frechet"] + 20
-    assert far["fidelity"] == 0.0
-    assert np.trace(far["confusion"]) == 0
-    assert "| set |" in class_measures.table({"x": row, "y": far})
-
-
-def test_detectors_tell_slight_flaws_in_pictures_of_differing_sharpness():
-    rng = np.random.default_rng(0)
-
-    def real(count):
-        images = make(count, int(rng.integers(1000))).images[..., 0].astype(float)
-        soft = np.stack(
-            [ndimage.gaussian_filter(x, s) for x, s in zip(images, rng.uniform(0, 0.5, count), strict=True)]
-        )
-        return np.clip(soft + rng.uniform(0, 0.01, (count, 1, 1)) * rng.standard_normal(soft.shape), 0, 1)
-
-    known, held, fresh = real(300), real(200), real(200)
-    found = flaws.Detectors(known, texture.texture(known))
-    limits = {name: np.quantile(scores, 0.98) for name, scores in found(texture.texture(held)).items()}
-    assert set(limits) == set(flaws.FLAWS) == {"blur", "noise"}
-    for name, strength in (("blur", 0.8), ("noise", 0.03)):
-        spoiled = flaws.FLAWS[name].apply(fresh, np.full(200, strength), rng)
-        scores = found(texture.texture(spoiled))
-        assert (scores[name] > limits[name]).mean() > 0.95
-        other = {"blur": "noise", "noise": "blur"}[name]
-        assert (scores[other] > limits[other]).mean() < 0.05
-    odd = found.oddness(texture.texture(np.where(rng.random(fresh.shape) < 0.02, 1.0, fresh)))  # a flaw nobody taught
-    assert np.median(odd) > np.quantile(found.oddness(texture.texture(held)), 0.98)
-
-
-def test_texture_is_of_the_picture_as_stored_with_8_bits():
-    images = make(6, 1).images
-    rows = texture.texture(images)
-    assert rows.shape[0] == 6
-    np.testing.assert_array_equal(rows, texture.texture(np.rint(255 * images[..., 0]) / 255))
-
-
-def test_shapes_tell_classes_and_stacking_weighs_sources_by_what_they_know():
-    train, held = blur(make(200, 0)), blur(make(100, 1))  # without the grain, whose gradients hide the class
-    seen = shapes.Shapes(train.images[..., 0], train.labels, CLASSES + 1)(held.images[..., 0])
-    assert seen.shape == (100, CLASSES + 1, 2)
-    for source in (0, 1):
-        assert (seen[:, :CLASSES, source].argmax(1) == held.labels).mean() > 0.55  # a third by chance
-    assert np.isfinite(seen).all()  # also for the class nobody showed
-    nonsense = np.random.default_rng(0).standard_normal((100, CLASSES + 1, 1))
-    weights = shapes.stack(np.concatenate([seen, nonsense], 2), held.labels)
-    assert weights.min() >= 0
-    assert weights[:2].max() > 10 * weights[2]
-
-
-def test_power_says_what_the_gate_finds_on_these_pictures(learned, readers):
-    limits = dict(learned.limits)
-    found = gate_power.power(learned, readers[2], make(400, 31), partitions=3, most=60)
-    assert found[gate_power.REAL]["rejected"] <= RATE + 0.04  # limits by 200 pictures vary by 2 %
-    assert found[gate_power.REAL]["pictures"] == 200
-    for name in (gate_power.WRONG, gate_power.COPIES, "blur, sigma 1.5 pixels", "noise, sigma 0.1"):
-        assert found[name]["rejected"] >= 0.95, name
-        low, high = found[name]["interval"]
-        assert low <= found[name]["rejected"] <= high <= 1
-    assert found[gate_power.WRONG]["reason"] == "class"
-    assert found[gate_power.COPIES]["reason"] == "copy"
-    assert "| wrong class |" in gate_power.table(found, RATE)
-    assert learned.limits == limits  # its own stay
-
-
-def test_wilson_interval_of_known_shares():
-    # Newcombe 1998, table I: 81 of 263, and none of 20.
-    np.testing.assert_allclose(gate_power.wilson(81, 263), (0.2553, 0.3662), atol=2e-4)
-    np.testing.assert_allclose(gate_power.wilson(0, 20), (0.0, 0.1611), atol=2e-4)
+    first = SimpleNamespace(
+        features=lambda images: known[0].features(images[..., :1]),
+        probabilities=lambda images: known[0].probabilities(images[..., :1]),
+        words=known[0].words,
+    )
+    gate_of_colours = Gate(first, tinted(150, 0), tinted(250, 1), false_alarm_rate=RATE, draws=2)
+    fresh = tinted(60, 7)
+    assert (~gate_of_colours.verdicts(fresh).accepted).mean() <= 0.15
+    blurred = fresh.images.copy()
+    blurred[..., 2] = ndimage.gaussian_filter(blurred[..., 2], (0, 1.5, 1.5))
+    assert (~gate_of_colours.verdicts(Labelled(blurred, fresh.labels)).accepted).mean() >= 0.9
+    with pytest.raises(InputError, match="rows, cols, channels"):
+        gate_of_colours.verdicts(Labelled(fresh.images[..., None], fresh.labels))

@@ -19,6 +19,7 @@ def test_agreement_of_a_known_line_and_its_correction():
     np.testing.assert_allclose(correction(0.5 * age + 30), age)
     flat = measured.agreement(age, np.full(50, 55.0))
     assert measured.correction_of(age, np.full(50, 55.0)) is None
+    assert measured.correction_of(age[:2], age[:2]) is None
     assert measured.correction_of(age, 0.19 * age) is None  # it would multiply noise by more than five
     assert np.isnan(flat.r)
 

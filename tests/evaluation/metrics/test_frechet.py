@@ -7,7 +7,7 @@ import pytest
 from scipy import linalg
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.metrics.frechet import fit, frechet, frechet_distance, merge
+from brain_diffusion_jax.evaluation.metrics.frechet import frechet_distance
 from brain_diffusion_jax.evaluation.probes.pixel_probe import block_means
 
 
@@ -53,15 +53,6 @@ def test_exact_when_pictures_are_fewer_than_dimensions(count):
     wide = frechet_distance(small_x @ directions, small_y @ directions)
     assert wide == pytest.approx(with_scipy(small_x, small_y), rel=1e-9, abs=1e-10)
     assert frechet_distance(small_x @ directions, small_x @ directions) < 1e-12
-
-
-def test_merged_batches_equal_one_fit():
-    rng = np.random.default_rng(3)
-    x, y = rng.normal(size=(64, 30)) + 5, rng.normal(size=(90, 30))
-    parts = [fit(part) for part in (x[:1], x[1:20], x[20:])]
-    joined = merge(merge(parts[0], parts[1]), parts[2])
-    np.testing.assert_allclose(joined.covariance, np.cov(x, rowvar=False), atol=1e-12)
-    assert frechet(joined, fit(y)) == pytest.approx(frechet_distance(x, y), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ def test_two_scale_ms_ssim_follows_the_definition(twelve):
 
 def test_equal_pictures_score_one_and_black_ones_too():
     same = np.repeat(pictures(1), 3, 0)
-    assert ssim.mean_pairwise_ssim(same) == pytest.approx(1, abs=1e-6)
-    assert ssim.mean_pairwise_ssim(np.zeros((3, 12, 12), np.uint8)) == 1
+    assert ssim.mean_of_pairs(ssim.pairwise(same)[0]) == pytest.approx(1, abs=1e-6)
+    assert ssim.mean_of_pairs(ssim.pairwise(np.zeros((3, 12, 12), np.uint8))[0]) == 1
     assert ssim.num_scales((96, 128)) == 4
     assert ssim.num_scales((176, 256)) == 5
 
@@ -145,18 +145,50 @@ def test_resampled_mean_never_pairs_a_picture_with_itself(twelve):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (np.zeros((0, 20, 20)), "at least one picture"),
+        (np.zeros((0, 20, 20)), "at least one image"),
         (np.full((2, 20, 20), np.nan), "NaN or Inf in 2 of 2"),
         (np.full((2, 20, 20), 37.0), "range: found 37"),
-        (np.zeros((2, 8, 20)), "at least 11x11"),
+        (np.zeros((2, 8, 20)), "at least 11 along every axis"),
         (np.zeros((1, 20, 20)), "found 1; expected at least 2"),
     ],
 )
 def test_bad_pictures_are_refused(images, words):
     with pytest.raises(InputError, match=words):
-        ssim.mean_pairwise_ssim(images)
+        ssim.mean_of_pairs(ssim.pairwise(images)[0])
 
 
 def test_paired_sets_must_match(twelve):
     with pytest.raises(InputError, match="second set: shape"):
         ssim.paired_ssim(twelve[:2], twelve[:3])
+
+
+@pytest.mark.parametrize("shape", [(14, 13, 3), (13, 12, 14, 1)], ids=["three channels", "volumes"])
+def test_colours_and_volumes_equal_scikit_image(shape):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    images = np.random.default_rng(0).random((18, *shape)).astype(np.float32)
+    images[1] = 0.7 * images[0] + 0.3 * images[1]
+    matrix, contrast = ssim.pairwise(images, contrast=True)
+    assert contrast.shape == matrix.shape == (18, 18)
+    paired = ssim.paired_ssim(images[:1].repeat(3, 0), images[[1, 2, 17]])
+    inner = tuple(slice(5, -5) for _ in shape[:-1])
+    for value, other in zip(paired, (1, 2, 17), strict=True):
+        a, b = images[0].astype(float), images[other].astype(float)
+        options = {"data_range": 1, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        maps = [structural_similarity(a[..., c], b[..., c], full=True, **options)[1][inner] for c in range(shape[-1])]
+        assert value == pytest.approx(np.mean(maps), abs=2e-6)
+        assert matrix[0, other] == matrix[other, 0] == pytest.approx(value, abs=2e-6)
+    expected = peak_signal_noise_ratio(images[0].astype(float), images[1].astype(float), data_range=1)
+    assert ssim.paired_psnr(images[:1], images[1:2])[0] == pytest.approx(expected, abs=1e-6)
+    single, multi, scales = ssim.ms_pairwise(images)
+    assert scales == 1
+    np.testing.assert_allclose(multi, np.maximum(single, 0), atol=1e-6)
+    np.testing.assert_array_equal(single, matrix)
+
+
+def test_halves_of_a_volume_are_block_means():
+    volume = np.random.default_rng(1).random((2, 4, 6, 5)).astype(np.float32)
+    half = ssim.halved(volume)
+    assert half.shape == (2, 2, 3, 3)
+    np.testing.assert_allclose(half[0, 1, 2, 2], volume[0, 2:4, 4:6, 3:5].mean(), rtol=1e-6)
+    np.testing.assert_allclose(half[0, 0, 0, 0], volume[0, :2, :2, 0].sum() / 8, rtol=1e-6)  # a leading plane of zeros

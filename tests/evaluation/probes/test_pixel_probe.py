@@ -9,14 +9,6 @@ from brain_diffusion_jax.evaluation.metrics.agreement import agreement, categori
 from brain_diffusion_jax.evaluation.probes import pixel_probe
 
 
-@pytest.fixture
-def real_slices(real_data):
-    """Images at z = 20 mm, ages and sexes of CDR 0 people with good scans."""
-    with np.load(real_data("oasis1_mni2mm") / "axial_slices_u8.npz") as file:
-        kept = (file["cdr"] == 0) & (file["qc"] == "ok")
-        return file["images"][kept][:, list(file["z_mm"]).index(20)], file["age"][kept], file["sex_male"][kept]
-
-
 @pytest.mark.realdata
 def test_the_pixel_probe_reads_real_ages_and_hardly_any_sex(real_slices):
     images, ages, male = real_slices
@@ -49,3 +41,13 @@ def test_block_means_keep_the_mean_and_the_scale():
     assert means.shape == (3, 24 * 24)
     np.testing.assert_allclose(means.mean(1), images.mean((1, 2)) / 255, rtol=1e-5)
     np.testing.assert_allclose(pixel_probe.block_means(images / np.float32(255)), means, atol=1e-6)
+
+
+def test_block_means_of_colours_and_volumes():
+    colours = np.random.default_rng(2).integers(0, 256, (2, 48, 72, 3)).astype(np.uint8)
+    means = pixel_probe.block_means(colours).reshape(2, 24, 24, 3)
+    grey = pixel_probe.block_means(colours[..., 1]).reshape(2, 24, 24)
+    np.testing.assert_allclose(means[..., 1], grey, rtol=1e-6)
+    volumes = np.random.default_rng(3).random((2, 16, 24, 8, 1)).astype(np.float32)
+    plain = volumes.reshape(2, 8, 2, 8, 3, 8, 1).mean((2, 4, 6))
+    np.testing.assert_allclose(pixel_probe.block_means(volumes).reshape(plain.shape), plain, rtol=1e-5)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.probes.utility import network_trainer, pixel_trainer, utility
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
 
 
 def pictures(count, seed, name, informative=True):
@@ -19,7 +19,7 @@ def pictures(count, seed, name, informative=True):
     y, x = np.mgrid[:16, :16]
     near = np.maximum(abs(y - 7.5), abs(x - 7.5))
     images = np.clip(shown[:, None, None] / 12 - near, 0, 1) * 0.8 + generator.random((count, 16, 16)) * 0.05
-    return PictureSet(images.astype(np.float32), [{"age": a} for a in ages], [f"{name}{i}" for i in range(count)])
+    return ImageSet(images.astype(np.float32), [{"age": a} for a in ages], [f"{name}{i}" for i in range(count)])
 
 
 class Brightness(nn.Module):

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-import pytest
-from discs import SETTINGS, SIZE, draw, hole_age, people, sample
+from discs import SETTINGS, SIZE, hole_age, people, sample
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
-from brain_diffusion_jax.evaluation.probes.roles import Roles
 from brain_diffusion_jax.evaluation.report import report
 from brain_diffusion_jax.evaluation.study import study
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet, schema_of
 from brain_diffusion_jax.evaluation.study.study_result import metrics_of
 
 YEARS, GENDER = Continuous("lived years", "years", 20, 90), Categorical("gender", ("F", "M"))
 HEIGHT = Continuous("cut", "mm", -10, 10)
 
 
-def renamed(pictures: PictureSet) -> PictureSet:
+def renamed(pictures: ImageSet) -> ImageSet:
     """The same pictures; a number that is no age comes first, and there is no slice."""
     conditions = [
         {"weight": 60.0 + i % 7, "lived years": c["age"], "gender": c["sex"]} for i, c in enumerate(pictures.conditions)
     ]
-    return PictureSet(pictures.images, conditions, pictures.people)
+    return ImageSet(pictures.images, conditions, pictures.people)
 
 
 def drawn(conditions, scale, seed):
@@ -54,33 +50,6 @@ def test_a_cohort_of_other_names_gets_the_same_study(tmp_path):
     page = report.write_report(result, tmp_path / "other").read_text(encoding="utf-8")
     for words in ("Closest to the lived years asked for", "commonest gender", "weight MAE", "gender accuracy"):
         assert words in page
-
-
-def test_roles_follow_from_kind_and_unit():
-    schema = Schema((HEIGHT, Continuous("weight", "kg", 0, 99), YEARS, GENDER))
-    roles = Roles.of(schema)
-    assert (roles.target, roles.position, roles.categorical) == (YEARS, HEIGHT, (GENDER,))
-    assert [c.name for c in roles.numeric] == ["lived years", "cut", "weight"]
-    assert Roles.of(schema, target="weight", position="lived years").target.name == "weight"
-    assert Roles.of(Schema((GENDER,))) == Roles(None, None, (), (GENDER,))
-    with pytest.raises(InputError, match="position: found gender"):
-        Roles.of(schema, position="gender")
-
-
-def test_predictors_read_what_they_learned_or_what_is_counted_in_years():
-    read = Instruments([], hole_age, reads="age")
-    assert read.fit(YEARS)
-    assert read.fit(Continuous("age", "months", 0, 99))
-    assert not read.fit(Continuous("weight", "kg", 0, 99))
-    schema = Schema((YEARS, Continuous("age", "months", 0, 99)))
-    assert read.roles(schema).target.name == "age"
-    assert read.roles(schema, target="lived years").target is YEARS
-
-
-def test_conditions_without_a_contract_tell_their_schema():
-    images = np.stack([draw(50, np.random.default_rng(0))] * 3)
-    found = schema_of(PictureSet(images, [{"a": 1, "b": "x"}, {"a": 3.0}, {"c": None}], list("pqr")))
-    assert found == Schema((Continuous("a", "", 1, 3), Categorical("b", ("x",))))
 
 
 def test_a_slice_without_a_position_is_said(tmp_path):

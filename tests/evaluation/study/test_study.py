@@ -10,11 +10,11 @@ import pytest
 from discs import SETTINGS, SIZE, hole_age, people, sample
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.probes.features import Extractor
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.report import report
-from brain_diffusion_jax.evaluation.study import sample_store, study
-from brain_diffusion_jax.evaluation.study.picture_sets import PictureSet
+from brain_diffusion_jax.evaluation.study import study
 from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
@@ -106,23 +106,12 @@ def test_another_plan_in_the_same_folder_is_refused(real, done):
         study.run_study(sample, real, READ, other, done[1])
 
 
-def test_two_processes_share_the_chunks(real, tmp_path):
-    chosen = real["test"]
-    for process in (1, 0):
-        sample_store.generate(
-            sample, chosen.conditions, 3.0, SIZE, tmp_path, chunk=8, process_index=process, process_count=2
-        )
-    alone = tmp_path / "alone"
-    sample_store.generate(sample, chosen.conditions, 3.0, SIZE, alone, chunk=8)
-    np.testing.assert_array_equal(sample_store.read(tmp_path, 3.0), sample_store.read(alone, 3.0))
-
-
 def test_without_a_regressor_the_study_says_so(real, tmp_path):
     settings = StudySettings(**{**vars(SETTINGS), "bootstrap": 0, "num_samples": 50, "guidance_scales": (3.0,)})
     result = study.run_study(sample, real, Instruments([study.pixel_extractor()]), settings, tmp_path)
     notes = " ".join(result.notes)
     assert "No age regressor" in notes
-    assert "50 pictures per scale were asked for" in notes
+    assert "50 images per scale were requested" in notes
     assert "fewer than the" in notes  # fewer pictures than feature dimensions
     assert np.isfinite(result.row(3.0).value("FD[pixels-24x24]"))
     assert "age mae" not in result.real.numbers
@@ -132,7 +121,7 @@ def test_without_a_regressor_the_study_says_so(real, tmp_path):
 
 def test_people_on_both_sides_are_reported(real):
     mixed = {"train": real["train"], "test": real["train"][np.arange(5)]}
-    _, notes = study.choose_pictures(mixed, SETTINGS)
+    _, notes = study.choose_images(mixed, SETTINGS)
     assert "5 of 5 evaluated people are also in the training split" in notes[0]
 
 
@@ -151,9 +140,9 @@ def bad_sample(conditions, scale, seed):
         ({"settings": StudySettings(evaluated="held-out")}, "evaluated split: found held-out"),
         ({"settings": StudySettings(guidance_scales=())}, "guidance_scales"),
         ({"test": people(30, 2)[np.arange(0)]}, "an empty set"),
-        ({"test": PictureSet(np.zeros((4, 30, 30), np.uint8), [{}] * 4, list("abcd"))}, "picture size"),
-        ({"test": PictureSet(np.full((4, *SIZE), np.nan), [{}] * 4, list("abcd"))}, "NaN or Inf in 4 of 4"),
-        ({"test": PictureSet(np.full((4, *SIZE), 200.0), [{}] * 4, list("abcd"))}, "range: found 200"),
+        ({"test": ImageSet(np.zeros((4, 30, 30), np.uint8), [{}] * 4, list("abcd"))}, "image shape"),
+        ({"test": ImageSet(np.full((4, *SIZE), np.nan), [{}] * 4, list("abcd"))}, "NaN or Inf in 4 of 4"),
+        ({"test": ImageSet(np.full((4, *SIZE), 200.0), [{}] * 4, list("abcd"))}, "range: found 200"),
     ],
 )
 def test_bad_input_is_refused(real, tmp_path, change, words):

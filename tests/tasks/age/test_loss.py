@@ -15,6 +15,7 @@ import pytest
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import make_age_network
+from brain_diffusion_jax.tasks import labels
 from brain_diffusion_jax.tasks.age import loss as age_loss
 from brain_diffusion_jax.training.state import create
 from brain_diffusion_jax.training.step import build_step
@@ -74,7 +75,7 @@ def test_a_step_learns_holds_the_frozen_and_leaves_out_absent_ages():
     network = network_with()
     how = age_loss.AgeLoss(frozen=("conv0", "norm0"))
     batch = batch_of()
-    variables = age_loss.make_init(network, (32, 24, 1))(jax.random.key(0))
+    variables = labels.make_init(network, (32, 24, 1))(jax.random.key(0))
     tx = optax.adam(1e-2)
     step = jax.jit(build_step(age_loss.make_loss(network, TARGET, how), tx, ema_decay=0.0))
     state = create(variables, tx)
@@ -107,13 +108,14 @@ def test_a_step_learns_holds_the_frozen_and_leaves_out_absent_ages():
 DEVICES = """
 import jax, numpy as np, optax
 from tests.tasks.age.test_loss import TARGET, batch_of, network_with
+from brain_diffusion_jax.tasks import labels
 from brain_diffusion_jax.tasks.age import loss as age_loss
 from brain_diffusion_jax.training.state import create
 from brain_diffusion_jax.training.step import build_step
 
 def after(axis_name):
     network, tx = network_with(axis_name=axis_name), optax.sgd(1e-3)
-    variables = age_loss.make_init(network_with(), (32, 24, 1))(jax.random.key(0))
+    variables = labels.make_init(network_with(), (32, 24, 1))(jax.random.key(0))
     options = {"ema_decay": 0.0, "axis_name": axis_name}
     step = build_step(age_loss.make_loss(network, TARGET, age_loss.AgeLoss()), tx, **options)
     state, batch, key = create(variables, tx), batch_of(8), jax.random.key(1)
@@ -127,7 +129,7 @@ def after(axis_name):
 
 def sharded():
     network, tx = network_with(), optax.sgd(1e-3)
-    state = create(age_loss.make_init(network, (32, 24, 1))(jax.random.key(0)), tx)
+    state = create(labels.make_init(network, (32, 24, 1))(jax.random.key(0)), tx)
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     batch = jax.device_put(batch_of(8), place)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.models.gan import make_gan
+from brain_diffusion_jax.models.gan import GanNetworks, make_gan
 from brain_diffusion_jax.tasks.gan import loss as gan_loss
 from brain_diffusion_jax.training import state, step
 from brain_diffusion_jax.training.run_folder import store
 
 SIZE, BATCH = (14, 10), 8
-GAN = make_gan(SIZE, (2,), channels=(8, 8), latent=4)
+GAN = make_gan(SIZE, (2,), GanNetworks((8, 8), 4))
 
 
 def batch(seed: int = 0):
@@ -95,7 +95,7 @@ def test_pictures_have_any_size_and_depend_on_the_condition():
     assert float(jnp.abs(out).max()) <= 1
     assert not jnp.allclose(out[0], out[1])
     assert not jnp.allclose(out[1], out[2])  # a null of its own
-    plain = make_gan(SIZE, (2,), channels=(8, 8), latent=4, conditional=False)
+    plain = make_gan(SIZE, (2,), GanNetworks((8, 8), 4, conditional=False))
     params = plain.init(jax.random.key(0), z[:1], values[:1], present[:1])["params"]
     out = plain.apply({"params": params}, z, values, present, method="generate")
     np.testing.assert_array_equal(out[0], out[1])

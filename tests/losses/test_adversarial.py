@@ -1,24 +1,13 @@
-"""Recipes of terms, and two players: who is held still, and when the generator moves."""
+"""Two players: who is held still, and when the generator moves."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 
 from brain_diffusion_jax.losses import adversarial
-from brain_diffusion_jax.losses.weighted import Weighted, combine
-from brain_diffusion_jax.training import step
-
-
-def test_terms_are_weighed_and_begin_when_told():
-    recipe = (Weighted("a", lambda x: x), Weighted("b", lambda x: x**2, -2.0, after_step=3))
-    for update, expected in ((2, 5.0), (3, 5.0 - 50.0)):
-        total, found = combine(recipe, jnp.int32(update), jnp.float32(5.0))
-        assert float(total) == expected
-        assert {name: float(value) for name, value in found.items()} == {"a": 5.0, "b": 25.0}
 
 
 def test_each_player_holds_the_other_still():
@@ -50,13 +39,3 @@ def test_the_generator_is_updated_in_every_second_step():
 def test_a_linear_score_has_the_penalty_of_its_slope():
     x = jnp.zeros((3, 2, 2, 1))
     assert float(adversarial.gradient_penalty(lambda x: 1.5 * x.sum((1, 2, 3)), x)) == pytest.approx(4.0)  # slope 3
-
-
-def test_known_samples_of_any_parts_weigh_as_those_of_the_whole():
-    rng = np.random.default_rng(0)
-    values, known = rng.random(8), np.array([1, 0, 0, 1, 1, 1, 0, 1], bool)
-    weights = np.asarray(step.known_weights(jnp.asarray(known)))
-    parts = [np.mean((values * weights)[i::4]) for i in range(4)]
-    assert np.mean(parts) == pytest.approx(values[known].mean())
-    assert np.all(np.asarray(step.known_weights(jnp.zeros(4, bool))) == 0)
-    np.testing.assert_array_equal(step.known_weights(jnp.ones(4, bool)), 1.0)
