@@ -98,7 +98,7 @@ def ages(folder: Path, run: Path, shards: Path, split: str, every: int, only: li
             for scan, volume in volumes.items():
                 path = save_volume(Path(folder) / f"{scan}.nii", volume.data.astype(np.float32), volume.affine)
                 people.append(scan_ages.Person(scan, path))
-            rows = scan_ages.predict(model, people, allowed=CHECKS)
+            rows = scan_ages.predict(model, people, scan_ages.Preparing.of(model, allowed=CHECKS))
         said = [{k: n for n in row["notes"] for k in CHECKS if f": {k}: found" in n} for row in rows]
         # What is refused whatever is allowed (no brain in the slices) counts under its own name.
         other = [{"unreadable": row["refused"]} if row["refused"] else {} for row in rows]

@@ -30,7 +30,7 @@ ALLOWED = {
     "evaluation": SEAMS | {"data", "models", "diffusion"},
     "conversion": SEAMS | {"models"},
     "tasks": SEAMS | {"config", "data", "models", "diffusion", "losses", "training", "evaluation"},
-    "api": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks"},
+    "api": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks", "conversion"},
     "cli": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks", "conversion", "api"},
     "__init__": {"api"},
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from brain_diffusion_jax.cli.main import COMMANDS, command
+from brain_diffusion_jax.cli.main import COMMANDS, command, split_command
 from brain_diffusion_jax.config import apply_overrides, base_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,7 @@ def test_commands_are_found_wherever_they_are_printed() -> None:
 
 @pytest.mark.parametrize(("page", "line"), printed_commands())
 def test_a_printed_command_parses(page: str, line: str) -> None:
-    name, *words = shlex.split(line)[1:]
+    name, words = split_command(shlex.split(line)[1:])
     assert name in COMMANDS, f"{page}: {line}"
     try:
         parsed = vars(command(name)[1](words))

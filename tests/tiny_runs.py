@@ -65,13 +65,21 @@ def _random(tree, scale: float = 0.2):
     return jax.tree.unflatten(structure, noisy)
 
 
+def bare_run(folder: Path, kind: str, *overrides: str) -> Path:
+    """A run folder whose weights belong to no network: quick, for what looks at a folder and opens no model."""
+    config = make_config(*overrides)
+    params = {"dense": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}}
+    told = contract(Schema.from_json(config.covariates))
+    return checkpoints.write_run(folder, kind, params, configs.to_json(config), told)
+
+
 def diffusion_run(folder: Path, *overrides: str, with_contract: bool = True, given: Contract | None = None) -> Path:
     """A run folder of kind "diffusion". given: a contract, else one of SIZE."""
     config = make_config(*overrides)
     schema = given.schema if given else Schema.from_json(config.covariates)
     built = spec("diffusion").read(config)
     module = factory.diffusion_network(built.model, built.conditioning, schema)
-    x, n = jnp.zeros((1, *(given.image_size if given else SIZE), 1)), len(schema.names)
+    x, n = jnp.zeros((1, *(given.shape if given else (*SIZE, 1)))), len(schema.names)
     params = module.init(jax.random.key(0), x, jnp.zeros(1), jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
     stored = configs.to_json(config)
     return checkpoints.write_run(

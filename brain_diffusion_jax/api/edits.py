@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.array_types import DenoiseFn
+from brain_diffusion_jax.api.loading import slice_contract
+from brain_diffusion_jax.array_types import DenoiseFn, Image, Level
 from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.checks import scan_checks
@@ -44,11 +46,29 @@ class EditSettings:
     guidance_scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class Slice:
+    """A slice of a scan and what is true of the person. index: on the model's grid; None is the middle one.
+
+    allowed: see `check_inputs`.
+    """
+
+    scan: str | Path
+    truth: Mapping[str, Any]
+    index: int | None = None
+    allowed: tuple[str, ...] = ()
+
+
+class Change(NamedTuple):
+    """The covariate that is changed, and the values that are wanted of it, as words."""
+
+    covariate: str
+    wanted: Sequence[str]
+
+
 def prepare_scan(model: DiffusionModel, scan: str | Path, index: int | None) -> tuple[PreparedScan, int]:
-    """The scan as the model's contract asks, and the row of a slice on the model's grid (None: the middle one)."""
-    if model.contract is None:
-        raise InputError(model.path, "contract", "none", "a model that knows how its slices were cut")
-    prepared = prepare_volume(scan, preparation_of(model.contract, model.path))
+    """The scan as the model's contract prepares it, and the row of a slice on the model's grid (None: the middle)."""
+    prepared = prepare_volume(scan, preparation_of(slice_contract(model, "edits"), model.path))
     wanted = prepared.indices[len(prepared.indices) // 2] if index is None else index
     if wanted not in prepared.indices:
         first, last = prepared.indices[0], prepared.indices[-1]
@@ -56,11 +76,11 @@ def prepare_scan(model: DiffusionModel, scan: str | Path, index: int | None) -> 
     return prepared, prepared.indices.index(wanted)
 
 
-def with_slice(model: DiffusionModel, known: dict[str, Any], prepared: PreparedScan, row: int) -> dict[str, Any]:
+def with_slice(model: DiffusionModel, known: Mapping[str, Any], prepared: PreparedScan, row: int) -> dict[str, Any]:
     """What is true of the person, and the slice, which is known from the scan."""
     schema = model.schema
     if "slice" not in schema.names:
-        return known
+        return dict(known)
     in_mm = getattr(schema["slice"], "unit", "") == "mm"
     return {"slice": prepared.positions_mm[row] if in_mm else prepared.indices[row], **known}
 
@@ -77,52 +97,61 @@ def check_inputs(predictor: AgeModel, prepared: PreparedScan, scan: str | Path, 
     return scan_checks.refuse(scan, [scan_checks.Finding("inputs", found, expected)], allowed)
 
 
+@functools.partial(jax.jit, static_argnames=("guidance_scale", "strength", "method"))
+def _edited(
+    bare: DenoiseFn,
+    path: Level,
+    x0: Image,
+    source: Condition,
+    target: Condition,
+    guidance_scale: float,
+    strength: float,
+    method: str,
+) -> Image:
+    denoise = guidance.classifier_free(bare, guidance_scale)
+    return editing.edit_condition(denoise, path, x0, source, target, strength=strength, method=method)
+
+
 def edit(
     model: DiffusionModel,
-    picture: Float[np.ndarray, "rows cols"],
+    image: Float[np.ndarray, "rows cols"],
     truth: dict[str, Any],
     wanted: Sequence[dict[str, Any]],
     settings: EditSettings,
 ) -> Float[np.ndarray, "edits rows cols"]:
-    """Unit pictures [1 + n, rows, cols]: the slice under its own condition, then under each wanted one."""
+    """Unit images [1 + n, rows, cols]: the slice under its own condition, then under each wanted one."""
     process = model.process
     targets = [truth, *wanted]
     source, target = model.schema.encode([truth] * len(targets)), model.schema.encode(targets)
     path = levels.select(process.table, settings.num_steps, "trailing")
     bare = model.denoise.inner if isinstance(model.denoise, Clipped) else model.denoise
 
-    @jax.jit
-    def program(bare: DenoiseFn, x0: Any, source: Condition, target: Condition) -> Any:
-        denoise = guidance.classifier_free(bare, float(settings.guidance_scale))
-        return editing.edit_condition(
-            denoise, path, x0, source, target, strength=settings.strength, method=settings.method
-        )
-
-    x0 = process.to_network(jnp.asarray(np.repeat(np.asarray(picture)[None, ..., None], len(targets), 0)))
-    x = program(bare, x0, source, target)
+    x0 = process.to_network(jnp.asarray(np.repeat(np.asarray(image)[None, ..., None], len(targets), 0)))
+    how = settings.guidance_scale, settings.strength, settings.method
+    x = _edited(bare, path, x0, source, target, *how)
     require_finite(model.path, np.isfinite(x).all(axis=(1, 2, 3)), targets, f"age-edit, {vars(settings)}")
     return np.asarray(process.to_unit(x))[..., 0]
 
 
 def audit(
-    picture: Float[np.ndarray, "rows cols"],
+    image: Float[np.ndarray, "rows cols"],
     edited: Float[np.ndarray, "edits rows cols"],
     values: Sequence[float],
     dark_fraction: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, Any]:
-    """What changed and what did not. picture: [rows, cols]; edited: [1 + n, rows, cols], unchanged first.
+    """What changed and what did not. edited: unchanged first, then one of each value of the covariate.
 
     dark_fraction: as of evaluation.metrics.anatomy.
     """
     dark = [float(v) for v in dark_fraction(np.clip(edited, 0, 1))]
     order = np.argsort(values)
-    same = np.repeat(picture[None], len(edited), 0)
+    same = np.repeat(image[None], len(edited), 0)
     return {
-        "reconstruction_mean_absolute_error": float(np.abs(edited[0] - picture).mean()),
-        "reconstruction_largest_error": float(np.abs(edited[0] - picture).max()),
+        "reconstruction_mean_absolute_error": float(np.abs(edited[0] - image).mean()),
+        "reconstruction_largest_error": float(np.abs(edited[0] - image).max()),
         "ssim_with_the_slice": [round(float(v), 4) for v in paired_ssim(same, edited)],
-        "correlation_with_the_slice": [float(np.corrcoef(picture.ravel(), p.ravel())[0, 1]) for p in edited],
-        "dark_fraction_of_the_slice": float(dark_fraction(picture[None])[0]),
+        "correlation_with_the_slice": [float(np.corrcoef(image.ravel(), p.ravel())[0, 1]) for p in edited],
+        "dark_fraction_of_the_slice": float(dark_fraction(image[None])[0]),
         "dark_fraction": dark,
         "dark_fraction_grows": bool(np.all(np.diff(np.asarray(dark)[1:][order]) >= 0)),
     }
@@ -130,50 +159,45 @@ def audit(
 
 def write_edits(
     model: DiffusionModel,
-    scan: str | Path,
-    truth: dict[str, Any],
-    covariate: str,
-    words: Sequence[str],
+    subject: Slice,
+    change: Change,
     settings: EditSettings,
     out: Path,
     *,
-    index: int | None = None,
     predictor: AgeModel | None = None,
-    allowed: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The edits of one slice of a scan as PNGs, grid.png and audit.json, all or none; returns what audit.json holds.
 
-    truth: what is true of the person. words: wanted values of the covariate. index: of the slice (None: the middle
-    one). predictor: reads the edits' ages. allowed: see `check_inputs`.
+    predictor: reads the edits' ages.
     """
     files.require_new_folder(out, "--out")
-    schema = model.schema
-    prepared, row = prepare_scan(model, scan, index)
-    picture = to_unit(prepared.pictures[row])
+    schema, covariate = model.schema, change.covariate
+    prepared, row = prepare_scan(model, subject.scan, subject.index)
+    image = to_unit(prepared.pictures[row])
     if covariate not in schema.names:
         raise InputError("age-edit", "--covariate", covariate, f"one of {', '.join(schema.names)}")
-    if covariate not in truth:
+    if covariate not in subject.truth:
         raise InputError("age-edit", "--set", f"no {covariate}", f"the true one: {covariate}=...")
-    truth = with_slice(model, truth, prepared, row)
-    notes = check_inputs(predictor, prepared, scan, allowed) if predictor is not None else []
-    wanted = [{**truth, covariate: word} for word in words]
-    edited = edit(model, picture, truth, wanted, settings)
+    truth = with_slice(model, subject.truth, prepared, row)
+    notes = check_inputs(predictor, prepared, subject.scan, subject.allowed) if predictor is not None else []
+    wanted = [{**truth, covariate: word} for word in change.wanted]
+    edited = edit(model, image, truth, wanted, settings)
     column = schema.names.index(covariate)
     values = [float(schema.encode([c]).values[0, column]) for c in wanted]
-    dark = anatomy.dark_fraction(model.config.study.dark_fraction, model.contract, picture[None])
-    report: dict[str, Any] = {"scan": str(scan), "slice": prepared.indices[row], "truth": truth, "to": list(words)}
-    report |= audit(picture, edited, values, dark)
+    dark = anatomy.dark_fraction(model.config.study.dark_fraction, model.contract, image[None])
+    report: dict[str, Any] = {"scan": str(subject.scan), "slice": prepared.indices[row], "truth": truth}
+    report |= {"to": list(change.wanted), **audit(image, edited, values, dark)}
+    shown = np.concatenate([image[None], edited])
     if predictor is not None:
         report["notes"] = notes
-        read = np.clip(np.concatenate([picture[None], edited]), 0, 1)[..., None]
-        report["predicted_age_slice_then_edits"] = [float(v) for v in predictor.predict(read)]
-    # What changed, around mid grey.
-    changes = np.clip(0.5 + (np.concatenate([picture[None], edited]) - picture), 0, 1)
-    shown = np.concatenate([picture[None], edited, changes])
+        ages = predictor.predict(np.clip(shown, 0, 1)[..., None])
+        report["predicted_age_slice_then_edits"] = [float(v) for v in ages]
+    changes = np.clip(0.5 + (shown - image), 0, 1)  # around mid grey
+    sheet = picture_grid.tile(np.concatenate([shown, changes]), len(shown))
     with files.replacing_folder(out) as part:
-        for name, one in zip(["same", *words], edited, strict=True):
+        for name, one in zip(["same", *change.wanted], edited, strict=True):
             files.write_png(part / f"edited_{covariate}_{name}.png", to_uint8(one))
-        files.write_png(part / "grid.png", picture_grid.tile(shown, len(edited) + 1))
+        files.write_png(part / "grid.png", sheet)
         if model.contract is not None:
             model.contract.save(part)
         files.write_json(part / "audit.json", report)

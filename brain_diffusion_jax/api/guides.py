@@ -1,4 +1,4 @@
-"""What guidance rules of a sweep need besides numbers: a weaker model, or a predictor that judges the samples."""
+"""What guidance rules of a sweep need besides numbers: a weaker model, or a predictor of the age."""
 
 from __future__ import annotations
 
@@ -24,34 +24,36 @@ def scale_text(scale: float | tuple[float, ...]) -> float | str:
 
 @dataclass(frozen=True)
 class Guides:
-    """weak: of autoguidance, a run folder or an average of the run's weights, and its model.
+    """weak: of autoguidance, with its name: a run folder or an average of the run's weights.
 
-    judge: of classifier_gradient, the run folder of an age regressor, and its model. judge_std: how exactly it is
-    believed, in years.
+    predictor: of classifier_gradient, an age model, with its run folder. std: how exactly its ages are believed, in
+    years.
     """
 
-    weak: str | None = None
-    judge: str | None = None
-    judge_std: float = 5.0
-    weak_model: DiffusionModel | None = None
-    judge_model: AgeModel | None = None
+    weak: DiffusionModel | None = None
+    weak_name: str | None = None
+    predictor: AgeModel | None = None
+    predictor_name: str | None = None
+    std: float = 5.0
 
     @classmethod
     def load(
         cls,
         model: DiffusionModel,
         weak: str | None = None,
-        judge: str | None = None,
-        judge_std: float = 5.0,
+        predictor: str | None = None,
+        std: float = 5.0,
         checkpoint: int | None = None,
     ) -> Guides:
         """The guides of a model, each checked to fit it. checkpoint: of an average of its weights."""
+        if not std > 0:
+            raise InputError("command line", "--judge-std", std, "years, above 0")
         return cls(
-            weak,
-            judge,
-            judge_std,
             _weaker(model, weak, checkpoint) if weak else None,
-            load_regressor(judge, model.contract) if judge else None,
+            weak,
+            load_regressor(predictor, model.contract) if predictor else None,
+            predictor,
+            std,
         )
 
     def check(self, configs: Sequence[SamplingConfig], model: DiffusionModel) -> None:
@@ -65,30 +67,31 @@ class Guides:
             if config.guidance != "per_covariate" and each:
                 raise InputError("command line", f"--scales of {config.guidance}", config.guidance_scale, "one number")
         rules = {config.guidance for config in configs}
-        for option, rule in (("weak", "autoguidance"), ("judge", "classifier_gradient")):
-            given = getattr(self, option) is not None
-            if given != (rule in rules):
-                found, expected = ("given", f"--guidance-rules {rule}") if given else ("nothing", f"what {rule} needs")
-                raise InputError("command line", f"--{option}", found, expected)
-        if not self.judge_std > 0:
-            raise InputError("command line", "--judge-std", self.judge_std, "years, above 0")
+        for option, rule, guide in (
+            ("--weak", "autoguidance", self.weak),
+            ("--judge", "classifier_gradient", self.predictor),
+        ):
+            if guide is None and rule in rules:
+                raise InputError("command line", option, "nothing", f"what {rule} needs")
+            if guide is not None and rule not in rules:
+                raise InputError("command line", option, "given", f"--guidance-rules {rule}")
 
     def record(self) -> dict[str, Any]:
-        """For the record of each folder."""
+        """For the record of each folder; the keys are those of release 0.1."""
         found: dict[str, Any] = {}
-        if self.weak_model is not None:
-            found |= {"weak": self.weak, "weak_weights": self.weak_model.version}
-        if self.judge_model is not None:
-            found |= {"judge": self.judge, "judge_weights": self.judge_model.version, "judge_std": self.judge_std}
+        if self.weak is not None:
+            found |= {"weak": self.weak_name, "weak_weights": self.weak.version}
+        if self.predictor is not None:
+            found |= {"judge": self.predictor_name, "judge_weights": self.predictor.version, "judge_std": self.std}
         return found
 
     def fixed(self, model: DiffusionModel) -> dict[str, dict[str, Any]]:
         """`fixed` of `plan.run_configs`, by rule."""
         found: dict[str, dict[str, Any]] = {}
-        if self.weak_model is not None:
-            found["autoguidance"] = {"weak": self.weak_model.denoise}
-        if self.judge_model is not None:
-            likelihood = self.judge_model.likelihood(model.schema, model.process, self.judge_std)
+        if self.weak is not None:
+            found["autoguidance"] = {"weak": self.weak.denoise}
+        if self.predictor is not None:
+            likelihood = self.predictor.likelihood(model.schema, model.process, self.std)
             found["classifier_gradient"] = {"log_likelihood": likelihood}
         return found
 

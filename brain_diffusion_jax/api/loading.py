@@ -3,55 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast, overload
+from typing import Literal, TypedDict, Unpack, cast, overload
 
+from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.age.model import AgeModel
 from brain_diffusion_jax.tasks.classifier.model import ClassModel
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 from brain_diffusion_jax.tasks.gan.model import GanModel
+from brain_diffusion_jax.tasks.model import Model
 from brain_diffusion_jax.tasks.opening import open_run
-from brain_diffusion_jax.tasks.spec import spec_of
+from brain_diffusion_jax.tasks.spec import TASKS, spec, spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints
 
 AnyModel = DiffusionModel | GanModel | AgeModel | ClassModel
-# What may be asked for: kinds of models, and what is expected instead of another one.
-_ASKED: dict[str, tuple[tuple[str, ...], str]] = {
-    "diffusion": (("diffusion",), "a diffusion model: nothing else has samplers, steps and guidance"),
-    "gan": (("gan",), "gan, a run of `brain-diffusion train-gan`"),
-    "age": (("age",), "age, a run of `brain-diffusion train-age`"),
-    "class": (("class",), "class, a run of `brain-diffusion train-class`"),
-    "generator": (("diffusion", "gan"), "diffusion or gan: a model that makes pictures"),
-    "predictor": (("age", "class"), "age or class: a model that reads pictures"),
-}
+
+
+class _Weights(TypedDict, total=False):
+    """Which weights of a run, see `load`."""
+
+    step: int | None
+    ema: bool
 
 
 @overload
-def load(path: str | Path, kind: None = None, *, step: int | None = None, ema: bool = True) -> AnyModel: ...
+def load(path: str | Path, kind: None = None, **weights: Unpack[_Weights]) -> AnyModel: ...
 @overload
-def load(
-    path: str | Path, kind: Literal["diffusion"], *, step: int | None = None, ema: bool = True
-) -> DiffusionModel: ...
+def load(path: str | Path, kind: Literal["diffusion"], **weights: Unpack[_Weights]) -> DiffusionModel: ...
 @overload
-def load(path: str | Path, kind: Literal["gan"], *, step: int | None = None, ema: bool = True) -> GanModel: ...
+def load(path: str | Path, kind: Literal["gan"], **weights: Unpack[_Weights]) -> GanModel: ...
 @overload
-def load(path: str | Path, kind: Literal["age"], *, step: int | None = None, ema: bool = True) -> AgeModel: ...
+def load(path: str | Path, kind: Literal["age"], **weights: Unpack[_Weights]) -> AgeModel: ...
 @overload
-def load(path: str | Path, kind: Literal["class"], *, step: int | None = None, ema: bool = True) -> ClassModel: ...
+def load(path: str | Path, kind: Literal["class"], **weights: Unpack[_Weights]) -> ClassModel: ...
 @overload
-def load(
-    path: str | Path, kind: Literal["generator"], *, step: int | None = None, ema: bool = True
-) -> DiffusionModel | GanModel: ...
+def load(path: str | Path, kind: Literal["generator"], **weights: Unpack[_Weights]) -> DiffusionModel | GanModel: ...
 @overload
-def load(
-    path: str | Path, kind: Literal["predictor"], *, step: int | None = None, ema: bool = True
-) -> AgeModel | ClassModel: ...
-
-
+def load(path: str | Path, kind: Literal["predictor"], **weights: Unpack[_Weights]) -> AgeModel | ClassModel: ...
 def load(path: str | Path, kind: str | None = None, *, step: int | None = None, ema: bool = True) -> AnyModel:
     """Open a run folder or a converted checkpoint.
 
-    kind: what it must be, "diffusion", "gan", "age", "class", "generator" (makes images) or "predictor" (reads them).
+    kind: what it must be: a kind of `tasks.spec.TASKS`, "generator" (makes images) or "predictor" (reads them).
     step: which checkpoint (None: the newest whole one; of a model that reads images the best in validation).
     ema: the averaged parameters where they exist.
     Raises InputError when the folder is no run or of another kind, its config and weights do not belong together, or
@@ -59,8 +51,25 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
     """
     path = Path(path)
     found = spec_of(checkpoints.read_config(path), path / checkpoints.CONFIG)
-    if kind is not None:
-        wanted, expected = _ASKED[kind]
-        if found.kind not in wanted:
-            raise InputError(path, "kind", found.kind, expected)
+    groups = {"generator": (True, "makes"), "predictor": (False, "reads")}
+    if kind in groups:
+        makes_images, verb = groups[kind]
+        if found.makes_images != makes_images:
+            fitting = " or ".join(name for name in TASKS if spec(name).makes_images == makes_images)
+            raise InputError(path, "kind", found.kind, f"{fitting}: a model that {verb} images")
+    elif kind is not None and found.kind != kind:
+        command = "train" if kind == "diffusion" else f"train-{kind}"
+        raise InputError(path, "kind", found.kind, f"{kind}, a run of `brain-diffusion {command}`")
     return cast(AnyModel, open_run(path, step=step, ema=ema))
+
+
+def slice_contract(model: Model, use: str) -> Contract:
+    """The contract of a model of grey slices cut from volumes; refuses another model. use: what needs them."""
+    contract = model.contract
+    expected = f"grey slices cut from volumes, for {use}"
+    if contract is None:
+        raise InputError(model.path, "contract", "none", expected)
+    if contract.kind != "slices" or contract.channels != 1 or not contract.grid.shape or not contract.slices.indices:
+        size = "x".join(map(str, contract.image_size))
+        raise InputError(model.path, "contract", f"{contract.kind} of {size}, {contract.channels} channels", expected)
+    return contract

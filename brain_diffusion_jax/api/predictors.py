@@ -92,7 +92,7 @@ class Predictors:
         target = age.config.age_model.target
         return Instruments(self.extractors, age.predict, second.predict if second else None, target)
 
-    def remarks(self, shards: str | Path, split: str) -> list[str]:
+    def notes(self, shards: str | Path, split: str) -> list[str]:
         """Where real scans of a split are unlike what the age models were trained on; see `check_shards`."""
         found = [check_shards(model, str(shards), split) for model in (self.age, self.second_age) if model is not None]
-        return [remark for remark in found if remark]
+        return [note for note in found if note]

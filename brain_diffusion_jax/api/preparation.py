@@ -1,4 +1,4 @@
-"""Scans or pictures, as a config names them, to shards with a data contract."""
+"""Scans or images, as a config names them, to shards with a data contract."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FEW_SCANS = 50  # below which starting processes takes longer than it saves
 
 
 class Shards(NamedTuple):
-    """Finished shards. remarks: what the user should know of the pictures."""
+    """Finished shards. notes: what the user should know of the images."""
 
     folder: Path
     contract: Contract
-    remarks: list[str]
+    notes: list[str]
 
 
 def prepare(
@@ -41,7 +41,7 @@ def prepare(
     beam: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
-    """Read a cohort, or pictures where config.pictures.root is set, and write shards; a stopped call is gone on with.
+    """Read a cohort, or images where config.pictures.root is set, and write shards; a stopped call is gone on with.
 
     config: a file, or a whole config that is not changed. overrides: section.key=value. out: default data.shards of
     the config, or shards/NAME. workers: processes; 0 is one a core for 50 scans and more. beam: options of Apache
@@ -81,7 +81,7 @@ def open_source(config: ConfigDict) -> ScanSlices | ImageSource:
 
 def describe(shards: Shards) -> str:
     """What was written and what was left out, as a table."""
-    lines = [f"{'split':<12}{'people':>8}{'scans':>8}{'pictures':>10}"]
+    lines = [f"{'split':<12}{'people':>8}{'scans':>8}{'images':>10}"]
     contract = shards.contract.to_json()
     counts = contract["counts"]
     for name in ("train", "validation", "test"):

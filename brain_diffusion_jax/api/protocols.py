@@ -1,4 +1,4 @@
-"""What commands and studies ask of a model: one that makes images, or one that reads them."""
+"""What commands and studies need of a model: one that makes images, or one that reads them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
 
 class Opened(Protocol):
-    """What every opened run folder has. contract: None for foreign weights without one; step: of the checkpoint."""
+    """An opened run folder. kind: as in `tasks.spec.TASKS`; step: of the checkpoint."""
 
+    kind: str
     path: Path
     step: int | None
 
     @property
-    def config(self) -> RunConfig:
-        """The settings of the run."""
+    def contract(self) -> Contract | None:
+        """Of the data that it was trained on; None of foreign weights without one."""
         ...
 
     @property
-    def kind(self) -> str:
-        """ "diffusion", "age", "class" or "gan"."""
+    def config(self) -> RunConfig:
+        """The settings of the run."""
         ...
 
     @property
@@ -41,7 +42,14 @@ class Opened(Protocol):
 
 
 class Generator(Opened, Protocol):
-    """A model that makes images."""
+    """A model that makes images. guided: whether samplers, steps and guidance scales mean anything to it."""
+
+    guided: bool
+
+    @property
+    def schema(self) -> Schema:
+        """What conditions mean."""
+        ...
 
     @property
     def config(self) -> GeneratorConfig:
@@ -49,23 +57,8 @@ class Generator(Opened, Protocol):
         ...
 
     @property
-    def contract(self) -> Contract | None:
-        """The data that it was trained on."""
-        ...
-
-    @property
-    def guided(self) -> bool:
-        """Whether samplers, steps and guidance scales mean anything to it."""
-        ...
-
-    @property
     def conditional(self) -> bool:
         """Whether a condition changes its images."""
-        ...
-
-    @property
-    def schema(self) -> Schema:
-        """What conditions mean."""
         ...
 
     def sampling(self, **given: float | str | None) -> Sampling:
@@ -74,7 +67,7 @@ class Generator(Opened, Protocol):
 
     def batches(
         self, conditions: Conditions, sampling: Sampling, seed: int = 0, start: int = 0
-    ) -> Iterator[tuple[int, Float[np.ndarray, "b rows cols 1"]]]:
+    ) -> Iterator[tuple[int, Float[np.ndarray, "b *spatial c"]]]:
         """Yield (position of the first, images in [0, 1]) batch by batch.
 
         Image i depends on the settings, the seed, i and its condition alone; start skips the first ones.
@@ -83,7 +76,7 @@ class Generator(Opened, Protocol):
 
 
 class Predictor(Opened, Protocol):
-    """A model that reads images [n, rows, cols, 1 or 3] in [0, 1]."""
+    """A model that reads images [n, *spatial, channels] in [0, 1]."""
 
     def predict(self, images: Any, batch_size: int = 64) -> Any:
         """What it says of each image: years float [n], or words [n]."""
@@ -96,6 +89,6 @@ class Predictor(Opened, Protocol):
 
 def draw(
     model: Generator, conditions: Conditions, sampling: Sampling, seed: int = 0
-) -> Float[np.ndarray, "n rows cols 1"]:
+) -> Float[np.ndarray, "n *spatial c"]:
     """Images in [0, 1], one a condition (at least one)."""
     return np.concatenate([images for _, images in model.batches(conditions, sampling, seed)])

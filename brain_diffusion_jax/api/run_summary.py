@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.config import from_json, to_json
+from brain_diffusion_jax.config import base_config, from_json, to_json
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.spec import spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
@@ -40,6 +40,35 @@ def describe(folder: Path) -> dict[str, Any]:
         "history": checkpoints.read_history(folder),
         "config": {section: values for section, values in config.items() if section not in ("format", "kind")},
     }
+
+
+def text(found: dict[str, Any], *, every_setting: bool = False) -> str:
+    """A described run in lines, what matters first."""
+    best, contract = found["best"], found["contract"]
+    lines = [
+        f"run          {found['run']} ({found['kind']})",
+        f"steps        {found['step']} of {found['of']}",
+        f"checkpoints  {', '.join(map(str, found['checkpoints'])) or 'none'}",
+        f"best         validation loss {best['validation_loss']:.5g} at step {best['step']}"
+        if best
+        else "best         -",
+        f"speed        {found['images_per_s']:.4g} images/s (median)" if found["images_per_s"] else "speed        -",
+    ]
+    if found["last"]:
+        numbers = [f"{k} {v:.5g}" for k, v in found["last"].items() if isinstance(v, float) and k != "time"]
+        lines.append(f"last         {', '.join(numbers)}")
+    if contract:
+        names = ", ".join(c["name"] for c in contract["schema"])
+        size = "x".join(map(str, contract["image_size"]))
+        lines.append(f"contract     {contract['kind']} {size}, {names}; {contract['fingerprint'][:19]}")
+    for row in found["history"]:
+        changed = ", ".join(f"{path} {old!r} -> {new!r}" for path, (old, new) in row["changes"].items())
+        lines.append(f"changed      at step {row['step']}: {changed}")
+    whole = settings(found["config"])
+    shown = whole if every_setting else changed_settings(found["config"], to_json(base_config()))
+    lines.append("config" if every_setting else f"config       {len(shown)} of {len(whole)} settings; --all: every one")
+    lines += [f"  {path} = {value!r}" for path, value in shown.items()]
+    return "\n".join(lines)
 
 
 def changed_settings(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

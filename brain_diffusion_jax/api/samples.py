@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from brain_diffusion_jax.api.protocols import Generator, Opened
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures, require_usable
@@ -33,33 +31,31 @@ def write_samples(
     nifti: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> SampleFolder:
-    """One image a condition: PNGs, NIfTI slices in world space, manifest.csv and grid.png in `out`.
+    """One image a condition: PNGs, NIfTI in world space, manifest.csv and grid.png in `out`.
 
     ema: which weights were loaded, for the record. resume: go on with an interrupted folder, if weights, conditions
     and settings are the same. progress: (done, total). Raises InputError before anything is written.
     """
     require_usable(out, resume=resume)
-    asked = [dict(condition) for condition in conditions]
-    record = {**record_of(model, ema=ema), "conditions": asked, "seed": seed}
+    tell = progress or (lambda done, total: None)
+    wanted = [dict(condition) for condition in conditions]
+    record = {**record_of(model, ema=ema), "conditions": wanted, "seed": seed}
     if model.guided:
         record |= sampling.record()
     with lock(out):
         folder = SampleFolder(out, record, model.contract, resume=resume)
-        if progress is not None:
-            progress(folder.done, len(asked))
-        for first, images in model.batches(asked, sampling, seed, folder.done):
+        tell(folder.done, len(wanted))
+        for first, images in model.batches(wanted, sampling, seed, folder.done):
             folder.write(
                 first,
                 images,
-                asked[first : first + len(images)],
+                wanted[first : first + len(images)],
                 seed=seed,
                 guidance_scale=sampling.guidance_scale if model.guided else None,
                 columns=model.schema.names,
                 nifti=nifti,
             )
-            if progress is not None:
-                progress(folder.done, len(asked))
-        shown, _ = read_pictures(folder.path)
-        sheet = picture_grid.tile(np.asarray(shown[:64, ..., 0]), min(8, len(shown)))
-        picture_grid.save_png(folder.path / "grid.png", sheet)
+            tell(folder.done, len(wanted))
+        shown = read_pictures(folder.path)[0][:64]
+        picture_grid.save_png(folder.path / "grid.png", picture_grid.tile(shown, min(8, len(shown))))
     return folder

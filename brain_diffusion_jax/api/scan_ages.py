@@ -1,24 +1,29 @@
-"""Ages of people from their scans, each checked before it is judged."""
+"""Ages of people from their scans, each checked before it is read."""
 
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
+from jaxtyping import Float, Shaped
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.api.loading import slice_contract
+from brain_diffusion_jax.config import load_config
+from brain_diffusion_jax.config.defaults import COHORT, reads_of
+from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.checks import scan_checks
 from brain_diffusion_jax.data.prepare import age_preparation, nifti, pipeline
 from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
+from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
 from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.evaluation.probes.age import BiasCorrection
 from brain_diffusion_jax.evaluation.probes.age_prediction import person_summary, predict_slices
@@ -32,18 +37,74 @@ GROUP = 20  # people in one compiled call
 
 
 class Person(NamedTuple):
-    """A scan to judge. age: the true one, where a cohort tells it."""
+    """A scan to read. age: the true one, where a cohort tells it."""
 
     name: str
     path: Path
     age: float | None = None
 
 
+def people_of(paths: Sequence[Path]) -> list[Person]:
+    """A person for each scan, named by `distinct_names`."""
+    return [Person(name, path) for name, path in zip(distinct_names(paths), paths, strict=True)]
+
+
+def cohort_people(config: str | Path, overrides: Sequence[str] = ()) -> list[Person]:
+    """The people of a config's cohort, with their ages."""
+    found = load_config(config, overrides, reads=reads_of(COHORT))
+    cohort = read_cohort(CohortSpec(**found.cohort.to_dict()), Schema.from_json(found.covariates))
+    return [Person(s.scan, s.path, s.covariates.get("age")) for s in cohort.scans]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """How a scan is checked and cut. rule: None is the published one of DeepBrainNet (jpeg: with its JPEG loss).
+
+    allowed: `scan_checks.KINDS` that refuse no scan. profile: of the scans that the run was trained on, None where
+    there is none and inputs go unchecked.
+    """
+
+    rule: Preparation | None
+    jpeg: bool = False
+    allowed: tuple[str, ...] = ()
+    profile: InputProfile | None = None
+
+    @classmethod
+    def of(
+        cls, model: AgeModel, preparation: str = "auto", *, jpeg: bool = False, allowed: tuple[str, ...] = ()
+    ) -> Preparing:
+        """What a model needs. preparation: "contract" of the run, "published", or "auto", the first where there is one.
+
+        Raises InputError for "contract" of a run without one, and for a model that reads no slices.
+        """
+        if preparation == "published" or (preparation == "auto" and model.contract is None):
+            return cls(None, jpeg, allowed)
+        if model.contract is None:
+            found = "no contract (converted weights)"
+            raise InputError(model.path, "contract", found, "--preparation published for DeepBrainNet files")
+        rule = preparation_of(slice_contract(model, "ages of scans"), model.path)
+        return cls(rule, jpeg, allowed, load_profile(model.path))
+
+    def images(self, path: Path) -> tuple[Shaped[np.ndarray, "n rows cols c"], list[int], list[str]]:
+        """Stored images of a scan, the slice of each, and notes; InputError where a check refuses it."""
+        volume = nifti.read_volume(path)
+        # Whether a scan is sharp enough, the scans that the run was trained on know best.
+        findings = scan_checks.check_brain(volume, () if self.profile is None else ("sharpness",))
+        if self.rule is None:
+            notes = scan_checks.refuse(path, findings, self.allowed)
+            return age_preparation.stored_pictures(volume, jpeg=self.jpeg), list(age_preparation.SLICES), notes
+        if self.rule.rule.rule == "fixed":
+            findings += scan_checks.check_fixed_intensity(volume, self.rule.rule.low, self.rule.rule.high)
+        notes = scan_checks.refuse(path, findings, self.allowed)
+        prepared = pipeline.prepare_volume(path, self.rule)
+        return prepared.pictures[..., None], prepared.indices, notes
+
+
 class Prepared(NamedTuple):
-    """pictures: [n, rows, cols, c], or None with the reason; indices: slice of each."""
+    """images: [n, rows, cols, c], or None with the reason; indices: slice of each."""
 
     person: Person
-    pictures: Any
+    images: Shaped[np.ndarray, "n rows cols c"] | None
     indices: list[int]
     notes: list[str]
     refused: str = ""
@@ -63,42 +124,26 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def prepare_person(
-    person: Person, rule: Preparation | None, jpeg: bool, allowed: tuple[str, ...], ignore: tuple[str, ...] = ()
-) -> Prepared:
-    """Read, check and cut one scan. rule: a Preparation, or None for the published one. Errors become `refused`.
-
-    ignore: measures of `quality` that are not asked.
-    """
+def prepare_person(person: Person, how: Preparing) -> Prepared:
+    """Read, check and cut one scan. Errors become `refused`."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            volume = nifti.read_volume(person.path)
-            findings = scan_checks.check_brain(volume, ignore)
-            if rule is not None and rule.rule.rule == "fixed":
-                findings += scan_checks.check_fixed_intensity(volume, rule.rule.low, rule.rule.high)
-            notes = scan_checks.refuse(person.path, findings, allowed)
-            if rule is None:
-                pictures = age_preparation.stored_pictures(volume, jpeg=jpeg)
-                indices = list(age_preparation.SLICES)
-            else:
-                prepared = pipeline.prepare_volume(person.path, rule)
-                pictures, indices = prepared.pictures[..., None], prepared.indices
+            images, indices, notes = how.images(person.path)
         notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     except InputError as error:
         return Prepared(person, None, [], [], str(error))
     except Exception as error:  # whatever one scan does, the others get their ages
-        return Prepared(person, None, [], [], f"{person.path}: cannot be judged ({one_line(error)})")
-    return Prepared(person, np.ascontiguousarray(pictures), indices, notes)
+        return Prepared(person, None, [], [], f"{person.path}: cannot be read ({one_line(error)})")
+    return Prepared(person, np.ascontiguousarray(images), indices, notes)
 
 
-def _groups(people: Sequence[Person], *how: Any) -> Iterator[list[Prepared]]:
+def _groups(people: Sequence[Person], how: Preparing) -> Iterator[list[Prepared]]:
     """Groups of GROUP people; the next group is read while the device works on this one."""
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
 
         def start(first: int) -> list[Future[Prepared]]:
-            members = people[first : first + GROUP]
-            return [pool.submit(prepare_person, person, *how) for person in members]
+            return [pool.submit(prepare_person, person, how) for person in people[first : first + GROUP]]
 
         waiting = start(0)
         for first in range(0, len(people), GROUP):
@@ -109,87 +154,74 @@ def _groups(people: Sequence[Person], *how: Any) -> Iterator[list[Prepared]]:
 def predict(
     model: AgeModel,
     people: Sequence[Person],
+    how: Preparing,
     *,
-    preparation: str = "auto",
-    jpeg: bool = False,
-    allowed: tuple[str, ...] = (),
     batch_size: int = 40,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each person: name, path, true_age, age, spread, mean, slices, ages, notes, refused.
 
-    preparation: "contract" of the run, "published" of DeepBrainNet (jpeg: with its JPEG loss), or "auto", the first
-    where there is one. allowed: `scan_checks.KINDS` that refuse no scan.
+    progress: (done, total).
     """
-    rule = _rule(model, preparation)
-    profile = load_profile(model.path) if rule is not None else None
-    if profile is None:
-        print(f"{model.path}: {UNCHECKED}", file=sys.stderr)
-    # Whether a scan is sharp enough, the scans that the run was trained on know best.
-    ignore = () if profile is None else ("sharpness",)
-    apply = model.module.apply
-    pending = []
-    for group in tqdm(
-        _groups(people, rule, jpeg, allowed, ignore), total=-(-len(people) // GROUP), unit="group", file=sys.stderr
-    ):
-        good = [item for item in group if item.pictures is not None]
-        images = np.concatenate([item.pictures for item in good]) if good else None
+    pending, done = [], 0
+    for group in _groups(people, how):
+        images = [item.images for item in group if item.images is not None]
         # Not waited for: the device works while the next group is read.
-        found = None if images is None else predict_slices(apply, model.params, images, batch_size)
+        found = predict_slices(model.module.apply, model.params, np.concatenate(images), batch_size) if images else None
         pending.append((group, found))
+        done += len(group)
+        if progress is not None:
+            progress(done, len(people))
     rows = []
     for group, found in pending:
-        every, seen = map(np.asarray, found) if found is not None else (np.zeros(0), np.zeros((0, 1)))
-        place = 0
+        ages, features = map(np.asarray, found) if found is not None else (np.zeros(0), np.zeros((0, 1)))
+        end = 0
         for item in group:
-            own = slice(place, place + len(item.indices))
-            place = own.stop
-            if item.pictures is not None and profile is not None:
-                item = compare_inputs(item, profile, seen[own], allowed)
-            refused, notes = item.refused, item.notes
-            years = every[own][:0] if refused else every[own].astype(float)
-            numbers = person_summary(years) if len(years) else {"age": None, "spread": None, "mean": None}
-            if len(years) and not likely(numbers["age"]):
-                refused = f"{item.person.path}: age: found {numbers['age']:.4g} years; expected {LIKELY}"
-                numbers, years = dict.fromkeys(numbers), years[:0]
-            elif odd := sum(not likely(age) for age in years):
-                notes = [*notes, f"{odd} of {len(years)} slices say an age that is not {LIKELY}"]
-            if profile is None and not refused:
-                notes = [*notes, UNCHECKED]
-            rows.append(
-                {
-                    "name": item.person.name,
-                    "path": str(item.person.path),
-                    "true_age": item.person.age,
-                    **numbers,
-                    "slices": item.indices if len(years) else [],
-                    "ages": years.tolist(),
-                    "notes": notes,
-                    "refused": refused,
-                }
-            )
+            own = slice(end, end := end + len(item.indices))
+            rows.append(_row(item, ages[own].astype(float), features[own], how))
     return rows
 
 
-def compare_inputs(item: Prepared, profile: InputProfile, features: np.ndarray, allowed: tuple[str, ...]) -> Prepared:
+def _row(
+    item: Prepared, ages: Float[np.ndarray, " n"], features: Float[np.ndarray, "n d"], how: Preparing
+) -> dict[str, Any]:
+    """The row of a person. ages, features: of the slices; none where the scan was refused before."""
+    item = compare_inputs(item, features, how)
+    refused, notes = item.refused, list(item.notes)
+    if refused:
+        ages = ages[:0]
+    numbers = person_summary(ages) if len(ages) else {"age": None, "spread": None, "mean": None}
+    if len(ages) and not likely(numbers["age"]):
+        refused = f"{item.person.path}: age: found {numbers['age']:.4g} years; expected {LIKELY}"
+        numbers, ages = dict.fromkeys(numbers), ages[:0]
+    elif odd := sum(not likely(age) for age in ages):
+        notes.append(f"{odd} of {len(ages)} slices say an age that is not {LIKELY}")
+    if how.profile is None and not refused:
+        notes.append(UNCHECKED)
+    return {
+        "name": item.person.name,
+        "path": str(item.person.path),
+        "true_age": item.person.age,
+        **numbers,
+        "slices": item.indices if len(ages) else [],
+        "ages": ages.tolist(),
+        "notes": notes,
+        "refused": refused,
+    }
+
+
+def compare_inputs(item: Prepared, features: Float[np.ndarray, "n d"], how: Preparing) -> Prepared:
     """The same scan, refused or with a note where it is unlike those that the run was trained on."""
+    if item.images is None or how.profile is None:
+        return item
     expected = f"a scan like those the run was trained on ({RATE:.0%} of good ones are refused too; --allow inputs)"
     try:
-        departures = profile.depart(item.pictures, item.indices, features)
+        departures = how.profile.depart(item.images, item.indices, features)
         found = [scan_checks.Finding("inputs", "; ".join(map(str, departures)), expected)] if departures else []
-        notes = scan_checks.refuse(item.person.path, found, allowed)
+        notes = scan_checks.refuse(item.person.path, found, how.allowed)
     except InputError as error:
         return item._replace(refused=str(error))
     return item._replace(notes=[*item.notes, *notes])
-
-
-def _rule(model: AgeModel, preparation: str) -> Preparation | None:
-    """The preparation of the run's contract; None for the published one."""
-    if preparation == "published" or (preparation == "auto" and model.contract is None):
-        return None
-    if model.contract is None:
-        found = "no contract (converted weights)"
-        raise InputError(model.path, "contract", found, "--preparation published for DeepBrainNet files")
-    return preparation_of(model.contract, model.path)
 
 
 def bias_correction(run: Path) -> BiasCorrection | None:

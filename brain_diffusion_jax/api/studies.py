@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.api.loading import load
@@ -29,8 +29,8 @@ from brain_diffusion_jax.models.deep_brain_net import make_age_network
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of a study beside the run's config (sections study and sample); None is the config's.
+class StudyPlan:
+    """What a study does beside the run's config (sections study and sample); None is the config's.
 
     data: shards (default: those of the run). age_model, second_age_model, classifier: run folders; extractors: of
     other networks. num_samples: per scale. utility: seeds of train on synthetic, test on real; 0 is off,
@@ -54,8 +54,8 @@ class Asked:
 
 
 def study(
-    model: Generator | str | Path,
-    asked: Asked = Asked(),
+    run: Generator | str | Path,
+    plan: StudyPlan = StudyPlan(),
     *,
     compare: Mapping[str, StudyResult] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -63,24 +63,24 @@ def study(
 ) -> StudyResult:
     """Generate, measure and report; leaves report.html, study.json and CSVs in the study's folder. Resumable.
 
-    more: fields of `Asked`, as in study("runs/a", age_model="runs/age"). compare: finished studies beside this one.
+    more: fields of `StudyPlan`, as in study("runs/a", age_model="runs/age"). compare: finished studies beside this one.
     progress: (stage, done, total). Several processes share the sampling; the result of all but the first is empty.
     """
-    asked = replace(asked, **more)
-    model = load(model, "generator") if isinstance(model, str | Path) else model
-    shards, contract, real = real_people.open_real(model, asked.data)
+    plan = replace(plan, **more)
+    model: Generator = load(run, "generator") if isinstance(run, str | Path) else run
+    shards, contract, real = real_people.open_real(model, plan.data)
     predictors = Predictors.load(
         contract,
-        age=asked.age_model,
-        second_age=asked.second_age_model,
-        classifier=asked.classifier,
-        more=asked.extractors,
+        age=plan.age_model,
+        second_age=plan.second_age_model,
+        classifier=plan.classifier,
+        more=plan.extractors,
     )
-    settings, sampling = settings_of(model, asked)
-    remarks = predictors.remarks(shards, settings.evaluated)
-    out = folder_of(model, asked)
+    settings, sampling = settings_of(model, plan)
+    notes = predictors.notes(shards, settings.evaluated)
+    out = folder_of(model, plan)
     method: dict[str, Any] = {"run": str(model.path), "data": str(shards), "sampling": _words(model, sampling)}
-    runs = {"age_model": asked.age_model, "second_age_model": asked.second_age_model}
+    runs = {"age_model": plan.age_model, "second_age_model": plan.second_age_model}
     method |= {name: str(run) for name, run in runs.items() if run}
     processes = stages.Processes()
     if jax.process_count() > 1:
@@ -99,32 +99,32 @@ def study(
     if not result.rows:  # another process measures and writes
         return result
     if not model.guided:
-        remarks.append(f"A {model.kind} has no guidance: w=1 stands for its pictures as they come.")
-    result.notes += [remark for remark in remarks if remark not in result.notes]
-    if asked.utility:
+        notes.append(f"A {model.kind} has no guidance: w=1 stands for its images as they come.")
+    result.notes += [note for note in notes if note not in result.notes]
+    if plan.utility:
         if not result.target:
             raise InputError("--utility", "target", "none among the conditions", "a covariate that is a number")
-        result.utility = utility_of(real, settings, out, asked, result.target)
+        result.utility = utility_of(out, real, settings, plan, result.target, progress)
     result.save(out)
     report.write_report(result, out, compare=dict(compare or {}))
     return result
 
 
-def folder_of(model: Generator, asked: Asked) -> Path:
+def folder_of(model: Generator, plan: StudyPlan) -> Path:
     """The folder that a study writes."""
-    return Path(asked.out or model.path / "study")
+    return Path(plan.out or model.path / "study")
 
 
-def settings_of(model: Generator, asked: Asked) -> tuple[StudySettings, Sampling]:
-    """Settings of the run's config with the changes asked for. A model without guidance is drawn once, as w=1."""
-    sampling = model.sampling(sampler=asked.sampler, num_steps=asked.num_steps)
+def settings_of(model: Generator, plan: StudyPlan) -> tuple[StudySettings, Sampling]:
+    """Settings of the run's config with the changes of the plan. A model without guidance is drawn once, as w=1."""
+    sampling = model.sampling(sampler=plan.sampler, num_steps=plan.num_steps)
     section = dict(vars(model.config.study))
-    scales = section.pop("guidance_scales") if asked.guidance_scales is None else asked.guidance_scales
+    scales = section.pop("guidance_scales") if plan.guidance_scales is None else plan.guidance_scales
     if not model.guided:
-        if asked.guidance_scales is not None:
+        if plan.guidance_scales is not None:
             raise InputError(model.path, "guidance_scales", scales, f"none: a {model.kind} has no guidance")
         scales = (1.0,)
-    given = {"num_samples": asked.num_samples, "evaluated": asked.split, "seed": asked.seed}
+    given = {"num_samples": plan.num_samples, "evaluated": plan.split, "seed": plan.seed}
     section |= {name: value for name, value in given.items() if value is not None}
     section["guidance_scales"] = tuple(float(scale) for scale in scales)
     return StudySettings(
@@ -160,12 +160,17 @@ def _barrier(name: str) -> None:
 
 
 def utility_of(
-    real: Mapping[str, ImageSet], settings: StudySettings, out: Path, asked: Asked, target: str
+    out: Path,
+    real: Mapping[str, ImageSet],
+    settings: StudySettings,
+    plan: StudyPlan,
+    target: str,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train on synthetic, test on real, by a small network or the pixel probe, from the pictures left in `out`."""
-    seeds, num_steps = asked.utility, asked.utility_steps
+    """Train on synthetic, test on real, by a small network or the pixel probe, from the images left in `out`."""
+    seeds, num_steps = plan.utility, plan.utility_steps
     if "train" not in real:
-        raise InputError("--utility", "training pictures", "none", "shards with a training split")
+        raise InputError("--utility", "training images", "none", "shards with a training split")
     path = out / f"utility_{seeds}x{num_steps}.json"
     if path.exists():
         kept: list[dict[str, Any]] = files.read_json(path, "utility", list)
@@ -183,15 +188,15 @@ def utility_of(
             lambda mean, spread: make_age_network(dense=1024, dropout=0.8, target_mean=mean, target_scale=spread),
             num_steps=num_steps,
         )
-    with tqdm(total=seeds * (2 + 2 * len(synthetic)), desc="utility", disable=None) as bar:
-        found = utility.utility(
-            trainer,
-            real["train"],
-            synthetic,
-            real[settings.evaluated],
-            target,
-            seeds=range(seeds),
-            progress=lambda name: bar.update(1),
-        )
+    total, done = seeds * (2 + 2 * len(synthetic)), itertools.count(1)
+    found = utility.utility(
+        trainer,
+        real["train"],
+        synthetic,
+        real[settings.evaluated],
+        target,
+        seeds=range(seeds),
+        progress=None if progress is None else lambda name: progress("utility", next(done), total),
+    )
     files.write_json(path, found, indent=1)
     return found

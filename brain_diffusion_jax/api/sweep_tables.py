@@ -19,6 +19,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, MetricId
 from brain_diffusion_jax.evaluation.probes.roles import Roles
+from brain_diffusion_jax.evaluation.report.text_tables import aligned
 from brain_diffusion_jax.evaluation.study import matched_sets, real_people, two_sets
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 
@@ -28,7 +29,7 @@ Columns = Callable[[np.ndarray, Sequence[Mapping[str, str]]], Row]  # (images, m
 
 @dataclass(frozen=True)
 class Compared:
-    """What the rows are compared with. real: images whose conditions were asked for, read with `predictors.age`.
+    """What the rows are compared with. real: images, whose conditions the sweep has, read with `predictors.age`.
 
     reference: one of the configurations; the column meets says which are within its intervals. bootstrap:
     resamples for the intervals, 0 for none.
@@ -48,7 +49,7 @@ def people(
     target = Roles.of(model.schema).target
     if target is None or not found.has(target.name):
         name = "age" if target is None else target.name
-        raise InputError(f"--people {split}", name, "not known of every picture", f"people whose {name} is known")
+        raise InputError(f"--people {split}", name, "not known of every image", f"people whose {name} is known")
     words = " ".join(f"{name}={value}" for condition in only for name, value in condition.items())
     return found[_rows(only, found, model)].checked(f"--only {words}")
 
@@ -66,14 +67,9 @@ def _rows(only: Sequence[Mapping[str, Any]], found: ImageSet, model: DiffusionMo
     return np.flatnonzero([fits(c) for c in found.conditions]) if only else np.arange(len(found))
 
 
-def reference_of(text: str | None, configs: Sequence[SamplingConfig]) -> SamplingConfig | None:
-    """The configuration of "SAMPLER:STEPS", otherwise as the first one; None of None."""
-    if not text:
-        return None
-    sampler, _, steps = text.partition(":")
-    if not steps.isdigit():
-        raise InputError("command line", "--reference", text, "SAMPLER:STEPS, e.g. ddpm:1000")
-    return replace(configs[0], sampler=sampler, num_steps=int(steps), spacing="trailing", sampler_options=())
+def reference_of(sampler: str, num_steps: int, configs: Sequence[SamplingConfig]) -> SamplingConfig:
+    """The configuration of a sampler and its steps, otherwise as the first one."""
+    return replace(configs[0], sampler=sampler, num_steps=num_steps, spacing="trailing", sampler_options=())
 
 
 def rows(model: DiffusionModel, folders: Mapping[SamplingConfig, SampleFolder], compared: Compared) -> list[Row]:
@@ -117,7 +113,7 @@ def _beside_people(
 ) -> tuple[Columns, Row]:
     """Columns of `evaluation.study.matched_sets`, each with its interval; and those of the real people."""
     if compared.predictors.age is None:
-        raise InputError("command line", "--people", "no --age-model", "a regressor that reads the pictures")
+        raise InputError("command line", "--people", "no --age-model", "a regressor that reads the images")
     dark, instruments = model.config.study.dark_fraction, compared.predictors.instruments
     sets = matched_sets.of(real, instruments, model.contract, dark, compared.bootstrap)
     limits = None if reference is None else sets.reference(reference)
@@ -154,9 +150,7 @@ def text(found: Sequence[Row]) -> str:
         varied = [n for n in names[: names.index("mean")] if len({row.get(n) for row in found if "cell" in row}) > 1]
         numbers = [n for n in names[names.index("std") + 1 :] if _shown(n)]
         names = varied + [n for n in numbers if not n.endswith((" low", " high"))]
-    lines = [names, *([_word(row, name) for name in names] for row in found)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-    return "\n".join("  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return aligned([names, *([_word(row, name) for name in names] for row in found)])
 
 
 def _word(row: Row, name: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import runpy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,21 @@ from brain_diffusion_jax.training.run_folder.stopping import lock
 EMA = "ema="  # SamplingConfig.model of an average of the weights
 
 Folders = dict[SamplingConfig, SampleFolder]
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What changes no image. ema, checkpoint: which weights were loaded, for the record.
+
+    resume: finished configurations are not computed again. batch_size: images at once over all configurations
+    (None: the config's). memory_limit: bytes; refuses what needs more.
+    """
+
+    ema: bool = True
+    checkpoint: int | None = None
+    resume: bool = False
+    batch_size: int | None = None
+    memory_limit: int | None = None
 
 
 class Sweep(NamedTuple):
@@ -69,59 +86,58 @@ def register_optimised(model: DiffusionModel, conditions: Conditions, most: int 
     levels.register("optimised", spacing_search.Optimised(model.denoise, x, condition), replace=True)
 
 
+def run_plugin(path: Path) -> None:
+    """Execute a user's file that registers samplers, spacings or rules."""
+    if not path.is_file():
+        raise InputError(path, "--plugin", "no such file", "a Python file")
+    runpy.run_path(str(path))
+
+
 def sweep(
     model: DiffusionModel,
     conditions: Conditions,
     configs: Sequence[SamplingConfig],
     out: str | Path,
     *,
-    guides: Guides | None = None,
-    compared: Compared | None = None,
-    ema: bool = True,
-    checkpoint: int | None = None,
-    resume: bool = False,
-    batch_size: int | None = None,
-    memory_limit: int | None = None,
+    guides: Guides = Guides(),
+    compared: Compared = Compared(),
+    settings: SweepSettings = SweepSettings(),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Sweep:
     """Images of every condition under every configuration, common noise; a folder each, sweep.csv and grid.png.
 
-    ema, checkpoint: which weights were loaded. resume: finished configurations are not computed again.
-    batch_size: images at once over all configurations (None: the config's). memory_limit: bytes; refuses what needs
-    more. progress: (stage, done, total). Raises InputError before anything is written.
+    progress: (stage, done, total). Raises InputError before anything is written.
     """
-    out, asked = Path(out), [dict(condition) for condition in conditions]
-    guides, compared = guides or Guides(), compared or Compared()
-    wanted = [*configs, compared.reference] if compared.reference else list(configs)
-    wanted = list(dict.fromkeys(wanted))
-    for config in wanted:
+    out, wanted = Path(out), [dict(condition) for condition in conditions]
+    configs = list(dict.fromkeys([*configs, compared.reference] if compared.reference else configs))
+    for config in configs:
         levels.check_num_steps(model.process.table, config.num_steps)
-    guides.check(wanted, model)
-    models = _models(model, (config.model for config in wanted), checkpoint)
-    shared = {**record_of(model, ema=ema), "conditions": asked, **guides.record()}
-    if not resume and out.exists() and (not out.is_dir() or any(p.name != LOCK for p in out.iterdir())):
+    guides.check(configs, model)
+    # By SamplingConfig.model: the model itself for "", otherwise with that average of its weights.
+    models = {
+        name: averaged(model, name.removeprefix(EMA), settings.checkpoint) if name else model
+        for name in {config.model for config in configs}
+    }
+    shared = {**record_of(model, ema=settings.ema), "conditions": wanted, **guides.record()}
+    if not settings.resume and out.exists() and (not out.is_dir() or any(p.name != LOCK for p in out.iterdir())):
         raise InputError(out, "output folder", "files of an earlier call", "a new folder, or --resume")
     with lock(out):
         folders: Folders = {}
-        for config in wanted:
+        for config in configs:
+            # "cell" is what release 0.1 called a configuration.
             mine = {**shared, "weights": models[config.model].version, "cell": config.to_json()}
-            folders[config] = SampleFolder(folder_of(out, config), mine, model.contract, resume=resume)
-        options = {"batch_size": batch_size, "memory_limit": memory_limit}
-        _compute(models, guides.fixed(model), asked, folders, options, progress or (lambda stage, done, total: None))
+            folders[config] = SampleFolder(folder_of(out, config), mine, model.contract, resume=settings.resume)
+        options = {"batch_size": settings.batch_size, "memory_limit": settings.memory_limit}
+        _compute(models, guides.fixed(model), wanted, folders, options, progress or (lambda stage, done, total: None))
         table = rows(model, folders, compared)
         write(out / "sweep.csv", table)
-        return Sweep(folders, table, _grid(out, list(folders.values()), len(asked)))
+        return Sweep(folders, table, _grid(out, list(folders.values()), len(wanted)))
 
 
 def folder_of(out: Path, config: SamplingConfig) -> Path:
     """The folder of a configuration; sweeps of 0.1 named it by its key."""
     old = out / config.key()
     return old if old.is_dir() else out / config.folder_name()
-
-
-def _models(model: DiffusionModel, names: Iterable[str], checkpoint: int | None) -> dict[str, DiffusionModel]:
-    """The model by `SamplingConfig.model`: itself for "", otherwise with the average of the weights asked for."""
-    return {name: averaged(model, name.removeprefix(EMA), checkpoint) if name else model for name in set(names)}
 
 
 def _compute(
@@ -161,6 +177,6 @@ def _compute(
 def _grid(out: Path, folders: Sequence[SampleFolder], count: int, most: int = 12) -> Path:
     """Rows are conditions (up to `most`, evenly chosen), columns are configurations."""
     chosen = np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
-    columns = [read_pictures(folder.path)[0][chosen, ..., 0] for folder in folders[:most]]
+    columns = [read_pictures(folder.path)[0][chosen] for folder in folders[:most]]
     sheet = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
     return picture_grid.save_png(out / "grid.png", picture_grid.tile(sheet, len(columns)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.api.loading import slice_contract
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.prepare import nifti, slicing
@@ -25,10 +27,8 @@ from brain_diffusion_jax.tasks.model import Conditions
 
 def known_slices(model: DiffusionModel) -> tuple[Contract, list[int]]:
     """The contract of a model of slices cut from volumes, and the slices it was trained on; refuses another model."""
-    contract = model.contract
-    if contract is None or not contract.grid.shape or not contract.slices.indices:
-        raise InputError(model.path, "contract", "no grid", "a model of slices cut from volumes")
-    return contract, [int(k) for k in contract.slices.indices]
+    contract = slice_contract(model, "a stack")
+    return contract, [int(k) for k in contract.slices.indices or ()]
 
 
 def _grid_shape(contract: Contract) -> tuple[int, int, int]:
@@ -36,20 +36,14 @@ def _grid_shape(contract: Contract) -> tuple[int, int, int]:
     return x, y, z
 
 
-def slice_range(model: DiffusionModel, text: str | None) -> list[int]:
-    """The text 40:60 means 40 to 60; None -> from the first to the last slice the model was trained on."""
+def slice_range(model: DiffusionModel, interval: tuple[int, int] | None) -> list[int]:
+    """(40, 60) means 40 to 60; None -> from the first to the last slice the model was trained on."""
     contract, indices = known_slices(model)
-    if text is None:
-        return list(range(min(indices), max(indices) + 1))
+    first, last = interval or (min(indices), max(indices))
     count = _grid_shape(contract)[slicing.AXES[str(contract.slices.axis)]]
-    first, separator, last = text.partition(":")
-    try:
-        found = list(range(int(first), int(last) + 1)) if separator else []
-    except ValueError:
-        found = []
-    if not found or found[0] < 0 or found[-1] >= count:
-        raise InputError("command line", "--slices", text, f"FROM:TO within 0..{count - 1}")
-    return found
+    if not 0 <= first <= last < count:
+        raise InputError("command line", "--slices", f"{first}:{last}", f"FROM:TO within 0..{count - 1}")
+    return list(range(first, last + 1))
 
 
 def real_differences(shards: str, indices: list[int], most: int = 40) -> dict[str, Any] | None:
@@ -76,30 +70,26 @@ def write_volumes(
     *,
     seed: int = 0,
     overlap: float = 0.3,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """One volume a condition as NIfTI on the contract's grid, with a PNG and volumes.json; returns what that holds.
 
     Volume i has seed + i. overlap: pull between neighbouring slices, 0 to 1; 0 is off. sampling: deterministic DDIM.
-    progress: wraps the loop over the volumes. Raises InputError before anything is written.
+    progress: (done, total). Raises InputError before anything is written.
     """
     contract, indices = known_slices(model)
     if not 0 <= overlap <= 1:
         raise InputError("command line", "--overlap", overlap, "0 to 1")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(out, "output folder", "other files", "a new or empty folder")
+    files.require_new_folder(out)
     check_seed(seed + len(conditions) - 1, "command line", f"--seed of volume {len(conditions)}")
     if sampling.sampler != "ddim" or sampling.eta:
         raise InputError("command line", "--sampler", f"{sampling.sampler}, eta {sampling.eta}", "ddim, eta 0")
-    axis, shape = str(contract.slices.axis), _grid_shape(contract)
-    fit = slicing.Fit.of(contract.fit)
     out.mkdir(parents=True, exist_ok=True)
     contract.save(out)
-
     real = real_differences(model.config.data.shards, indices)
     rows = []
-    for number, condition in enumerate(progress(conditions)):
-        pictures = model.sample_volume(
+    for number, condition in enumerate(conditions):
+        images = model.sample_volume(
             condition,
             slices,
             sampling.guidance_scale,
@@ -108,23 +98,38 @@ def write_volumes(
             seed=seed + number,
             overlap_scale=overlap,
         )[..., 0]
-        volume = slicing.place_in_volume(in_source_unit(pictures, contract), list(slices), shape, axis, fit)
-        nifti.save_volume(out / f"{number:04d}.nii.gz", volume, np.array(contract.grid.affine))
-        shown = pictures[:: max(1, len(slices) // 16)]
-        picture_grid.save_png(out / f"{number:04d}.png", picture_grid.tile(shown, 8))
-        row = {
-            "file": f"{number:04d}.nii.gz",
-            "seed": seed + number,
-            **condition,
-            "neighbours": float(adjacent_differences(pictures).mean()),
-        }
-        places = [slices.index(k) for k in indices if k in slices]
-        if len(places) == len(indices) > 1:
-            row["at_trained_slices"] = adjacent_differences(pictures[places]).tolist()
-        rows.append(row)
+        _write_volume(out / f"{number:04d}.nii.gz", images, slices, contract)
+        rows.append({"file": f"{number:04d}.nii.gz", "seed": seed + number, **_row(condition, images, slices, indices)})
+        if progress is not None:
+            progress(number + 1, len(conditions))
     summary = {"out": str(out), "slices": [slices[0], slices[-1]], "volumes": rows, "real": real}
     files.write_json(out / "volumes.json", summary)
     return summary
+
+
+def _write_volume(
+    path: Path, images: Float[np.ndarray, "slices rows cols"], slices: Sequence[int], contract: Contract
+) -> None:
+    """NIfTI on the contract's grid, and a contact sheet beside it."""
+    axis, fit = str(contract.slices.axis), slicing.Fit.of(contract.fit)
+    stored = in_source_unit(images, contract)
+    volume = slicing.place_in_volume(stored, list(slices), _grid_shape(contract), axis, fit)
+    nifti.save_volume(path, volume, np.array(contract.grid.affine))
+    sheet = picture_grid.tile(images[:: max(1, len(slices) // 16)], 8)
+    picture_grid.save_png(path.with_name(path.name.replace(".nii.gz", ".png")), sheet)
+
+
+def _row(
+    condition: Mapping[str, object],
+    images: Float[np.ndarray, "slices rows cols"],
+    slices: Sequence[int],
+    indices: Sequence[int],
+) -> dict[str, Any]:
+    """The condition and how far neighbours differ, of all slices and of those that the model was trained on."""
+    row = {**condition, "neighbours": float(adjacent_differences(images).mean())}
+    if len(indices) > 1 and set(indices) <= set(slices):
+        row["at_trained_slices"] = adjacent_differences(images[[slices.index(k) for k in indices]]).tolist()
+    return row
 
 
 def describe(summary: dict[str, Any], indices: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Counterfactual pictures: a given slice as it would look under another age, with an audit.
+"""Counterfactual images: a given slice as it would look under another age, with an audit.
 
   brain-diffusion age-edit runs/NAME sub-01_T1w.nii.gz --set age=62 sex=F --to 40,60,80 --out edited/
 
@@ -11,67 +11,60 @@ central box (ventricles) and whether it grows with the covariate, and predicted 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from brain_diffusion_jax.cli.options import add_weights, open_model, parse_set
+from brain_diffusion_jax.cli.options import WeightOptions, parse_set
+from brain_diffusion_jax.cli.parsing import argument, option
+from brain_diffusion_jax.errors import InputError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="run folder of a diffusion model trained on slices")
-    parser.add_argument("scan", help="a .nii or .nii.gz file")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="what is true of the person")
-    parser.add_argument("--to", required=True, metavar="A,B,...", help="wanted values of the covariate")
-    parser.add_argument("--covariate", default="age", help="what to change (default age)")
-    parser.add_argument("--slice", type=int, help="index on the model's grid (default: the middle one)")
-    parser.add_argument("--out", required=True, help="folder to write (new)")
-    parser.add_argument("--steps", type=int, default=40, help="steps of a whole inversion (default 40)")
-    parser.add_argument("--strength", type=float, default=0.95, help="how far to invert, 0 to 1 (default 0.95)")
-    parser.add_argument("--method", choices=("edict", "ddim"), default="edict")
-    parser.add_argument("--guidance", type=float, default=1.0, help="guidance of both ways; 1 is off (default)")
-    parser.add_argument("--age-model", help="run folder of an age model, to predict the edits' ages")
-    parser.add_argument(
-        "--allow",
+class Options(WeightOptions):
+    """The slice, what is true of it, and what it becomes."""
+
+    run: str = argument("run folder of a diffusion model trained on slices")
+    scan: Path = argument("a .nii or .nii.gz file")
+    set: tuple[str, ...] = option("what is true of the person", (), nargs="+", metavar="NAME=VALUE")
+    to: tuple[str, ...] = option("wanted values of the covariate", required=True, metavar="A,B,...")
+    covariate: str = option("what to change (default age)", "age")
+    slice: int | None = option("index on the model's grid (default: the middle one)")
+    out: Path = option("folder to write (new)", required=True)
+    steps: int = option("steps of a whole inversion (default 40)", 40)
+    strength: float = option("how far to invert, 0 to 1 (default 0.95)", 0.95)
+    method: str = option("how the slice is inverted (default edict)", "edict", choices=("edict", "ddim"))
+    guidance: float = option("guidance of both ways; 1 is off (default)", 1.0)
+    age_model: str | None = option("run folder of an age model, to predict the edits' ages")
+    allow: tuple[str, ...] = option(
+        "go on with a scan unlike those that --age-model was trained on (a warning stays)",
+        (),
         action="append",
-        default=[],
         choices=("inputs",),
-        help="go on with a scan unlike those that --age-model was trained on (a warning stays)",
     )
-    add_weights(parser)
-    parser.add_argument("--json", action="store_true", help="print the audit as JSON")
+    json: bool = option("print the audit as JSON", False)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
+    """Write the edits and print what became of the person."""
     import json
     import sys
 
     from brain_diffusion_jax import files
     from brain_diffusion_jax.api import edits
-    from brain_diffusion_jax.errors import InputError
 
-    out = Path(arguments.out)
-    files.require_new_folder(out, "--out")
-    truth, *more = parse_set(arguments.set)
+    files.require_new_folder(options.out, "--out")
+    truth, *more = parse_set(options.set)
     if more:
         raise InputError("age-edit", "--set", f"{1 + len(more)} conditions", "one: what is true of the person")
-    words = [word for word in arguments.to.split(",") if word]
     report = edits.write_edits(
-        open_model(arguments.run, "diffusion", arguments),
-        arguments.scan,
-        truth,
-        arguments.covariate,
-        words,
-        edits.EditSettings(arguments.steps, arguments.strength, arguments.method, arguments.guidance),
-        out,
-        index=arguments.slice,
-        predictor=open_model(arguments.age_model, "age") if arguments.age_model else None,
-        allowed=tuple(arguments.allow),
+        options.load(options.run, "diffusion"),
+        edits.Slice(options.scan, truth, options.slice, options.allow),
+        edits.Change(options.covariate, options.to),
+        edits.EditSettings(options.steps, options.strength, options.method, options.guidance),
+        options.out,
+        predictor=WeightOptions().load(options.age_model, "age") if options.age_model else None,
     )
     for note in report.get("notes", ()):
         print(note, file=sys.stderr)
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        error, kept = report["reconstruction_mean_absolute_error"], report["ssim_with_the_slice"][1:]
-        print(f"{len(words)} edits in {out}; unchanged to {error:.2g}; SSIM with the slice {kept}")
+    error, kept = report["reconstruction_mean_absolute_error"], report["ssim_with_the_slice"][1:]
+    text = f"{len(options.to)} edits in {options.out}; unchanged to {error:.2g}; SSIM with the slice {kept}"
+    print(json.dumps(report) if options.json else text)
     return 0

@@ -8,43 +8,28 @@ DeepBrainNet files are recognised by their sha256. What cannot be mapped is list
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="the .h5 or .keras file")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to write (new)")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+class Options(OptionGroup):
+    """What is converted, and where it goes."""
+
+    file: Path = argument("the .h5 or .keras file")
+    out: Path = option("run folder to write (new)", required=True, metavar="RUN")
+    json: bool = option("print what was found as JSON", False)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
+    """Write the run folder and print what the file holds."""
     import json
 
-    converted = convert_file(arguments.file, arguments.out)
-    if arguments.json:
-        print(json.dumps({"out": str(arguments.out), **converted.source, "age_model": converted.age_model}))
+    from brain_diffusion_jax.api.conversions import convert_keras
+
+    converted = convert_keras(options.file, options.out)
+    if options.json:
+        print(json.dumps({"out": str(options.out), **converted.source, "age_model": converted.age_model}))
     else:
-        print("\n".join([*converted.findings, f"written: {arguments.out}"]))
+        print("\n".join([*converted.findings, f"written: {options.out}"]))
     return 0
-
-
-def convert_file(file: Path, out: Path) -> Any:
-    """Write `file` as run folder `out`; returns conversion.keras_convert.Converted. No contract: see predict-age."""
-    from brain_diffusion_jax import config as configs
-    from brain_diffusion_jax import files
-    from brain_diffusion_jax.conversion.keras_convert import convert
-    from brain_diffusion_jax.training.run_folder.checkpoints import write_whole_run
-
-    files.require_new_folder(out, "--out")
-    converted = convert(file)
-    config = configs.kind_config(configs.base_config("age"), "age")
-    config.name = out.name
-    with config.unlocked(), config.ignore_type():
-        config.age_model.update(converted.age_model)
-    items = {**configs.to_json(config), "source": converted.source, "preparation": "deepbrainnet"}
-    # The published files predict years of people of any age: no standardisation on top.
-    state = {k: v for k, v in converted.variables.items() if k != "params"}
-    write_whole_run(out, "age", converted.variables["params"], items, None, model_state=state)
-    return converted

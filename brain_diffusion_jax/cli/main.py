@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import io
 import os
 import select
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TextIO
 
 from brain_diffusion_jax import __version__
+from brain_diffusion_jax.cli.parsing import declare, parse
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.files import require_writable
 
-# name: (module in brain_diffusion_jax.cli, what it does)
+# name: (module in brain_diffusion_jax.cli, with the class of its options where it is not Options; what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "phantom cohort to report, on this machine, in minutes"),
     "phantom": ("phantom", "write a cohort of procedurally made brains"),
@@ -25,18 +27,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("inspect", "look at a cohort: contact sheet, histograms, quality flags"),
     "train": ("train", "train a diffusion model from a config"),
     "info": ("info", "what a run folder holds: config, contract, steps, best numbers"),
-    "train-age": ("train", "train the regressor that judges age"),
+    "train-age": ("train.AgeOptions", "train the regressor that predicts age"),
     "predict-age": ("predict_age", "ages of people from their scans, after checking the scans"),
-    "convert": ("convert", "foreign weights to a run folder"),
-    "train-class": ("train", "train the classifier that judges class fidelity"),
-    "gate": ("gate", "accept or reject generated pictures by limits learned from real ones"),
-    "train-gan": ("train", "train the WGAN-GP baseline"),
-    "sample": ("sample", "synthetic pictures for given conditions"),
+    "convert keras": ("convert_keras", "age regressors of Keras 2 and 3 to a run folder (DeepBrainNet)"),
+    "convert monai": ("convert_monai", "DiffusionModelUNet of MONAI and GenerativeModels to a run folder, and back"),
+    "convert safetensors": ("convert_safetensors", "a run as one file with its model card, and back"),
+    "train-class": ("train.ClassOptions", "train the classifier that predicts classes"),
+    "gate": ("gate", "accept or reject generated images by limits learned from real ones"),
+    "train-gan": ("train.GanOptions", "train the WGAN-GP baseline"),
+    "sample": ("sample", "synthetic images for given conditions"),
     "sweep": ("sweep", "one compiled call over guidance scales"),
     "age-edit": ("age_edit", "a given slice as it would look under another age, with an audit"),
-    "evaluate": ("evaluate", "numbers for a folder of pictures or a model"),
+    "evaluate": ("evaluate", "numbers for a folder of images beside real ones"),
     "study": ("study", "every guidance scale against real people, as a report"),
-    "audit": ("audit", "people and look-alike pictures on both sides of a split"),
+    "audit": ("audit", "people and look-alike images on both sides of a split"),
 }
 
 EXIT_BAD_INPUT = 2
@@ -44,9 +48,9 @@ EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141  # as of a program that SIGPIPE ended
 
 
-def _overview() -> str:
+def _overview(names: Iterable[str] = COMMANDS) -> str:
     width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<{width}}{COMMANDS[name][1]}" for name in names]
     return "\n".join(
         [
             "usage: brain-diffusion COMMAND [options]",
@@ -61,27 +65,26 @@ def _overview() -> str:
     )
 
 
-def command(name: str) -> tuple[Callable[[argparse.Namespace], int], Callable[[Sequence[str]], argparse.Namespace]]:
-    """(run, parse) of a subcommand; raises InputError for an unknown one."""
+def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
+    """("convert monai", the rest) or ("sample", the rest) of the words of a command line."""
+    two = " ".join(words[:2])
+    return (two, list(words[2:])) if two in COMMANDS else (words[0], list(words[1:]))
+
+
+def command(name: str) -> tuple[Callable[[Any], int], Callable[[Sequence[str]], Any]]:
+    """(run, parse) of a subcommand, the words to its options; raises InputError for an unknown one."""
     if name not in COMMANDS:
         raise InputError("command line", "COMMAND", name, nearest(name, COMMANDS))
-    module = importlib.import_module(f"brain_diffusion_jax.cli.{COMMANDS[name][0]}")
+    place, _, options = COMMANDS[name][0].partition(".")
+    module = importlib.import_module(f"brain_diffusion_jax.cli.{place}")
+    declared = getattr(module, options or "Options")
     parser = argparse.ArgumentParser(
         prog=f"brain-diffusion {name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    module.add_arguments(parser)
-    # section.key=value may stand anywhere among the options; argparse cannot do that with subcommands.
-    return module.run, parser.parse_args if parser._subparsers else parser.parse_intermixed_args
-
-
-def _at_home(arguments: argparse.Namespace) -> argparse.Namespace:
-    """Arguments with the ~ that shells leave alone in --out=~/pictures."""
-    for name, value in vars(arguments).items():
-        if isinstance(value, str | os.PathLike) and str(value).startswith("~"):
-            setattr(arguments, name, type(value)(os.path.expanduser(value)))  # type: ignore[call-arg]
-    return arguments
+    declare(parser, declared)
+    return module.run, functools.partial(parse, parser, declared)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,11 +119,19 @@ def _main(words: list[str]) -> int:
     if words[0] == "--version":
         print(f"brain-diffusion-jax {__version__}")
         return 0
-    run, parse = command(words[0])
-    arguments = _at_home(parse(words[1:]))
-    if getattr(arguments, "out", None):
-        require_writable(arguments.out, "--out")
-    return run(arguments) or 0
+    name, rest = split_command(words)
+    group = [known for known in COMMANDS if known.startswith(f"{name} ")]
+    if group and rest[:1] in ([], ["-h"], ["--help"]):
+        print(_overview(group))
+        return 0
+    run, parse = command(name)
+    try:
+        options = parse(rest)
+    except SystemExit as ended:  # argparse has said why
+        return int(ended.code or 0)
+    if getattr(options, "out", None):
+        require_writable(options.out, "--out")
+    return run(options) or 0
 
 
 def _fail(name: str, why: object) -> int:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-
-from brain_diffusion_jax.cli.options import seed
+from brain_diffusion_jax.cli.parsing import OptionGroup, option, seed
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, help="folder to write (new or empty)")
-    parser.add_argument("--people", type=int, default=40, help="how many (default 40; about a second each)")
-    parser.add_argument("--seed", type=seed, default=0)
+class Options(OptionGroup):
+    """What is written, and where."""
+
+    out: str = option("folder to write (new or empty)", required=True)
+    people: int = option("how many (default 40; about a second each)", 40)
+    seed: int = option("default 0", 0, type=seed)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
+    """Write the cohort and print its folder."""
     from tqdm import tqdm
 
     from brain_diffusion_jax.data.phantoms.phantom import write_cohort
 
-    with tqdm(total=arguments.people, unit="brain", desc="phantom") as bar:
-        folder = write_cohort(arguments.out, arguments.people, arguments.seed, progress=lambda _: bar.update())
-    print(folder)
+    with tqdm(total=options.people, unit="brain", desc="phantom") as bar:
+        print(write_cohort(options.out, options.people, options.seed, progress=lambda _: bar.update()))
     return 0

@@ -7,42 +7,71 @@ A killed or interrupted run continues when the same command is given again.
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="config file (configs/*.py)")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
-    parser.add_argument("--out", default="", help="folder for the shards (default: data.shards, or shards/NAME)")
-    parser.add_argument("--workers", type=int, default=0, help="processes (default: one a core for 50 scans and more)")
-    parser.add_argument("--json", action="store_true", help="print a summary as JSON and nothing else")
-    parser.add_argument(
-        "--beam",
+class Options(OptionGroup):
+    """What is prepared, where it goes, and what works at it."""
+
+    config: Path = argument("config file (configs/*.py)")
+    overrides: tuple[str, ...] = argument("changes to the config", nargs="*", metavar="section.key=value")
+    out: str = option("folder for the shards (default: data.shards, or shards/NAME)", "")
+    workers: int = option("processes (default: one a core for 50 scans and more)", 0)
+    json: bool = option("print a summary as JSON and nothing else", False)
+    beam: tuple[str, ...] | None = option(
+        "prepare through Apache Beam, with its options as OPTION=VALUE, such as runner=DirectRunner",
         nargs="*",
         metavar="OPTION",
-        default=None,
-        help="prepare through Apache Beam, with its options as OPTION=VALUE, such as runner=DirectRunner",
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    import signal
+def run(options: Options) -> int:
+    """Write the shards and print what was left out."""
+    import json
     import sys
-    import threading
-    import warnings
 
-    from tqdm import tqdm
+    from brain_diffusion_jax.api import preparation
+    from brain_diffusion_jax.cli.progress import bar_of
+
+    beam = None if options.beam is None else [f"--{word.lstrip('-')}" for word in options.beam]
+    silent = True if options.json or beam is not None else None  # None: silent unless a terminal looks on
+    with _interruptible(), _warnings_above_the_bar():
+        with bar_of("scan", disable=silent, file=sys.stderr) as progress:
+            written = preparation.prepare(
+                options.config,
+                options.overrides,
+                out=options.out,
+                workers=options.workers,
+                beam=beam,
+                progress=progress,
+            )
+        if options.json:
+            contract = written.contract
+            summary = {"out": str(written.folder), "fingerprint": contract.fingerprint, **contract.counts}
+            # The key is that of release 0.1.
+            print(json.dumps(summary | ({"remarks": written.notes} if contract.kind == "pictures" else {})))
+        else:
+            _warn(written.notes)
+            print(preparation.describe(written))
+    return 0
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let the first Ctrl-C end the work, and the second one the process."""
+    import signal
+    import threading
 
     before = signal.getsignal(signal.SIGINT)
     # A background job of a script ignores Ctrl-C, and goes on ignoring it.
     if before is signal.default_int_handler and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default", UserWarning)
-            # Through tqdm, or a warning would cut the bar in two.
-            warnings.showwarning = lambda text, *_, **__: tqdm.write(f"warning: {text}", file=sys.stderr)
-            return _prepare(args)
+        yield
     finally:
         if signal.getsignal(signal.SIGINT) is _interrupt:  # after a Ctrl-C, _leave stays to the end
             signal.signal(signal.SIGINT, before)
@@ -63,34 +92,25 @@ def _leave(*_: object) -> None:
     os._exit(130)
 
 
-def _prepare(args: argparse.Namespace) -> int:
-    import json
+@contextlib.contextmanager
+def _warnings_above_the_bar() -> Iterator[None]:
+    """Print warnings through tqdm, or one would cut the bar in two."""
     import sys
+    import warnings
 
-    from brain_diffusion_jax.api import preparation
-    from brain_diffusion_jax.cli.options import bar_of
+    from tqdm import tqdm
 
-    beam = None if args.beam is None else [f"--{option.lstrip('-')}" for option in args.beam]
-    silent = True if args.json or beam is not None else None  # None: silent unless a terminal looks on
-    with bar_of("scan", disable=silent, file=sys.stderr) as progress:
-        written = preparation.prepare(
-            args.config, args.overrides, out=args.out, workers=args.workers, beam=beam, progress=progress
-        )
-    if args.json:
-        contract = written.contract
-        summary = {"out": str(written.folder), "fingerprint": contract.fingerprint, **contract.counts}
-        print(json.dumps(summary | ({"remarks": written.remarks} if contract.kind == "pictures" else {})))
-    else:
-        _warn(written.remarks)
-        print(preparation.describe(written))
-    return 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda text, *_, **__: tqdm.write(f"warning: {text}", file=sys.stderr)
+        yield
 
 
-def _warn(notes: list[str], shown: int = 20) -> None:
+def _warn(notes: Sequence[str], shown: int = 20) -> None:
     """One warning a note, the rest counted."""
     import warnings
 
     for note in notes[:shown]:
         warnings.warn(note, stacklevel=2)
     if len(notes) > shown:
-        warnings.warn(f"and {len(notes) - shown} more remarks of this kind", stacklevel=2)
+        warnings.warn(f"and {len(notes) - shown} more notes of this kind", stacklevel=2)

@@ -1,4 +1,4 @@
-"""Synthetic pictures for given conditions: PNG, NIfTI slices in world space, a manifest, a grid.
+"""Synthetic images for given conditions: PNG, NIfTI slices in world space, a manifest, a grid.
 
 brain-diffusion sample runs/NAME --set age=70 sex=F slice=45 --out pictures/
 """
@@ -7,97 +7,93 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax.cli.options import (
-    ConditionOptions,
-    OutputOptions,
-    SamplingOptions,
-    bar_of,
-    open_model,
-    refuse_unguided,
-)
+from brain_diffusion_jax.cli.options import ConditionOptions, SamplingOptions
+from brain_diffusion_jax.cli.parsing import argument, option
+from brain_diffusion_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from brain_diffusion_jax.api import Generator
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="run folder of a diffusion model or a WGAN-GP")
-    ConditionOptions.add(parser)
-    OutputOptions.add(parser)
-    parser.add_argument(
-        "--people", metavar="SPLIT", help="ask for what the real pictures of this split show, e.g. test"
+def _interval(text: str) -> tuple[int, int]:
+    """(40, 60) of 40:60."""
+    first, separator, last = text.partition(":")
+    if not (separator and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"found {text!r:.80}; expected FROM:TO, such as 40:60")
+    return int(first), int(last)
+
+
+class Options(ConditionOptions, SamplingOptions):
+    """What is drawn, and what is written of it."""
+
+    run: str = argument("run folder of a diffusion model or a WGAN-GP")
+    people: str | None = option("make what the real images of this split show, e.g. test", metavar="SPLIT")
+    data: str | None = option("with --people, the shards (default: those of the run)")
+    no_nifti: bool = option("PNG only", False)
+    stack: bool = option("whole volumes: all slices of a head sampled together", False)
+    slices: tuple[int, int] | None = option(
+        "with --stack, both included (default: the contract's range)", metavar="FROM:TO", type=_interval
     )
-    parser.add_argument("--data", help="with --people, the shards (default: those of the run)")
-    SamplingOptions.add(parser)
-    parser.add_argument("--no-nifti", action="store_true", help="PNG only")
-    parser.add_argument("--stack", action="store_true", help="whole volumes: all slices of a head sampled together")
-    parser.add_argument(
-        "--slices", metavar="FROM:TO", help="with --stack, both included (default: the contract's range)"
-    )
-    parser.add_argument("--overlap", type=float, default=0.3, help="with --stack, pull between neighbours; 0 is off")
+    overlap: float = option("with --stack, pull between neighbours; 0 is off (default 0.3)", 0.3)
 
 
-def _conditions(arguments: argparse.Namespace, model: Any) -> list[dict[str, Any]]:
-    """Those of the command line, or of the real pictures of --people (none for a model that takes none)."""
-    from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.study.real_people import people_of
-
-    if not arguments.people:
-        if arguments.data:
-            raise InputError("command line", "--data", "without --people", "--people SPLIT")
-        return ConditionOptions.of(arguments).read(model.schema)
-    if arguments.set or arguments.conditions:
-        raise InputError("command line", "--people", "beside --set or --conditions", "one of them")
-    found = people_of(model, arguments.data, arguments.people).conditions
-    return [dict(c) if model.conditional else {} for c in found for _ in range(arguments.each)]
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
+    """Write the images, or the volumes of --stack, and print where they are."""
     import json
 
-    from brain_diffusion_jax.api.samples import write_samples
+    from brain_diffusion_jax.api import samples, volumes
+    from brain_diffusion_jax.cli.progress import bar_of
     from brain_diffusion_jax.data.sample_folder import require_usable
 
-    output = OutputOptions.of(arguments)
-    require_usable(output.out, resume=output.resume)
-    model = open_model(arguments.run, "generator", arguments)
-    refuse_unguided(model, {"stack": arguments.stack})
-    sampling = SamplingOptions.of(arguments).resolve(model)
-    if arguments.stack:
-        return _stack(arguments, model, sampling)
-    wanted = _conditions(arguments, model)
-    with bar_of("picture") as progress:
-        folder = write_samples(
-            model,
-            wanted,
-            sampling,
-            output.out,
-            seed=arguments.seed,
-            ema=not output.no_ema,
-            resume=output.resume,
-            nifti=not arguments.no_nifti,
-            progress=progress,
-        )
-    summary = {"out": str(folder.path), "pictures": folder.done, "manifest": str(folder.path / "manifest.csv")}
-    print(json.dumps(summary) if output.json else f"{folder.done} pictures in {folder.path} (grid.png, manifest.csv)")
+    require_usable(options.out, resume=options.resume)
+    if options.stack:
+        model = options.load(options.run, "diffusion")
+        wanted = options.read(model.schema)
+        with bar_of("volume") as progress:
+            summary = volumes.write_volumes(
+                model,
+                wanted,
+                volumes.slice_range(model, options.slices),
+                options.resolve(model),
+                Path(options.out),
+                seed=options.seed,
+                overlap=options.overlap,
+                progress=progress,
+            )
+        text = volumes.describe(summary, volumes.known_slices(model)[1])
+    else:
+        generator = options.load(options.run, "generator")
+        sampling = options.resolve(generator)
+        with bar_of("image") as progress:
+            folder = samples.write_samples(
+                generator,
+                _conditions(options, generator),
+                sampling,
+                options.out,
+                seed=options.seed,
+                ema=not options.no_ema,
+                resume=options.resume,
+                nifti=not options.no_nifti,
+                progress=progress,
+            )
+        # The key is that of release 0.1.
+        summary = {"out": str(folder.path), "pictures": folder.done, "manifest": str(folder.path / "manifest.csv")}
+        text = f"{folder.done} images in {folder.path} (grid.png, manifest.csv)"
+    print(json.dumps(summary) if options.json else text)
     return 0
 
 
-def _stack(arguments: argparse.Namespace, model: Any, sampling: Any) -> int:
-    import json
+def _conditions(options: Options, model: Generator) -> list[dict[str, Any]]:
+    """Those of the command line, or of the real images of --people (none for a model that takes none)."""
+    from brain_diffusion_jax.evaluation.study.real_people import people_of
 
-    from tqdm import tqdm
-
-    from brain_diffusion_jax.api import volumes
-
-    summary = volumes.write_volumes(
-        model,
-        ConditionOptions.of(arguments).read(model.schema),
-        volumes.slice_range(model, arguments.slices),
-        sampling,
-        Path(arguments.out),
-        seed=arguments.seed,
-        overlap=arguments.overlap,
-        progress=lambda items: tqdm(items, unit="volume", disable=None),
-    )
-    print(json.dumps(summary) if arguments.json else volumes.describe(summary, volumes.known_slices(model)[1]))
-    return 0
+    if not options.people:
+        if options.data:
+            raise InputError("command line", "--data", "without --people", "--people SPLIT")
+        return options.read(model.schema)
+    if options.set or options.conditions:
+        raise InputError("command line", "--people", "beside --set or --conditions", "one of them")
+    found = people_of(model, options.data, options.people).conditions
+    return [dict(c) if model.conditional else {} for c in found for _ in range(options.each)]

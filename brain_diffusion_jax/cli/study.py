@@ -4,127 +4,88 @@
   brain-diffusion study runs/oasis --age-model runs/age --scales 1,3,5 --num 200 --inception FILE.pth
   brain-diffusion study --compare runs/a runs/b --out comparison/
 
-Conditions are those of the people in the evaluated split; as many pictures are made at each scale as
+Conditions are those of the people in the evaluated split; as many images are made at each scale as
 are compared with. Interrupted, the same command continues. Settings: config sections study and sample.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from brain_diffusion_jax.cli.options import PredictorOptions, open_model, refuse_unguided, seed
+from brain_diffusion_jax.cli.options import PredictorOptions, WeightOptions, refuse_unguided
+from brain_diffusion_jax.cli.parsing import argument, option, seed
+from brain_diffusion_jax.errors import InputError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", help="run folder of a diffusion model or a WGAN-GP")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the run's config")
-    PredictorOptions.add(parser)
-    parser.add_argument("--second-age-model", help="another regressor, not used for any choice")
-    parser.add_argument("--classifier", help="run folder of train-class: its features for another Frechet distance")
-    parser.add_argument("--data", help="shards with the real people (default: those of the run)")
-    parser.add_argument("--split", help="split whose people are asked for (default: config, test)")
-    parser.add_argument("--scales", help="guidance scales, such as 1,3,5,7; 1 is off (default: config)")
-    parser.add_argument("--num", type=int, help="pictures per scale (default: as many as the split has)")
-    parser.add_argument("--sampler", help="default: the config's")
-    parser.add_argument("--steps", type=int, help="sampling steps (default: the config's)")
-    parser.add_argument("--seed", type=seed, help="default: the config's study.seed")
-    parser.add_argument("--checkpoint", type=int, help="step of the diffusion model (default: the newest)")
-    parser.add_argument("--utility", type=int, default=0, metavar="SEEDS", help="train-on-synthetic test-on-real")
-    parser.add_argument("--utility-steps", type=int, default=400, help="its training steps; 0: a linear pixel probe")
-    parser.add_argument("--out", help="folder to write (default: RUN/study)")
-    parser.add_argument("--compare", nargs="+", metavar="RUN", help="put finished studies side by side")
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+class Options(PredictorOptions):
+    """What is studied, what reads it, and how it is drawn."""
+
+    run: str | None = argument("run folder of a diffusion model or a WGAN-GP", nargs="?")
+    overrides: tuple[str, ...] = argument("changes to the run's config", nargs="*", metavar="section.key=value")
+    second_age_model: str | None = option("another regressor, not used for any choice")
+    classifier: str | None = option("run folder of train-class: its features for another Frechet distance")
+    data: str | None = option("shards with the real people (default: those of the run)")
+    split: str | None = option("split whose people are compared with (default: config, test)")
+    scales: tuple[float, ...] | None = option("guidance scales, such as 1,3,5,7; 1 is off (default: config)")
+    num: int | None = option("images per scale (default: as many as the split has)")
+    sampler: str | None = option("default: the config's")
+    steps: int | None = option("sampling steps (default: the config's)")
+    seed: int | None = option("default: the config's study.seed", type=seed)
+    checkpoint: int | None = option("step of the diffusion model (default: the newest)")
+    utility: int = option("train-on-synthetic test-on-real", 0, metavar="SEEDS")
+    utility_steps: int = option("its training steps (default 400); 0: a linear pixel probe", 400)
+    out: str | None = option("folder to write (default: RUN/study)")
+    compare: tuple[str, ...] = option("put finished studies side by side", (), nargs="+", metavar="RUN")
+    json: bool = option("print the numbers as JSON", False)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
+    """Write the report and print its main numbers."""
     import json
 
     from brain_diffusion_jax.api import studies
+    from brain_diffusion_jax.cli.progress import stages
     from brain_diffusion_jax.config import changed
-    from brain_diffusion_jax.errors import InputError
-    from brain_diffusion_jax.evaluation.report import report
+    from brain_diffusion_jax.evaluation.report import report, text_tables
     from brain_diffusion_jax.evaluation.study.study_result import StudyResult
 
-    others = {Path(r).name or str(r): StudyResult.load(r) for r in arguments.compare or ()}
-    if arguments.run is None:
+    others = {Path(r).name or str(r): StudyResult.load(r) for r in options.compare}
+    if options.run is None:
         if not others:
             expected = "the run folder of a diffusion model, or --compare RUN RUN"
             raise InputError("command line", "RUN", "nothing", expected)
-        print(report.write_comparison(others, arguments.out or "comparison"))
+        print(report.write_comparison(others, options.out or "comparison"))
         return 0
-    model = open_model(arguments.run, "generator", arguments)
-    refuse_unguided(model, {name: getattr(arguments, name) for name in ("steps", "sampler", "scales")})
-    model.config = changed(model.config, arguments.overrides, reads=("data.shards", "sample", "study"))
-    asked = studies.Asked(
-        data=arguments.data,
-        age_model=arguments.age_model,
-        second_age_model=arguments.second_age_model,
-        classifier=arguments.classifier,
-        extractors=PredictorOptions.of(arguments).inception_extractors(),
-        guidance_scales=_scales(arguments.scales),
-        num_samples=arguments.num,
-        split=arguments.split,
-        seed=arguments.seed,
-        sampler=arguments.sampler,
-        num_steps=arguments.steps,
-        utility=arguments.utility,
-        utility_steps=arguments.utility_steps,
-        out=arguments.out,
+    model: Any = WeightOptions(checkpoint=options.checkpoint).load(options.run, "generator")
+    refuse_unguided(model, options, "steps", "sampler", "scales")
+    model.config = changed(model.config, options.overrides, reads=("data.shards", "sample", "study"))
+    plan = studies.StudyPlan(
+        data=options.data,
+        age_model=options.age_model,
+        second_age_model=options.second_age_model,
+        classifier=options.classifier,
+        extractors=options.inception_extractors(),
+        guidance_scales=options.scales,
+        num_samples=options.num,
+        split=options.split,
+        seed=options.seed,
+        sampler=options.sampler,
+        num_steps=options.steps,
+        utility=options.utility,
+        utility_steps=options.utility_steps,
+        out=options.out,
     )
-    result = studies.study(model, asked, compare=others, progress=progress_bars())
+    with stages("image") as progress:
+        result = studies.study(model, plan, compare=others, progress=progress)
     if not result.rows:  # another process measures and writes
         return 0
-    path = studies.folder_of(model, asked) / report.FILE_NAME
-    if arguments.json:
+    path = studies.folder_of(model, plan) / report.FILE_NAME
+    if options.json:
         items = result.to_json()
         for row in items["rows"]:
             row.pop("pictures")
         print(json.dumps({"report": str(path), **{k: items[k] for k in ("title", "method", "rows", "notes")}}))
     else:
-        print(summary(result))
-        print(f"{path} (study.json, metrics.csv and pictures.csv beside it)")
+        print(f"{text_tables.study_table(result)}\n{path} (study.json, metrics.csv and pictures.csv beside it)")
     return 0
-
-
-def _scales(text: str | None) -> list[float] | None:
-    from brain_diffusion_jax.errors import InputError
-
-    try:
-        return None if text is None else [float(word) for word in text.split(",")]
-    except ValueError:
-        raise InputError("command line", "--scales", text, "numbers with commas, such as 1,3,5") from None
-
-
-def progress_bars() -> Any:
-    """A function (stage, done, total) that keeps one tqdm bar per stage."""
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
-
-    def tell(stage: str, done: int, total: int) -> None:
-        if stage not in bars:
-            bars[stage] = tqdm(total=total, desc=stage, disable=None)
-        bar = bars[stage]
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-
-    return tell
-
-
-def summary(result: Any) -> str:
-    """The main columns as text."""
-    from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, SSIM, MetricId
-    from brain_diffusion_jax.evaluation.report.figures import fd_metric
-    from brain_diffusion_jax.evaluation.report.report_tables import number
-
-    metrics = [fd_metric(result.rows), MetricId(SSIM), *(result.reading.of(name) for name in ("mae", "rmse", "r"))]
-    metrics = [m for m in [*metrics, MetricId(DARK, statistic="spearman")] if any(row.has(m) for row in result.rows)]
-    widths = [max(len(str(m)), 9) for m in metrics]
-    lines = [" " * 20 + "".join(f"  {m!s:>{w}}" for m, w in zip(metrics, widths, strict=True))]
-    for row in result.rows:
-        cells = (number(row.number(m).get("value")) for m in metrics)
-        lines.append(f"{row.name:<20}" + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True)))
-    return "\n".join([*lines, *result.notes])

@@ -5,221 +5,184 @@ brain-diffusion sweep runs/NAME --set age=20,80 --samplers ddim,heun --steps 10,
 brain-diffusion sweep runs/NAME --people test --age-model runs/AGE --samplers all --calls 10,20 --scales 1 \
     --reference ddpm:1000 --out table/
 
-All cells share their noise, so that they can be compared. Finished cells are not computed again (--resume).
-Several devices share the pictures of a batch.
+All sampling configurations share their noise, so that they can be compared. Finished ones are not computed again
+(--resume). Several devices share the images of a batch.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax.cli.options import ConditionOptions, OutputOptions, open_model, parse_set
+from brain_diffusion_jax.cli.options import ConditionOptions, OutputOptions, parse_set
+from brain_diffusion_jax.cli.parsing import argument, listed, option, seed
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.seeds import check_seed
+
+if TYPE_CHECKING:
+    from brain_diffusion_jax.api import DiffusionModel
+    from brain_diffusion_jax.evaluation.image_set import ImageSet
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="run folder of a diffusion model")
-    ConditionOptions.add(parser)
-    OutputOptions.add(parser)
-    parser.add_argument(
-        "--scales",
-        default="1,3,5,7",
-        help="guidance scales (default 1,3,5,7; 1 is off); 3:1:1 is one a covariate, of per_covariate",
+def _scale(word: str) -> float | tuple[float, ...]:
+    parts = tuple(float(part) for part in word.split(":"))
+    return parts if len(parts) > 1 else parts[0]
+
+
+def _interval(word: str) -> tuple[float, float]:
+    low, high = (float(part) for part in word.split(":"))
+    return low, high
+
+
+def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
+    """(option, its values) of option=value,value; the values of interval are pairs low:high."""
+    name, separator, values = text.partition("=")
+    if not separator or not values:
+        raise argparse.ArgumentTypeError(f"found {text!r:.80}; expected option=value,value")
+    if name == "interval":
+        return name, listed(_interval, "low:high,low:high")(values)
+    return name, listed(float, "numbers separated by commas")(values)
+
+
+def _reference(text: str) -> tuple[str, int]:
+    sampler, _, steps = text.partition(":")
+    if not steps.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r:.80}; expected SAMPLER:STEPS, e.g. ddpm:1000")
+    return sampler, int(steps)
+
+
+class Options(ConditionOptions, OutputOptions):
+    """Axes of the sweep, what its rules need, and what its images are compared with."""
+
+    run: str = argument("run folder of a diffusion model")
+    scales: tuple[float | tuple[float, ...], ...] = option(
+        "default 1,3,5,7; 1 is off; 3:1:1 is one a covariate, of per_covariate",
+        (1.0, 3.0, 5.0, 7.0),
+        type=listed(_scale, "numbers separated by commas, 3:1:1 for one scale a covariate"),
     )
-    parser.add_argument("--seeds", default="0", help="seeds (default 0)")
-    parser.add_argument("--samplers", help='several with commas, or "all" (default: the config\'s)')
-    parser.add_argument("--steps", help="sampling steps, several with commas (default: the config's)")
-    parser.add_argument("--calls", help="instead of --steps: as many steps as fit in so many network calls")
-    parser.add_argument("--spacings", help='"optimised" is found for this model (default: the config\'s)')
-    parser.add_argument("--guidance-rules", default="cfg", help="default cfg")
-    parser.add_argument(
-        "--weak",
+    seeds: tuple[int, ...] = option("seeds (default 0)", (0,), type=listed(seed, "seeds separated by commas"))
+    samplers: tuple[str, ...] | None = option('several with commas, or "all" (default: the config\'s)')
+    steps: tuple[int, ...] | None = option("several with commas (default: the config's)")
+    calls: tuple[int, ...] = option("as many steps as fit in so many network calls", ())
+    spacings: tuple[str, ...] | None = option('"optimised" is found for this model (default: the config\'s)')
+    guidance_rules: tuple[str, ...] = option("default cfg", ("cfg",))
+    weak: str | None = option(
+        "of autoguidance: a weaker run, or an average of the weights as in --ema-lengths",
         metavar="MODEL",
-        help="of autoguidance: the weaker model, a run folder or an average of this run's weights as in --ema-lengths",
     )
-    parser.add_argument("--judge", metavar="RUN", help="of classifier_gradient: the run folder of an age regressor")
-    parser.add_argument(
-        "--judge-std", type=float, default=5.0, metavar="YEARS", help="how exactly the judge is believed (default 5)"
-    )
-    parser.add_argument(
-        "--ema-lengths",
+    judge: str | None = option("of classifier_gradient: the run folder of an age regressor", metavar="RUN")
+    judge_std: float = option("how exactly its ages are believed (default 5)", 5.0, metavar="YEARS")
+    ema_lengths: tuple[str, ...] | None = option(
+        "averages of the weights: widths such as 0.05 (train.power_ema), stored, none",
         metavar="L1,L2",
-        help="averages of the weights: relative widths such as 0.05 (from snapshots, train.power_ema), stored, none",
     )
-    parser.add_argument(
-        "--axis",
+    axis: tuple[tuple[str, tuple[Any, ...]], ...] = option(
+        "sampler or rule option, e.g. eta=0,1; rescale=0,0.7; interval=0:1,0.2:5 (low:high of sigma/alpha)",
+        (),
         action="append",
-        default=[],
         metavar="OPTION=V1,V2",
-        help="sampler or rule option, e.g. eta=0,1; rescale=0,0.7; interval=0:1,0.2:5 (low:high of sigma/alpha)",
+        type=_axis,
     )
-    parser.add_argument("--age-model", help="run folder of a regressor: adds its age errors to the table")
-    parser.add_argument(
-        "--people",
+    age_model: str | None = option("run folder of a regressor: adds its age errors to the table")
+    people: str | None = option(
+        "with the conditions of these people's images, to compare with them, e.g. test; needs --age-model",
         metavar="SPLIT",
-        help="ask for the conditions of these held-out people's pictures, and compare with the pictures (e.g. test); "
-        "needs --age-model, whose features give the Frechet distance",
     )
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME=V1,V2", help="of them, e.g. slice=36,46,56")
-    parser.add_argument("--data", help="shards of the people (default: those of the run)")
-    parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals (0: none)")
-    parser.add_argument(
-        "--reference",
+    only: tuple[str, ...] = option("of them, e.g. slice=36,46,56", (), nargs="+", metavar="NAME=V1,V2")
+    data: str | None = option("shards of the people (default: those of the run)")
+    bootstrap: int = option("resamples for the intervals (default 200; 0: none)", 200)
+    reference: tuple[str, int] | None = option(
+        "with --people, compare the others with it, e.g. ddpm:1000; the column meets: within its intervals",
         metavar="SAMPLER:STEPS",
-        help="with --people, a cell to compare the others with, e.g. ddpm:1000; the column meets says which are "
-        "within its intervals",
+        type=_reference,
     )
-    parser.add_argument("--plugin", help="a Python file that registers samplers, spacings or guidance rules")
-    parser.add_argument("--memory-gib", type=float, help="refuse what needs more, and say what would fit")
+    plugin: Path | None = option("a Python file that registers samplers, spacings or guidance rules")
+    memory_gib: float | None = option("refuse what needs more, and say what would fit")
+
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """The axes that were given, for `sweeps.configs_of`."""
+        from brain_diffusion_jax.api.sweeps import EMA
+        from brain_diffusion_jax.diffusion import samplers
+
+        if self.steps is not None and self.calls:
+            raise InputError("command line", "--calls", "beside --steps", "one of them")
+        given: dict[str, tuple[Any, ...] | None] = {
+            "guidance": self.guidance_rules,
+            "guidance_scale": self.scales,
+            "seed": self.seeds,
+            "sampler": tuple(samplers.names()) if self.samplers == ("all",) else self.samplers,
+            "num_steps": self.steps,
+            "spacing": self.spacings,
+            "model": self.ema_lengths and tuple(f"{EMA}{length}" for length in self.ema_lengths),
+        }
+        names = [name for name, _ in self.axis]
+        if twice := [name for name in names if name in given or names.count(name) > 1]:
+            expected = "an option of the sampler or guidance rule, once"
+            raise InputError("command line", "--axis", twice[0], expected)
+        return {name: values for name, values in {**given, **dict(self.axis)}.items() if values is not None}
 
 
-def _words(text: str) -> list[str]:
-    return [w for w in text.split(",") if w]
-
-
-def _numbers(text: str, option: str, kind: type = float) -> list[Any]:
-    try:
-        return [kind(w) for w in _words(text)]
-    except ValueError:
-        expected = "numbers separated by commas" if kind is float else "whole numbers separated by commas"
-        raise InputError("command line", option, repr(text), expected) from None
-
-
-def scales_from(text: str) -> list[float | tuple[float, ...]]:
-    """Scales separated by commas; 3:1:1 is one for each covariate."""
-    found: list[float | tuple[float, ...]] = []
-    try:
-        for word in _words(text):
-            parts = tuple(float(part) for part in word.split(":"))
-            found.append(parts if len(parts) > 1 else parts[0])
-    except ValueError:
-        expected = "numbers separated by commas, 3:1:1 for one scale a covariate"
-        raise InputError("command line", "--scales", repr(text), expected) from None
-    return found
-
-
-def axes_from(arguments: argparse.Namespace) -> dict[str, list[Any]]:
-    """The axes that were given, for `sweeps.configs_of`."""
-    from brain_diffusion_jax.api.sweeps import EMA
-    from brain_diffusion_jax.diffusion import samplers
-
-    if arguments.steps and arguments.calls:
-        raise InputError("command line", "--calls", "beside --steps", "one of them")
-    axes: dict[str, list[Any]] = {
-        "guidance": _words(arguments.guidance_rules),
-        "guidance_scale": scales_from(arguments.scales),
-        "seed": [check_seed(seed, "command line", "--seeds") for seed in _numbers(arguments.seeds, "--seeds", int)],
-    }
-    if arguments.samplers:
-        axes["sampler"] = list(samplers.names()) if arguments.samplers == "all" else _words(arguments.samplers)
-    if arguments.steps:
-        axes["num_steps"] = _numbers(arguments.steps, "--steps", int)
-    if arguments.spacings:
-        axes["spacing"] = _words(arguments.spacings)
-    if arguments.ema_lengths:
-        axes["model"] = [f"{EMA}{word}" for word in _words(arguments.ema_lengths)]
-    for item in arguments.axis:
-        name, separator, text = item.partition("=")
-        if not separator or not text or name in axes or name in ("sampler", "num_steps", "spacing"):
-            raise InputError("command line", "--axis", item, "option=value,value of the sampler or guidance rule, once")
-        if name == "interval":
-            pairs = [pair.partition(":")[::2] for pair in _words(text)]
-            axes[name] = [tuple(_numbers(",".join(pair), "--axis interval")) for pair in pairs]
-            if any(len(pair) != 2 for pair in axes[name]):
-                raise InputError("command line", "--axis interval", text, "low:high,low:high")
-        else:
-            axes[name] = _numbers(text, f"--axis {name}")
-    return axes
-
-
-def run_plugin(path: str) -> None:
-    """Execute a user's file that registers samplers, spacings or rules."""
-    import runpy
-
-    if not Path(path).is_file():
-        raise InputError(path, "--plugin", "no such file", "a Python file")
-    runpy.run_path(path)
-
-
-def _people(arguments: argparse.Namespace, model: Any) -> Any:
-    """The ImageSet of --people, or None."""
-    from brain_diffusion_jax.api import sweep_tables
-
-    if not arguments.people:
-        for name in ("only", "reference"):
-            if getattr(arguments, name):
-                raise InputError("command line", f"--{name}", "without --people", "--people SPLIT")
-        return None
-    if arguments.set or arguments.conditions or arguments.each != 1:
-        raise InputError("command line", "--people", "beside --set, --conditions or --each", "one of them")
-    if not arguments.age_model:
-        raise InputError("command line", "--people", "no --age-model", "a regressor that reads the pictures")
-    only = parse_set(arguments.only) if arguments.only else []
-    return sweep_tables.people(model, arguments.data, arguments.people, only)
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], None]]:
-    from tqdm import tqdm
-
-    with tqdm(unit="picture", disable=None) as bar:
-
-        def tell(stage: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_description(stage)
-            bar.update(done - bar.n)
-
-        yield tell
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
+    """Write the images of every sampling configuration, and print the table."""
     import json
 
     from brain_diffusion_jax.api import sweep_tables, sweeps
     from brain_diffusion_jax.api.guides import Guides
     from brain_diffusion_jax.api.predictors import Predictors
+    from brain_diffusion_jax.cli.progress import stages
 
-    if arguments.plugin:
-        run_plugin(arguments.plugin)
-    output = OutputOptions.of(arguments)
-    model = open_model(arguments.run, "diffusion", arguments)
-    real = _people(arguments, model)
-    wanted = ConditionOptions.of(arguments).read(model.schema) if real is None else list(real.conditions)
-    if "optimised" in _words(arguments.spacings or ""):
+    if options.plugin:
+        sweeps.run_plugin(options.plugin)
+    model = options.load(options.run, "diffusion")
+    real = _people(options, model)
+    wanted = options.read(model.schema) if real is None else list(real.conditions)
+    if "optimised" in (options.spacings or ()):
         sweeps.register_optimised(model, wanted)
-    calls = _numbers(arguments.calls, "--calls", int) if arguments.calls else []
-    configs = sweeps.configs_of(model, axes_from(arguments), calls)
-    compared = sweep_tables.Compared(
-        Predictors.load(model.contract if real is not None else None, age=arguments.age_model),
-        real,
-        sweep_tables.reference_of(arguments.reference, configs),
-        arguments.bootstrap,
-    )
-    with _bar() as progress:
+    configs = sweeps.configs_of(model, options.axes(), options.calls)
+    with stages("image") as progress:
         found = sweeps.sweep(
             model,
             wanted,
             configs,
-            output.out,
-            guides=Guides.load(model, arguments.weak, arguments.judge, arguments.judge_std, output.checkpoint),
-            compared=compared,
-            ema=not output.no_ema,
-            checkpoint=output.checkpoint,
-            resume=output.resume,
-            batch_size=output.batch,
-            memory_limit=None if arguments.memory_gib is None else int(arguments.memory_gib * 2**30),
+            options.out,
+            guides=Guides.load(model, options.weak, options.judge, options.judge_std, options.checkpoint),
+            compared=sweep_tables.Compared(
+                Predictors.load(model.contract if real is not None else None, age=options.age_model),
+                real,
+                options.reference and sweep_tables.reference_of(*options.reference, configs),
+                options.bootstrap,
+            ),
+            settings=sweeps.SweepSettings(
+                ema=not options.no_ema,
+                checkpoint=options.checkpoint,
+                resume=options.resume,
+                batch_size=options.batch,
+                memory_limit=None if options.memory_gib is None else int(options.memory_gib * 2**30),
+            ),
             progress=progress,
         )
     count = len(found.folders)
-    if output.json:
-        cells = {"cells": found.table[:count], "real": found.table[count:]}
-        print(json.dumps({"out": output.out, **cells, "grid": str(found.grid)}))
+    if options.json:  # the keys are those of release 0.1
+        tables = {"cells": found.table[:count], "real": found.table[count:]}
+        print(json.dumps({"out": options.out, **tables, "grid": str(found.grid)}))
     else:
         print(sweep_tables.text(found.table))
-        print(f"{count} cells of {len(wanted)} pictures in {output.out} (sweep.csv, grid.png)")
+        print(f"{count} sampling configurations of {len(wanted)} images in {options.out} (sweep.csv, grid.png)")
     return 0
+
+
+def _people(options: Options, model: DiffusionModel) -> ImageSet | None:
+    """The real images of --people."""
+    from brain_diffusion_jax.api import sweep_tables
+
+    if not options.people:
+        for name in ("only", "reference"):
+            if getattr(options, name):
+                raise InputError("command line", f"--{name}", "without --people", "--people SPLIT")
+        return None
+    if options.set or options.conditions or options.each != 1:
+        raise InputError("command line", "--people", "beside --set, --conditions or --each", "one of them")
+    if not options.age_model:
+        raise InputError("command line", "--people", "no --age-model", "a regressor that reads the images")
+    only = parse_set(options.only) if options.only else []
+    return sweep_tables.people(model, options.data, options.people, only)

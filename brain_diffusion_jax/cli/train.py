@@ -18,99 +18,77 @@ Several processes find each other through SLURM, JobSet or TPU metadata, or --co
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-# Kinds by the command that trains them; `train` asks the config.
-COMMANDS = {"train": None, "train-age": "age", "train-class": "class", "train-gan": "gan"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(kind=COMMANDS[parser.prog.split()[-1]])
-    parser.add_argument("config", help="a configs/*.py file, or a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="changes to the config")
-    parser.add_argument("--run", type=Path, help="run folder (default: runs/NAME of the config, with -age, ...)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--profile", type=int, default=0, metavar="N", help="write a trace of N steps to RUN/profile")
-    parser.add_argument("--dry-run", action="store_true", help="print what a run would cost, and end")
-    parser.add_argument("--mesh", default="", metavar="DATAxFSDP", help="with --dry-run: devices to plan for")
-    parser.add_argument("--json", action="store_true", help="print the report, or the plan, as JSON and nothing else")
-    add_cluster_arguments(parser)
+from brain_diffusion_jax.cli.parsing import OptionGroup, argument, option
 
 
-def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
-    """How several processes find each other."""
-    group = parser.add_argument_group("several processes")
-    group.add_argument("--cluster", default="auto", help="auto, off, slurm, k8s, tpu or explicit (default: auto)")
-    group.add_argument("--coordinator", default="", metavar="HOST:PORT", help="address of process 0 (explicit)")
-    group.add_argument("--processes", type=int, default=0, help="how many there are")
-    group.add_argument("--process-id", type=int, default=-1, help="which of them this is")
-    group.add_argument(
-        "--heartbeat", type=int, default=60, metavar="S", help="a dead process ends the job in S seconds"
-    )
-    group.add_argument("--connect", type=int, default=300, metavar="S", help="wait S seconds for all to come together")
+class Options(OptionGroup):
+    """What is trained, where, and how several processes find each other. kind: None is the config's."""
+
+    kind: ClassVar[str | None] = None
+
+    config: Path = argument("a configs/*.py file, or a run folder")
+    overrides: tuple[str, ...] = argument("changes to the config", nargs="*", metavar="section.key=value")
+    run: Path | None = option("run folder (default: runs/NAME of the config, with -age, ...)")
+    quiet: bool = option("no progress bar", False)
+    profile: int = option("write a trace of N steps to RUN/profile", 0, metavar="N")
+    dry_run: bool = option("print what a run would cost, and end", False)
+    mesh: str = option("with --dry-run: devices to plan for", "", metavar="DATAxFSDP")
+    json: bool = option("print the report, or the plan, as JSON and nothing else", False)
+    cluster: str = option("auto, off, slurm, k8s, tpu or explicit (default: auto)", "auto")
+    coordinator: str = option("address of process 0 (explicit)", "", metavar="HOST:PORT")
+    processes: int = option("how many there are", 0)
+    process_id: int = option("which of them this is", -1)
+    heartbeat: int = option("a dead process ends the job in S seconds (default 60)", 60, metavar="S")
+    connect: int = option("wait S seconds for all processes to come together (default 300)", 300, metavar="S")
 
 
-def connect(arguments: argparse.Namespace) -> None:
-    """Join the other processes, if there are any."""
-    from brain_diffusion_jax.training.devices import distributed
+class AgeOptions(Options):
+    """Of `train-age`."""
 
-    method = "explicit" if arguments.coordinator else arguments.cluster
-    distributed.initialize(
-        distributed.Cluster(
-            method,
-            arguments.coordinator,
-            arguments.processes,
-            arguments.process_id,
-            arguments.heartbeat,
-            arguments.connect,
-        )
-    )
+    kind = "age"
 
 
-def load(arguments: argparse.Namespace, kind: str | None) -> Any:
-    """The config of the command, of its kind or of the one that the file names; refuses what no run of it reads.
+class ClassOptions(Options):
+    """Of `train-class`."""
 
-    A run is used from other folders too, so that its config names the shards by their whole path.
-    """
-    from brain_diffusion_jax.config import load_config
-    from brain_diffusion_jax.config.defaults import reads_of
-
-    config = load_config(arguments.config, () if arguments.dry_run else arguments.overrides, kind=kind or "")
-    if arguments.dry_run:  # sizes of the data are the config's where there are no shards
-        reads = (*reads_of(config.kind), "covariates", "prepare.fit.size")
-        planned = load_config(arguments.config, arguments.overrides, reads=reads)
-        with planned.unlocked():
-            planned.kind = config.kind
-        config = planned
-    if config.data.shards:
-        config.data.shards = str(Path(config.data.shards).absolute())
-    return config
+    kind = "class"
 
 
-def run(arguments: argparse.Namespace) -> int:
+class GanOptions(Options):
+    """Of `train-gan`."""
+
+    kind = "gan"
+
+
+def run(options: Options) -> int:
+    """Train and print how it ended; the exit status of an interrupted training is 130 or 75."""
     import json
 
     import jax
 
     from brain_diffusion_jax.tasks import train as training
     from brain_diffusion_jax.tasks.spec import spec
+    from brain_diffusion_jax.training.devices import distributed
 
-    config = load(arguments, arguments.kind)
+    config = training.open_config(options.config, options.overrides, options.kind, planning=options.dry_run)
     declared = spec(config.kind)
-    if arguments.dry_run:
-        cost = training.plan(config, arguments.mesh)
-        print(json.dumps(cost.to_json(), indent=2) if arguments.json else cost)
+    if options.dry_run:
+        cost = training.plan(config, options.mesh)
+        print(json.dumps(cost.to_json(), indent=2) if options.json else cost)
         return 0
-    connect(arguments)
-    quiet = arguments.quiet or (declared.reports and arguments.json)
-    outcome = training.train(config, arguments.run, show_progress=not quiet, profile_steps=arguments.profile)
+    method = "explicit" if options.coordinator else options.cluster
+    processes = (options.coordinator, options.processes, options.process_id, options.heartbeat, options.connect)
+    distributed.initialize(distributed.Cluster(method, *processes))
+    quiet = options.quiet or (declared.reports and options.json)
+    outcome = training.train(config, options.run, show_progress=not quiet, profile_steps=options.profile)
     if outcome.exit_code or not declared.reports:
         print(f"{outcome.run}: step {outcome.step}{', ' + outcome.reason if outcome.reason else ''}")
         return outcome.exit_code
     if jax.process_index():  # the first process writes
         return 0
     report = declared.report.write(outcome.run, config.data.shards)
-    print(json.dumps(report, indent=2) if arguments.json else declared.report.summary(report, outcome.run))
+    print(json.dumps(report, indent=2) if options.json else declared.report.summary(report, outcome.run))
     return 0

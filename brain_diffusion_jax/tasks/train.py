@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from brain_diffusion_jax.config import load_config
+from brain_diffusion_jax.config.defaults import reads_of
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.shards import reader
@@ -48,6 +51,26 @@ def train(
     record = RunRecord(declared.record(resolved), contract, declared.kept, given.seed, show_progress, profile_steps)
     run = run or Path("runs") / f"{given.name}{declared.suffix}"
     return fit(task, run, RunData(loader, loading.batch_size, validation), settings, record)
+
+
+def open_config(
+    path: str | Path, overrides: Sequence[str] = (), kind: str | None = None, *, planning: bool = False
+) -> ConfigDict:
+    """The config of a run of that kind (None: the file's), which refuses what no run of the kind reads.
+
+    A run is used from other folders too, so that its config names the shards by their whole path. planning: sizes of
+    the data are the config's where there are no shards.
+    """
+    config = load_config(path, () if planning else overrides, kind=kind or "")
+    if planning:
+        reads = (*reads_of(config.kind), "covariates", "prepare.fit.size")
+        planned = load_config(path, overrides, reads=reads)
+        with planned.unlocked():
+            planned.kind = config.kind
+        config = planned
+    if config.data.shards:
+        config.data.shards = str(Path(config.data.shards).absolute())
+    return config
 
 
 def _contract(config: RunConfig) -> Contract:

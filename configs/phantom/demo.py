@@ -4,6 +4,6 @@ Command:  brain-diffusion demo --out runs/demo
 Expected: docs/results.md, section "Phantom demo".
 """
 
-from brain_diffusion_jax.cli.demo import demo_config as get_config
+from brain_diffusion_jax.config.demo import demo_config as get_config
 
 __all__ = ["get_config"]

@@ -1,4 +1,4 @@
-"""Run by test_commands in a process with eight devices: the study's pictures of a run, as .npy; prints what it saw."""
+"""Run by test_study in a process with eight devices: the study's pictures of a run, as .npy; prints what it saw."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from brain_diffusion_jax import api
 from brain_diffusion_jax import config as configs
+from brain_diffusion_jax.api import evaluations
 from brain_diffusion_jax.cli import gate as command
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
@@ -83,9 +84,10 @@ def classifier(monkeypatch):
         config=configs.base_config(),
     )
     load = api.load
-    monkeypatch.setattr(
-        api, "load", lambda run, kind, **options: made if kind == "class" else load(run, kind, **options)
-    )
+    for module in (api, evaluations):
+        monkeypatch.setattr(
+            module, "load", lambda run, kind, **options: made if kind == "class" else load(run, kind, **options)
+        )
 
 
 def arguments(root, out, source="made"):

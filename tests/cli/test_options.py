@@ -6,6 +6,7 @@ import argparse
 
 import pytest
 
+from brain_diffusion_jax.cli import parsing
 from brain_diffusion_jax.cli.options import ConditionOptions
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.errors import InputError
@@ -17,8 +18,8 @@ SCHEMA = Schema.from_json(
 
 def asked(*words: str) -> list[dict]:
     parser = argparse.ArgumentParser()
-    ConditionOptions.add(parser)
-    return ConditionOptions.of(parser.parse_args(words)).read(SCHEMA)
+    parsing.declare(parser, ConditionOptions)
+    return parsing.parse(parser, ConditionOptions, words).read(SCHEMA)
 
 
 def in_table(tmp_path, text: str | bytes) -> list[dict]:

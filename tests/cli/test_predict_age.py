@@ -216,7 +216,7 @@ def test_a_fixed_window_of_another_unit_is_refused(brain, tmp_path):
     for factor, refused in ((1.0, False), (30.0, True), (0.01, True)):
         path = save(tmp_path / f"{factor}.nii.gz", brain, factor=factor)
         person = scan_ages.Person("p", nifti.Path(path))
-        assert ("intensity" in scan_ages.prepare_person(person, rule, False, ()).refused) == refused
+        assert ("intensity" in scan_ages.prepare_person(person, scan_ages.Preparing(rule)).refused) == refused
 
 
 @pytest.mark.realdata

@@ -1,4 +1,4 @@
-"""`sample` and `sweep` as a user runs them, on a small random network."""
+"""`sample` as a user runs it, on a small random network."""
 
 from __future__ import annotations
 
@@ -245,60 +245,6 @@ def test_folders_that_hold_something_else_are_left_alone(run_folder, tmp_path, c
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
     assert main(["sample", str(tmp_path), "--out", str(tmp_path / "x")]) == 2
     assert "config.json" in capsys.readouterr().err
-
-
-def test_sweep_has_a_cell_for_each_setting_and_resumes(run_folder, tmp_path, capsys):
-    out = tmp_path / "sweep"
-    words = [
-        "sweep",
-        run_folder,
-        "--set",
-        "age=20,80",
-        "--scales",
-        "1,4",
-        "--axis",
-        "eta=0,1",
-        "--out",
-        str(out),
-        "--json",
-    ]
-    assert main(words) == 0
-    cells = json.loads(capsys.readouterr().out)["cells"]
-    assert sorted((c["guidance_scale"], c["eta"]) for c in cells) == [(1, 0), (1, 1), (4, 0), (4, 1)]
-    assert Image.open(out / "grid.png").size == (4 * 12 + 3, 2 * 14 + 1)
-
-    # A cell is what `sample` makes with its settings.
-    one = next(c for c in cells if (c["guidance_scale"], c["eta"]) == (4, 0))
-    assert main(["sample", run_folder, "--set", "age=20,80", "--guidance", "4", "--out", str(tmp_path / "one")]) == 0
-    difference = read_pictures(out / one["cell"])[0] - read_pictures(tmp_path / "one")[0]
-    assert np.abs(difference).max() <= 1.01 / 255
-
-    assert one["cell"] == "ddim-3_cfg-4_seed-0_eta-0"
-    (out / one["cell"]).rename(out / one["key"])  # as release 0.1 named it
-    one["cell"] = one["key"]
-    before = (out / one["cell"] / "pictures" / "000000.png").stat().st_mtime_ns
-    assert main(words) == 2
-    assert main([*words, "--resume"]) == 0
-    assert (out / one["cell"] / "pictures" / "000000.png").stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--scales", "1,x"], "--scales"),
-        (["--seeds", "0,4294967296"], "--seeds: found 4294967296"),
-        (["--scales", "nan"], "guidance_scale"),
-        (["--axis", "eto=1"], "eta"),
-        (["--axis", "interval=5:1", "--guidance-rules", "interval"], "low"),
-        (["--samplers", "nope"], "ddim"),
-        (["--steps", "1000"], "num_steps"),
-        (["--plugin", "nowhere.py"], "nowhere.py"),
-    ],
-)
-def test_a_sweep_refuses_bad_axes(run_folder, tmp_path, capsys, words, message):
-    assert main(["sweep", run_folder, "--out", str(tmp_path / "new"), *words]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
 
 
 def test_real_heads_beside_a_stack(monkeypatch, tmp_path):

@@ -79,7 +79,7 @@ def people_with_files(folder: Path) -> tuple[Path, Callable[[], object]]:
 def conditions(folder: Path) -> tuple[Path, Callable[[], object]]:
     folder.mkdir()
     (folder / "wanted.csv").write_text('age,sex\n20,F\n30.5,"m"\n,female\n70,\n')
-    options = ConditionOptions(set=[], conditions=str(folder / "wanted.csv"), each=1)
+    options = ConditionOptions(conditions=folder / "wanted.csv")
     return folder / "wanted.csv", lambda: options.read(SCHEMA)
 
 

@@ -16,7 +16,6 @@ import pytest
 import tiny
 
 from brain_diffusion_jax.api import run_summary
-from brain_diffusion_jax.cli import info
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training import fit
 from brain_diffusion_jax.training import optimizer as optimizers
@@ -46,7 +45,7 @@ def test_a_run_leaves_what_others_read(tmp_path, monkeypatch):
     described = run_summary.describe(tmp_path / "a")
     assert described["step"] == described["of"] == 8
     assert described["best"]["validation_loss"] == min(r["validation_loss"] for r in found if "validation_loss" in r)
-    assert "8 of 8" in info.text(described)
+    assert "8 of 8" in run_summary.text(described)
     json.dumps(described)
     # Started once more: nothing is left to do, nothing is done.
     before = (tmp_path / "a" / "metrics.jsonl").read_text()
@@ -96,7 +95,7 @@ def test_a_refused_call_leaves_the_record_as_it_was_and_an_allowed_change_is_not
         "optimizer.clip_norm": [1.0, 0.5],
     }
     assert checkpoints.read_config(folder)["train"]["drop_probability"] == 0.1
-    assert "optimizer.learning_rate 0.01 -> 0.001" in info.text(run_summary.describe(folder))
+    assert "optimizer.learning_rate 0.01 -> 0.001" in run_summary.text(run_summary.describe(folder))
 
 
 class Without(tiny.Endless):

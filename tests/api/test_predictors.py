@@ -1,4 +1,4 @@
-"""Which regressors may judge a study's pictures."""
+"""Which regressors may read a study's images."""
 
 from __future__ import annotations
 
