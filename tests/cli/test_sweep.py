@@ -97,9 +97,8 @@ def test_a_sweep_over_averages_of_the_weights(folders, tmp_path, capsys):
     weak = model.with_params(jax.tree.map(lambda a: np.float32(0.7 * a), model.params))
     wanted = {}
     for name, source in (("ema=stored", model), ("ema=0.05", weak)):
-        cells = source.cells([1.0, 2.0], num_steps=model.config.sample.num_steps)
-        ((_, pictures),) = source.sample_cells([{"age": 20.0}, {"age": 60.0}], cells)
-        wanted[name] = pictures
+        conditions = [{"age": 20.0}, {"age": 60.0}]
+        wanted[name] = source.sweep(conditions, [1.0, 2.0], num_steps=model.config.sample.num_steps)
     assert np.abs(wanted["ema=stored"] - wanted["ema=0.05"]).max() > 0.02
     rows = table(tmp_path / "out")
     assert len(rows) == 6
