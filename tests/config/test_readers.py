@@ -43,10 +43,9 @@ def _own_checks(tree: ast.Module) -> set[ast.AST]:
     return {inner for check in checks for inner in ast.walk(check)}
 
 
-def _listed(tree: ast.Module) -> set[str]:
-    """The words of module-level tuples: names of attributes where a module reads them by getattr."""
-    values = [n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Tuple)]
-    return {str(word.value) for value in values for word in value.elts if isinstance(word, ast.Constant)}
+def _words(nodes: list[ast.AST]) -> set[str]:
+    """The strings of a module: names of attributes where it reads them by getattr."""
+    return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
 @functools.cache
@@ -59,7 +58,7 @@ def read_and_known() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
         nodes = [n for n in ast.walk(tree) if n not in checks]
         reads = {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
         if any(isinstance(n, ast.Call) and getattr(n.func, "id", "") == "getattr" for n in nodes):
-            reads |= _listed(tree)
+            reads |= _words(nodes)
         froms = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
         imported = {name for n in froms for name in (n.module, *(f"{n.module}.{a.name}" for a in n.names))}
         own = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
