@@ -60,7 +60,9 @@ class _Section:
 
 @dataclass(frozen=True)
 class Grid(_Section):
-    """The RAS grid that images were cut from. name: mni, box or native (each scan's own: no shape, no affine).
+    """The RAS grid that slices were cut from; of volumes the grid of their own voxels.
+
+    name: mni, box or native (each scan's own: no affine, and no shape of slices).
 
     shape: voxels (x, y, z). affine: 4 x 4, voxel index to mm. spacing_mm: of a native grid; () is each scan's own.
     """
@@ -89,6 +91,8 @@ class SliceSet(_Section):
 class Fit(_Section):
     """How slices became images of one size: keys of `data.prepare.slicing.Fit`. native_size: (rows, cols) before.
 
+    Of volumes (rule "box"): native_size of the grid that the box of `size` voxels was cut from, `offset` its first
+    voxel there; the voxels of the box were averaged to image_size (`data.prepare.volume_box.VolumeBox`).
     A set of kind "pictures" keeps here, in `more`, how its images were prepared (`picture_prep.PicturePrep`).
     """
 
@@ -96,6 +100,7 @@ class Fit(_Section):
     native_size: tuple[int, ...] | None = None
     size: tuple[int, ...] | None = None
     method: str | None = None
+    offset: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As written since 0.1: a native size that differs from scan to scan stands there as null."""
@@ -143,7 +148,8 @@ class Contract:
 
     kind: "slices" (2D cuts of volumes), "volumes" or "pictures" (2D without geometry).
     image_size: (rows, cols) or (x, y, z). channels: of every image, 1 unless written.
-    spacing_mm: of the RAS grid the images were cut from. display: how an array row and column lie in the head.
+    spacing_mm: of the RAS grid the images were cut from, of volumes their own. display: how an array row and column
+    lie in the head.
     """
 
     schema: Schema
@@ -163,6 +169,7 @@ class Contract:
     counts: Mapping[str, Any] = field(default_factory=dict)
     package_version: str = ""
     channels: int = 1
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -177,11 +184,13 @@ class Contract:
         return None if self.slices.axis == "sagittal" else 1
 
     def to_json(self) -> dict[str, Any]:
-        """The contract as contract.json holds it; one channel is left out, as in 0.1."""
+        """The contract as contract.json holds it; one channel and nothing measured are left out, as in 0.1."""
         items = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "schema"}
         items |= {name: items[name].to_json() for name in _SECTIONS}
         if self.channels == 1:
             del items["channels"]
+        if not self.measured:
+            del items["measured"]
         return _plain({"schema": self.schema.to_json(), **items})
 
     @classmethod
@@ -252,8 +261,9 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("grid.affine", lambda v: len(v) == 4 and all(len(r) == 4 and math.isfinite(sum(r)) for r in v), "a 4x4 matrix"),
     ("slices.axis", lambda v: v in ("sagittal", "coronal", "axial"), "sagittal, coronal or axial"),
     ("slices.indices", lambda v: all(map(math.isfinite, v)), "finite numbers"),
-    ("fit.size", *_sizes(2)),
-    ("fit.native_size", *_sizes(2)),
+    ("fit.size", *_sizes(2, 3)),
+    ("fit.native_size", *_sizes(2, 3)),
+    ("fit.offset", lambda v: len(v) == 3, "three whole numbers"),
     ("intensity.low", math.isfinite, "a finite number"),
     ("intensity.high", math.isfinite, "a finite number"),
 )
@@ -285,7 +295,7 @@ def _check(items: Mapping[str, Any], where: object) -> None:
 
 def differences(mine: Contract, other: Contract, ignore: tuple[str, ...] = ()) -> list[str]:
     """One line for each field that differs, both values in it."""
-    left, right = ({**c.to_json(), "channels": c.channels} for c in (mine, other))
+    left, right = ({**c.to_json(), "channels": c.channels, "measured": dict(c.measured)} for c in (mine, other))
     skip = set(_NOT_COMPARED) | set(ignore)
     return [f"{k}: {left[k]!r} against {right[k]!r}" for k in left if k not in skip and left[k] != right[k]]
 

@@ -43,7 +43,8 @@ class Continuous:
     def encode(self, value: object) -> float:
         """(value - low) / (high - low): 0 to 1 inside the domain.
 
-        Warns outside the domain (extrapolation); raises InputError for NaN, infinities and what is no number.
+        Warns outside the domain (extrapolation); raises InputError for NaN, infinities, what is no number, and a
+        number that can only be of another unit (`other_unit`).
         """
         try:
             number = float(value)  # type: ignore[arg-type]
@@ -51,8 +52,9 @@ class Continuous:
             number = math.nan
         encoded = (number - self.low) / (self.high - self.low)
         if not abs(encoded) < _LARGEST:  # NaN too
-            expected = f"a number in {self.unit}, such as {self.low:g} to {self.high:g}"
-            raise InputError("condition", self.name, repr(value), expected)
+            raise InputError("condition", self.name, repr(value), self._expected())
+        if told := self.other_unit(number):
+            raise InputError("condition", self.name, f"{number:g}: {told}", self._expected())
         if not self.low <= number <= self.high:
             warnings.warn(
                 f"condition: {self.name}: found {number:g}; the model saw {self.low:g} to {self.high:g} "
@@ -60,6 +62,22 @@ class Continuous:
                 stacklevel=3,
             )
         return encoded
+
+    def _expected(self) -> str:
+        return f"a number in {self.unit}, such as {self.low:g} to {self.high:g}"
+
+    def other_unit(self, number: float) -> str:
+        """Why a number cannot be in this unit, in words; "" where it can.
+
+        Volumes in mm3 and fractions are mixed up easily, and a missing volume is often written as 0: of a unit "mm3"
+        numbers from 0 to a tenth of the domain's lower end are refused, of a unit "fraction" those above 2.
+        """
+        words = self.unit.replace("^", "").replace("³", "3").split()
+        if "mm3" in words and (0 <= number < self.low / 10 or 0 < number <= 1):
+            return "no volume (leave a missing one out)" if number == 0 else "a fraction, or a volume in another unit"
+        if "fraction" in words and number > 2:
+            return "a volume or a percentage"
+        return ""
 
     def in_unit(self, encoded: Any) -> Any:
         """Encoded numbers, arrays too, in `unit`."""

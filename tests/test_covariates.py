@@ -56,3 +56,38 @@ def test_schema_survives_json_and_refuses_nonsense():
             Schema.from_json(items)
     with pytest.raises(InputError, match="lo"):
         Schema.from_json([{"name": "age", "unit": "years", "lo": 5, "high": 6}])
+
+
+MEASURED = Schema(
+    (
+        Continuous("ventricles", "MNI-scaled mm3", 1000, 70000),
+        Continuous("brain", "fraction", 0.6, 0.9),
+        Continuous("lesion", "mm^3", 0, 5000),
+        Categorical("sex", ("F", "M")),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({"ventricles": 0.02}, r"ventricles: found 0.02: a fraction.*MNI-scaled mm3, such as 1000 to 70000"),
+        ({"ventricles": 40}, r"ventricles: found 40: a fraction, or a volume in another unit"),  # millilitres
+        ({"ventricles": 0}, r"ventricles: found 0: no volume \(leave a missing one out\)"),
+        ({"brain": 1_200_000}, r"brain: found 1.2e\+06: a volume or a percentage; expected a number in fraction"),
+        ({"brain": 78}, r"brain: found 78: a volume or a percentage"),
+        ({"lesion": 0.5}, r"lesion: found 0.5: a fraction"),
+        ({"sex": 1}, r"sex: found 1; expected one of F, M"),
+        ({"sex": "2"}, r"sex: found '2'"),
+    ],
+)
+def test_volumes_and_fractions_are_not_taken_for_each_other_and_codes_are_no_sex(condition, words):
+    with pytest.raises(InputError, match=words):
+        MEASURED.encode([condition])
+
+
+@pytest.mark.filterwarnings("ignore:.*extrapolating")
+def test_what_a_volume_or_a_fraction_can_be_is_taken():
+    wide = [{"ventricles": 150, "brain": 1.2}, {"ventricles": -33_500, "brain": 0.45}, {"ventricles": 132_100}]
+    assert MEASURED.encode(wide).present[:, 0].all()  # -0.5 and 1.9 of the range are asked of models
+    assert MEASURED.encode([{"lesion": 0}, {"lesion": 2}]).present[:, 2].all()  # 0 lies in this domain

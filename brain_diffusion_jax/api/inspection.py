@@ -20,16 +20,20 @@ def inspect(
     overrides: Sequence[str] = (),
     out: str | Path = "inspection",
     *,
+    shards: str | Path | None = None,
     columns: int = 6,
     progress: Callable[[int, int], None] | None = None,
 ) -> inspection_report.Summary:
     """Write contact sheet, histograms and tables of a cohort into `out`, and say which scans are flagged.
 
-    source: a folder with a table, or a config file. columns: of the sheet. progress: (done, total).
+    source: a folder with a table, or a config file. shards: of `prepare --measure`, whose measured covariates are shown
+    beside those of the table. columns: of the sheet. progress: (done, total).
     """
     config = open_cohort(source, overrides)
     wanted = Schema.from_json([dict(c) for c in config.covariates])
     cohort, schema = inspection_report.scans_to_inspect(CohortSpec(**config.cohort), wanted)
+    if shards:
+        cohort, schema = inspection_report.with_measured(cohort, schema, Path(shards))
     count = len(cohort.scans)
     tell = None if progress is None else (lambda done: progress(done, count))
     return inspection_report.write_inspection(Path(out), cohort, schema, columns, tell)

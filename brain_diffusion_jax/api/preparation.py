@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -16,9 +16,11 @@ from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.shards.writer import write_shards
-from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
+from brain_diffusion_jax.data.sources.cohort import SUPPLIED, CohortSpec, read_cohort
+from brain_diffusion_jax.data.sources.head_measuring import NAMES, HeadMeasuring, with_measured
 from brain_diffusion_jax.data.sources.image_source import ImageSource, PicturesSpec, open_images
 from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
+from brain_diffusion_jax.data.sources.scan_volumes import ScanVolumes
 from brain_diffusion_jax.errors import InputError
 
 FEW_SCANS = 50  # below which starting processes takes longer than it saves
@@ -65,18 +67,36 @@ def prepare(
         progress=progress,
         engine="local" if beam is None else "beam",
         beam_options=None if beam is None else list(beam),
+        measuring=_measuring(source),
     )
     return Shards(folder, contract, list(source.notes) if isinstance(source, ImageSource) else [])
 
 
-def open_source(config: ConfigDict) -> ScanSlices | ImageSource:
-    """What a config says to prepare: images where pictures.root is set, else slices of the cohort's scans."""
-    sections, schema = config.to_dict(), Schema.from_json(config.covariates)
+def open_source(config: ConfigDict) -> ScanSlices | ScanVolumes | ImageSource:
+    """What a config says to prepare: images where pictures.root is set, else slices or volumes of a cohort's scans."""
+    sections = config.to_dict()
     if config.pictures.root:
-        return open_images(PicturesSpec.from_config(sections["pictures"]), schema)
+        return open_images(PicturesSpec.from_config(sections["pictures"]), Schema.from_json(config.covariates))
     preparation = Preparation(**sections["prepare"])
-    cohort = read_cohort(CohortSpec(**sections["cohort"]), schema)
-    return ScanSlices(cohort, preparation, schema, f"{config.cohort.layout}: {cohort.table}")
+    covariates: Sequence[Mapping[str, Any]] = [dict(item) for item in config.covariates]
+    measured: tuple[str, ...] = ()
+    if preparation.measured.volumes:
+        covariates, measured = with_measured(covariates), NAMES
+    schema = Schema.from_json(covariates)
+    whole = preparation.kind == "volumes"
+    if whole:  # a volume is no slice
+        schema = Schema(tuple(c for c in schema.covariates if c.name not in SUPPLIED))
+    of_table = Schema(tuple(c for c in schema.covariates if c.name not in measured))
+    cohort = read_cohort(CohortSpec(**sections["cohort"]), of_table)
+    kind = ScanVolumes if whole else ScanSlices
+    return kind(cohort, preparation, schema, f"{config.cohort.layout}: {cohort.table}")
+
+
+def _measuring(source: ScanSlices | ScanVolumes | ImageSource) -> HeadMeasuring | None:
+    """What is measured on the source's volumes, where its preparation asks for it."""
+    if isinstance(source, ScanVolumes) and source.preparation.measured.volumes:
+        return HeadMeasuring(source.preparation.measured)
+    return None
 
 
 def describe(shards: Shards) -> str:

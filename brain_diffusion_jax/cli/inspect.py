@@ -20,6 +20,7 @@ class Options(OptionGroup):
     source: Path = argument("a cohort's folder, or a configs/*.py file")
     overrides: tuple[str, ...] = argument("changes to the config", nargs="*", metavar="section.key=value")
     out: Path = option("folder for the sheet, histograms and tables", required=True)
+    shards: Path | None = option("shards of prepare --measure volumes, whose measured volumes to show")
     columns: int = option("scans side by side on the contact sheet (default 6)", 6)
     json: bool = option("print the summary as JSON", False)
 
@@ -32,7 +33,14 @@ def run(options: Options) -> int:
     from brain_diffusion_jax.cli.progress import bar_of
 
     with bar_of("scan", desc="inspect") as progress:
-        summary = inspect(options.source, options.overrides, options.out, columns=options.columns, progress=progress)
+        summary = inspect(
+            options.source,
+            options.overrides,
+            options.out,
+            shards=options.shards,
+            columns=options.columns,
+            progress=progress,
+        )
     if options.json:
         print(json.dumps(summary.to_json()))
         return 0

@@ -1,6 +1,7 @@
 """NIfTI volumes and a table of people to ArrayRecord shards with a contract beside them.
 
   brain-diffusion prepare configs/oasis/diffusion.py cohort.root=FOLDER --out shards/oasis
+  brain-diffusion prepare configs/oasis/volumes_2mm.py cohort.root=FOLDER --measure volumes --out shards/volumes
 
 A killed or interrupted run continues when the same command is given again.
 """
@@ -21,6 +22,7 @@ class Options(OptionGroup):
     overrides: tuple[str, ...] = argument("changes to the config", nargs="*", metavar="section.key=value")
     out: str = option("folder for the shards (default: data.shards, or shards/NAME)", "")
     workers: int = option("processes (default: one a core for 50 scans and more)", 0)
+    measure: str = option("measure ventricular and brain volume and add them as conditions", "", choices=("volumes",))
     json: bool = option("print a summary as JSON and nothing else", False)
     beam: tuple[str, ...] | None = option(
         "prepare through Apache Beam, with its options as OPTION=VALUE, such as runner=DirectRunner",
@@ -38,12 +40,13 @@ def run(options: Options) -> int:
     from brain_diffusion_jax.cli.progress import bar_of
 
     beam = None if options.beam is None else [f"--{word.lstrip('-')}" for word in options.beam]
+    overrides = [*options.overrides, *(["prepare.measure.volumes=True"] if options.measure else [])]
     silent = True if options.json or beam is not None else None  # None: silent unless a terminal looks on
     with _interruptible(), _warnings_above_the_bar():
         with bar_of("scan", disable=silent, file=sys.stderr) as progress:
             written = preparation.prepare(
                 options.config,
-                options.overrides,
+                overrides,
                 out=options.out,
                 workers=options.workers,
                 beam=beam,

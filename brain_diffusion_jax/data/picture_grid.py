@@ -11,6 +11,9 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.data.prepare.slicing import to_display
 from brain_diffusion_jax.pixels import to_uint8
 
+# Where previews of a head in MNI space are cut, in mm: sagittal x, coronal y, axial z.
+CUTS_MM = (10.0, -18.0, 20.0)
+
 
 def displayed(images: Shaped[np.ndarray, "n *spatial channels"]) -> Shaped[np.ndarray, "n rows cols *rgb"]:
     """What a reader sees of images [n, *spatial, channels]: [n, rows, cols], or [n, rows, cols, 3] of 3 channels.
@@ -21,6 +24,29 @@ def displayed(images: Shaped[np.ndarray, "n *spatial channels"]) -> Shaped[np.nd
     if images.ndim == 5:
         images = np.moveaxis(to_display(np.moveaxis(images[:, :, :, images.shape[3] // 2], -1, 1)), 1, -1)
     return images if images.shape[-1] == 3 else images[..., 0]
+
+
+def three_planes(
+    volumes: Shaped[np.ndarray, "*n x y z"], at: tuple[int, int, int] | None = None
+) -> Shaped[np.ndarray, "*n rows cols"]:
+    """Axial, coronal and sagittal cut of RAS volumes side by side, cut at voxel `at` (default: the middle).
+
+    Anterior and superior up, the person's right on the left; in the sagittal cut anterior is on the left. Black
+    fills up shorter cuts below.
+    """
+    i, j, k = at or tuple(n // 2 for n in volumes.shape[-3:])
+    cuts = [to_display(planes) for planes in (volumes[..., k], volumes[..., j, :], volumes[..., i, :, :])]
+    rows, before = max(cut.shape[-2] for cut in cuts), [(0, 0)] * (volumes.ndim - 3)
+    return np.concatenate([np.pad(cut, [*before, (0, rows - cut.shape[-2]), (0, 0)]) for cut in cuts], axis=-1)
+
+
+def voxel_at(
+    shape: tuple[int, ...], affine: Float[np.ndarray, "4 4"], place_mm: tuple[float, float, float]
+) -> tuple[int, int, int]:
+    """The voxel of an axis-aligned grid nearest to a place, within the grid."""
+    index = np.rint((np.array(place_mm) - affine[:3, 3]) / np.diag(affine)[:3])
+    i, j, k = np.clip(index, 0, np.array(shape[:3]) - 1).astype(int).tolist()
+    return i, j, k
 
 
 def tile(

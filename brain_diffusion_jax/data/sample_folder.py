@@ -1,7 +1,7 @@
 """A folder of synthetic images: PNGs, NIfTI at their place in the world, a manifest, the contract.
 
 A slice or image is its PNG, beside which slices of a known grid lie as NIfTI. A volume is its NIfTI; its PNG
-shows the middle axial slice.
+shows three planes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
-from brain_diffusion_jax.data.picture_grid import displayed
+from brain_diffusion_jax.data.picture_grid import CUTS_MM, displayed, three_planes, voxel_at
 from brain_diffusion_jax.data.prepare.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.data.sources.cohort_table import Unusable, parse_value
 from brain_diffusion_jax.data.sources.picture_file import read_colour, read_grey
@@ -68,8 +68,19 @@ def slice_nifti(image: Float[np.ndarray, "r c"], contract: Contract, index: int)
 def volume_nifti(volume: Float[np.ndarray, "x y z c"], contract: Contract) -> nibabel.Nifti1Image:
     """A volume on the contract's grid (RAS, mm); several channels are a fourth axis."""
     data = volume[..., 0] if volume.shape[-1] == 1 else volume
-    affine = np.eye(4) if contract.grid.affine is None else np.array(contract.grid.affine, float)
+    affine = np.diag([*(contract.spacing_mm or (1.0, 1.0, 1.0)), 1.0])
+    if contract.grid.affine is not None:
+        affine = np.array(contract.grid.affine, float)
     return _synthetic(in_source_unit(data, contract), affine)
+
+
+def volume_picture(volume: Shaped[np.ndarray, "x y z c"], contract: Contract) -> Shaped[np.ndarray, "rows cols *rgb"]:
+    """A volume in three planes; in MNI space through the lateral ventricles (`picture_grid.CUTS_MM`)."""
+    at = None
+    if contract.grid.name == "mni" and contract.grid.affine is not None:
+        at = voxel_at(volume.shape, np.array(contract.grid.affine), CUTS_MM)
+    shown = three_planes(np.moveaxis(volume, -1, 0), at)
+    return np.moveaxis(shown, 0, -1) if len(shown) == 3 else shown[0]
 
 
 def _synthetic(data: np.ndarray, affine: np.ndarray) -> nibabel.Nifti1Image:
@@ -163,7 +174,11 @@ class SampleFolder:
         if (flat and channels not in (1, 3)) or (not flat and self.contract is None):
             raise InputError(self.path, "images", images.shape[1:], "1 or 3 channels, or volumes and their contract")
         rows, scale = [], "" if guidance_scale is None else guidance_scale
-        shown = displayed(to_uint8(images))  # refuses the batch where an image is not finite
+        stored = to_uint8(images)  # refuses the batch where an image is not finite
+        if flat or self.contract is None:
+            shown = displayed(stored)
+        else:
+            shown = np.stack([volume_picture(volume, self.contract) for volume in stored])
         for index, (image, condition) in enumerate(zip(images, conditions, strict=True), first):
             name = _name(index)
             files.write_png(self.path / name, shown[index - first])

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from small_cohort import write_bids
+from small_heads import write_heads
 
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.shards import writer
+from brain_diffusion_jax.data.table import read_table
 
 CONFIG = """
 from brain_diffusion_jax.config import base_config
@@ -29,6 +31,20 @@ def get_config():
     c.prepare.spacing_mm = (10.0, 10.0, 10.0)
     c.prepare.slices.start, c.prepare.slices.stop = 7, 11
     c.split.train, c.split.validation, c.split.test, c.split.seed = 0.5, 0.0, 0.5, 1
+    return c
+"""
+
+HEADS = """
+from brain_diffusion_jax.config import base_config
+
+def get_config():
+    c = base_config()
+    c.name = "heads"
+    c.prepare.kind = "volumes"
+    c.prepare.spacing_mm = (4.0, 4.0, 4.0)
+    c.prepare.intensity.update({"rule": "fixed", "low": 0.0, "high": 1.2})
+    c.prepare.volume.size, c.prepare.volume.offset, c.prepare.volume.refuse = (40, 48, 40), (3, 3, 2), ()
+    c.split.train, c.split.validation, c.split.test = 0.7, 0.0, 0.3
     return c
 """
 
@@ -80,7 +96,7 @@ def test_keep_of_a_config_file_gives_way_to_the_command_line(place):
     [
         (["cohort.rot=x"], "cohort.rot: found an unknown key; expected nearest: cohort.root"),
         (["prepare.slices.stop=25"], "axial slices: found [19, 20"),
-        (["prepare.intensity.rule=fixd"], "rule: found fixd; expected nearest: fixed"),
+        (["prepare.intensity.rule=fixd"], "rule: found fixd; expected fixed, percentile or white_matter"),
         (["split.train=0.7"], "fractions >= 0 that sum to 1"),
         (["--workers", "-1"], "--workers: found -1"),
         (["cohort.layout=camcan"], "no column 'Subject'"),
@@ -201,3 +217,28 @@ def test_oasis_end_to_end(real_data, tmp_path, capsys):
     contract = Contract.load(tmp_path / "out")
     assert contract.image_size == (109, 91)
     assert contract.slices.positions_mm == (0.0, 10.0, 20.0, 30.0, 40.0)
+
+
+def test_volumes_are_measured_and_inspected(tmp_path, capsys):
+    write_heads(tmp_path / "cohort")
+    (tmp_path / "heads.py").write_text(HEADS)
+    config, root = str(tmp_path / "heads.py"), f"cohort.root={tmp_path / 'cohort'}"
+    assert main(["prepare", config, root, "--measure", "volumes", "--out", str(tmp_path / "out"), "--json"]) == 0
+    contract = Contract.load(tmp_path / "out")
+    assert contract.schema.names == ("age", "sex", "ventricles", "brain")  # no slice
+    assert contract.measured["region"].startswith("sha256:")
+    assert json.loads(capsys.readouterr().out)["fingerprint"] == contract.fingerprint
+    look = ["inspect", config, root, "--out", str(tmp_path / "look"), "--json"]
+    assert main([*look, "--shards", str(tmp_path / "out")]) == 0
+    header, rows = read_table(tmp_path / "look" / "scans.csv")
+    told = {row.get("scan"): row.get("ventricles") for row in read_table(tmp_path / "out" / "scans.csv")[1]}
+    assert {"ventricles", "brain"} <= set(header)
+    assert {row.get("scan"): float(row.get("ventricles")) for row in rows} == {k: float(v) for k, v in told.items()}
+    # Without --measure the table must tell them.
+    assert main(["prepare", config, root, "--out", str(tmp_path / "other"), "--json"]) == 0
+    assert Contract.load(tmp_path / "other").schema.names == ("age", "sex")
+
+
+def test_slices_have_no_volume_to_measure(place, capsys):
+    assert main([*words(place), "--measure", "volumes"]) == 2
+    assert "prepare.measure: volumes: found prepare.kind=slices" in capsys.readouterr().err

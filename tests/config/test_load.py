@@ -145,3 +145,12 @@ def test_a_config_is_prepared_as_another(tmp_path: Path) -> None:
     assert (config.name, config.kind, config.split.seed) == ("run", "gan", 4)
     assert (config.cohort.keep.cdr, config.prepare.slices.start) == (0, 30.0)
     assert "model" not in config
+
+
+@pytest.mark.parametrize(("name", "edge"), [("volumes_2mm", 0.0), ("volumes_4mm", 4.0)])
+def test_a_kind_takes_the_volumes_of_a_file(name: str, edge: float) -> None:
+    path = Path(__file__).parents[2] / "configs" / "oasis" / f"{name}.py"
+    config = configs.base_config("gan", prepared_as=path)
+    assert (config.prepare.kind, config.prepare.volume.size) == ("volumes", (80, 96, 80))
+    assert config.prepare.volume.spacing_mm == edge
+    assert [item["name"] for item in config.covariates] == ["sex", "age"]

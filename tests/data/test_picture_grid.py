@@ -45,3 +45,22 @@ def test_three_channels_are_colours():
     assert sheet.shape == (4, 7, 3)
     assert (sheet[:, 4:] == (255, 0, 0)).all()
     assert (sheet[:, :3] == 0).all()
+
+
+def test_three_planes_show_a_corner_where_a_reader_looks_for_it():
+    volume = np.zeros((5, 6, 4), np.float32)
+    volume[4, 5, 3] = 1.0  # the person's right, front, top
+    planes = picture_grid.three_planes(volume, (4, 5, 3))
+    assert planes.shape == (6, 5 + 5 + 6)
+    # Axial: row 0 in front, right on the left. Coronal, sagittal: row 0 on top; in the last one the front is left.
+    assert np.argwhere(planes == 1).tolist() == [[0, 0], [0, 5], [0, 10]]
+    assert not planes[4:, 5:].any()  # shorter cuts are filled up
+    middle = picture_grid.three_planes(np.stack([volume, volume]))
+    assert middle.shape == (2, 6, 16)
+    assert not middle.any()  # the middle shows nothing of the corner
+
+
+def test_the_voxel_at_a_place():
+    affine = np.array([[2.0, 0, 0, -78], [0, 2, 0, -114], [0, 0, 2, -72], [0, 0, 0, 1]])
+    assert picture_grid.voxel_at((80, 96, 80), affine, (10.0, -18.0, 20.0)) == (44, 48, 46)
+    assert picture_grid.voxel_at((20, 96, 80), affine, (10.0, -300.0, 20.0)) == (19, 0, 46)

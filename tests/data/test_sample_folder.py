@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
-from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.contract import Contract, Grid, Intensity
 from brain_diffusion_jax.covariates import Schema
-from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
+from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures, volume_nifti
 from brain_diffusion_jax.errors import InputError
 
 CONDITIONS = [{"age": 20.5, "kind": "=1+1"}, {"age": 30.0}, {"kind": "a;b"}]
@@ -100,3 +101,24 @@ def test_conditions_are_those_of_the_contract(folder):
         (folder / "manifest.csv").write_text(text.replace("20.10,female", cell))
         with pytest.raises(InputError, match=r"manifest.csv: line 2"):
             read_pictures(folder)
+
+
+def test_a_volume_is_a_nifti_on_its_grid_and_a_picture_of_three_planes(tmp_path):
+    affine = ((4.0, 0, 0, -77.0), (0, 4.0, 0, -113.0), (0, 0, 4.0, -71.0), (0, 0, 0, 1.0))
+    size = (40, 48, 40)
+    grid, intensity = Grid("mni", size, affine), Intensity("fixed", 0.0, 1.2)
+    contract = Contract(Schema(()), size, kind="volumes", grid=grid, intensity=intensity)
+    volume = np.zeros((1, *size, 1), np.float32)
+    volume[0, 25, 24, 23] = 1.0  # at (23, -17, 21) mm
+    SampleFolder(tmp_path / "out", {}, contract).write(0, volume, [{}], seed=1, guidance_scale=1.0, columns=[])
+    image = nibabel.load(tmp_path / "out" / "nifti" / "000000.nii.gz")
+    np.testing.assert_allclose(image.affine, affine)
+    ((place,), values) = np.argwhere(image.get_fdata() > 0), image.get_fdata()
+    np.testing.assert_allclose(image.affine @ [*place, 1], [23, -17, 21, 1])
+    assert values.max() == pytest.approx(1.2)  # the unit of the scans
+    picture = np.asarray(Image.open(tmp_path / "out" / "pictures" / "000000.png"))
+    assert picture.shape == (48, 40 + 40 + 48)
+    # The cuts go through (10, -18, 20) mm: it lies in the axial and the coronal one, right of the middle is left.
+    assert np.argwhere(picture == 255).tolist() == [[16, 40 + 14], [23, 14]]
+    native = Contract(Schema(()), (4, 5, 6), kind="volumes", spacing_mm=(1.5, 1.5, 3.0), grid=Grid("native"))
+    np.testing.assert_allclose(volume_nifti(np.zeros((4, 5, 6, 1)), native).affine, np.diag([1.5, 1.5, 3, 1]))

@@ -12,14 +12,11 @@ from jaxtyping import Float
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.data.checks import detail, quality
+from brain_diffusion_jax.data.picture_grid import CUTS_MM, three_planes, voxel_at
 from brain_diffusion_jax.data.prepare.nifti import MNI_2MM, Volume, read_volume, resample
-from brain_diffusion_jax.data.prepare.slicing import to_display
 from brain_diffusion_jax.data.sources.cohort import Cohort, Scan
 from brain_diffusion_jax.errors import InputError, one_line
 from brain_diffusion_jax.pixels import to_uint8
-
-# The cuts that a preview shows, in mm: axial z, coronal y, sagittal x.
-CUTS_MM = (20.0, -18.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,7 @@ def preview(volume: Volume) -> Float[np.ndarray, "109 291"]:
     """Axial, coronal and sagittal cut side by side, anterior or superior up, person's right on the left."""
     data = resample(volume, MNI_2MM.shape, MNI_2MM.affine).data
     data = np.clip(data / (1.15 * detail.bright_level(data, 95) or 1e-9), 0, 1)
-    k, j, i = (round((mm - MNI_2MM.affine[axis, 3]) / 2.0) for mm, axis in zip(CUTS_MM, (2, 1, 0), strict=True))
-    cuts = [to_display(plane) for plane in (data[:, :, k], data[:, j], data[i])]
-    rows = max(cut.shape[0] for cut in cuts)
-    return np.concatenate([np.pad(cut, ((0, rows - cut.shape[0]), (0, 0))) for cut in cuts], axis=1)
+    return three_planes(data, voxel_at(data.shape, MNI_2MM.affine, CUTS_MM))
 
 
 def inspect_cohort(cohort: Cohort, progress: Callable[[int], None] | None = None) -> tuple[list[Inspected], list[str]]:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.data.checks import inspection
 from brain_diffusion_jax.data.picture_grid import save_png
 from brain_diffusion_jax.data.sources.cohort import SUPPLIED, Cohort, CohortSpec, read_cohort
-from brain_diffusion_jax.data.table import write_table
+from brain_diffusion_jax.data.table import read_table, write_table
+from brain_diffusion_jax.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,21 @@ def scans_to_inspect(spec: CohortSpec, schema: Schema) -> tuple[Cohort, Schema]:
     """The cohort and the covariates of its table, which has none of SUPPLIED."""
     of_table = Schema(tuple(c for c in schema.covariates if c.name not in SUPPLIED))
     return read_cohort(spec, of_table), of_table
+
+
+def with_measured(cohort: Cohort, schema: Schema, shards: Path) -> tuple[Cohort, Schema]:
+    """The cohort and schema with what `prepare --measure` measured on its scans, from the shards that it wrote."""
+    contract = Contract.load(shards)
+    names = [name for name in contract.measured.get("covariates", ()) if name in contract.schema.names]
+    if not names:
+        raise InputError(shards, "measured", "nothing", "shards of `brain-diffusion prepare --measure volumes`")
+    told = {row.get("scan"): row for row in read_table(shards / "scans.csv", "scans of the shards")[1]}
+    scans = []
+    for scan in cohort.scans:
+        cells = {name: told[scan.scan].get(name) for name in names} if scan.scan in told else {}
+        scans.append(scan._replace(covariates=scan.covariates | {n: float(cell) for n, cell in cells.items() if cell}))
+    others = tuple(c for c in schema.covariates if c.name not in names)
+    return cohort._replace(scans=tuple(scans)), Schema((*others, *(contract.schema[name] for name in names)))
 
 
 def write_inspection(

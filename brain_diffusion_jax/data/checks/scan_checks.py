@@ -21,6 +21,8 @@ from brain_diffusion_jax.errors import InputError
 # Turned, a scan must look this much more like a brain (correlation), and this much, before its header is blamed.
 _CLEARLY = 0.08
 _UPRIGHT = 0.7
+# Of 244 good OASIS scans one has a bright rim of 0.009, all others below 0.005; a skull that is on has 0.028 and more.
+_CERTAIN_RIM = 0.016
 # Middle in x and y and top in z of a brain in MNI space, in voxels of the coarse grid.
 _BOX = (22.5, 26.5, 36.0)
 KINDS = ("position", "orientation", "skull", "registration", "detail", "intensity", "inputs")
@@ -28,11 +30,12 @@ _DETAIL = ("sharpness", "contrast", "gaps", "repeats", "few_values")
 
 
 class Finding(NamedTuple):
-    """kind: one of KINDS; found and expected as in InputError."""
+    """kind: one of KINDS; found and expected as in InputError. certain: False where some good scans show it too."""
 
     kind: str
     found: str
     expected: str
+    certain: bool = True
 
 
 def check_brain(volume: Volume, ignore: Collection[str] = ()) -> list[Finding]:
@@ -75,6 +78,7 @@ def _misplaced(scan: np.ndarray, measured: Mapping[str, float], flags: Sequence[
             "skull",
             f"bright tissue around and outside the brain: skull, scalp or neck ({said})",
             "a skull-stripped scan (HD-BET, SynthStrip, BET) registered to MNI",
+            certain=measured["bright_rim"] > _CERTAIN_RIM or measured["outside"] > 0.05,
         )
     return Finding(
         "registration",

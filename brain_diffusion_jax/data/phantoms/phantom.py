@@ -33,7 +33,9 @@ AFFINE_LAS = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0,
 
 @dataclass(frozen=True)
 class Phantom:
-    """One made person. volumes in mm^3; ventricle_fraction = lateral ventricles / head."""
+    """One made person. volumes in mm^3; of the head are ventricle_fraction = lateral ventricles, brain_fraction = grey
+    and white matter.
+    """
 
     participant_id: str
     age: float
@@ -42,7 +44,9 @@ class Phantom:
     grey_mm3: float
     white_mm3: float
     csf_mm3: float
+    ventricles_mm3: float
     ventricle_fraction: float
+    brain_fraction: float
 
 
 _COLUMNS = {
@@ -53,7 +57,9 @@ _COLUMNS = {
     "grey_mm3": {"Description": "true grey matter volume", "Units": "mm^3"},
     "white_mm3": {"Description": "true white matter volume", "Units": "mm^3"},
     "csf_mm3": {"Description": "true fluid volume, ventricles included", "Units": "mm^3"},
-    "ventricle_fraction": {"Description": "true lateral ventricle volume / head_mm3"},
+    "ventricles_mm3": {"Description": "true volume of the lateral ventricles", "Units": "MNI-scaled mm3"},
+    "ventricle_fraction": {"Description": "ventricles_mm3 / head_mm3"},
+    "brain_fraction": {"Description": "(grey_mm3 + white_mm3) / head_mm3", "Units": "fraction"},
 }
 
 
@@ -84,7 +90,8 @@ def make_person(
         float(fraction.sum(dtype=np.float64)) * voxel_mm3
         for fraction in (anatomy.head, anatomy.grey, anatomy.white, anatomy.csf, anatomy.ventricle)
     )
-    return scan, Phantom(participant_id, age_years, sex, head, grey, white, csf, ventricle / head)
+    brain = (grey + white) / head
+    return scan, Phantom(participant_id, age_years, sex, head, grey, white, csf, ventricle, ventricle / head, brain)
 
 
 def draw_people(people: int, seed: int) -> list[tuple[float, str]]:
@@ -142,7 +149,7 @@ def _write_tables(folder: Path, truths: list[Phantom], seed: int) -> None:
     for truth in truths:
         row = asdict(truth)
         row.update({k: f"{v:.0f}" for k, v in row.items() if k.endswith("_mm3")})
-        row["ventricle_fraction"] = f"{truth.ventricle_fraction:.5f}"
+        row.update({k: f"{v:.5f}" for k, v in row.items() if k.endswith("_fraction")})
         rows.append([row[name] for name in _COLUMNS])
     write_table(folder / "participants.tsv", list(_COLUMNS), rows, "\t")
     files.write_json(folder / "participants.json", _COLUMNS)

@@ -103,7 +103,11 @@ def find_window(data: np.ndarray, rule: IntensityRule, where: object = "scan") -
 
 def to_stored(data: np.ndarray, window: Window, dtype: str) -> np.ndarray:
     """Intensities in the scan's unit to stored pixels of `dtype`."""
-    unit = np.clip((np.asarray(data, np.float32) - window.low) / (window.high - window.low), 0.0, 1.0)
+    return as_stored(np.clip((np.asarray(data, np.float32) - window.low) / (window.high - window.low), 0.0, 1.0), dtype)
+
+
+def as_stored(unit: np.ndarray, dtype: str) -> np.ndarray:
+    """Unit pixels to stored pixels of `dtype`."""
     return to_uint8(unit) if dtype == "uint8" else unit.astype(np.float32)
 
 

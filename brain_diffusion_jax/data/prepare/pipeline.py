@@ -1,4 +1,4 @@
-"""From one scan to its stored images: read, resample, window, cut, fit. One volume in memory.
+"""From one scan to its stored images: read, resample, window, cut, fit. One scan in memory.
 
 The same functions run in this process, in a pool and in Beam workers; nothing here imports jax.
 """
@@ -14,36 +14,52 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from brain_diffusion_jax.data.checks import scan_checks
 from brain_diffusion_jax.data.prepare import intensity as intensity_rules
 from brain_diffusion_jax.data.prepare import nifti, nifti_file
+from brain_diffusion_jax.data.prepare.head_volumes import MeasureSpec
 from brain_diffusion_jax.data.prepare.intensity import IntensityRule, Window
 from brain_diffusion_jax.data.prepare.nifti import Grid, Volume
 from brain_diffusion_jax.data.prepare.slicing import Fit, Slicing, pictures_from_volume
+from brain_diffusion_jax.data.prepare.volume_box import VolumeBox
 from brain_diffusion_jax.errors import InputError, require_one_of
 
 # Part of the name of every cached part: raise it when the meaning of stored pixels changes.
 PIPELINE_VERSION = 1
+KINDS = ("slices", "volumes")
+_SECTIONS: dict[str, Any] = {
+    "intensity": IntensityRule,
+    "slices": Slicing,
+    "fit": Fit,
+    "volume": VolumeBox,
+    "measure": MeasureSpec,
+}
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """From volumes to images; `Preparation(**config.prepare)`.
+    """From scans to what is stored; `Preparation(**config.prepare)`.
 
-    grid: "mni" (the MNI box at spacing_mm), "native" (each scan's own box, resampled to spacing_mm
-    unless that is ()), or (x, y, z) voxels of spacing_mm centred where the MNI box is. intensity,
-    slices, fit: keys of IntensityRule, Slicing and Fit. bad_scans: refuse or drop scans that cannot
-    be read or lie outside the grid.
+    kind: slices (axis, slices and fit say which) or volumes (volume: keys of VolumeBox). grid: "mni" (the
+    MNI box at spacing_mm), "native" (each scan's own box, resampled to spacing_mm unless that is ()), or
+    (x, y, z) voxels of spacing_mm centred where the MNI box is. intensity, slices, fit: keys of IntensityRule,
+    Slicing and Fit. bad_scans: refuse or drop scans that cannot be read or lie outside the grid. measure: keys
+    of MeasureSpec, covariates measured on volumes.
     """
 
+    kind: str = "slices"
     spacing_mm: tuple[float, ...] = (2.0, 2.0, 2.0)
     grid: str | tuple[int, ...] = "mni"
     intensity: Mapping[str, Any] = field(default_factory=dict, metadata={"config": IntensityRule})
     axis: str = "axial"
     slices: Mapping[str, Any] = field(default_factory=dict, metadata={"config": Slicing})
     fit: Mapping[str, Any] = field(default_factory=dict, metadata={"config": Fit})
+    volume: Mapping[str, Any] = field(default_factory=dict, metadata={"config": VolumeBox})
+    measure: Mapping[str, Any] = field(default_factory=dict, metadata={"config": MeasureSpec})
     bad_scans: str = "refuse"
 
     def __post_init__(self) -> None:
+        require_one_of(self.kind, KINDS, "prepare", "kind")
         spacing = tuple(float(v) for v in self.spacing_mm or ())
         low, high = nifti.VOXEL_MM
         if len(spacing) not in (0, 3) or any(not low <= v <= high for v in spacing):
@@ -55,15 +71,30 @@ class Preparation:
             raise InputError("prepare", "grid", self.grid, "mni, native or (x, y, z) voxels")
         require_one_of(self.bad_scans, ("refuse", "drop"), "prepare", "bad_scans")
         object.__setattr__(self, "spacing_mm", spacing)
-        for name, kind in (("intensity", IntensityRule), ("slices", Slicing), ("fit", Fit)):
+        for name, kind in _SECTIONS.items():
             keys = dict(getattr(self, name))
             unknown = set(keys) - set(kind.__dataclass_fields__)
             if unknown:
                 raise InputError(f"prepare.{name}", "keys", sorted(unknown), sorted(kind.__dataclass_fields__))
             object.__setattr__(self, name, keys)
-        _ = (self.rule, self.slicing, self.fitting)  # refuse wrong values here, not in a worker
+        # Refuse wrong values here, not in a worker.
+        _ = (self.rule, self.slicing, self.fitting, self.box, self.measured)
         if (shared := self.fixed_grid()) is not None:
             nifti_file.require_size(shared.shape, "prepare", "spacing_mm, grid", "wider spacing_mm")
+        if self.kind == "volumes":
+            self._require_volumes(shared)
+        elif self.measured.volumes:
+            raise InputError("prepare.measure", "volumes", f"prepare.kind={self.kind}", "prepare.kind=volumes")
+
+    def _require_volumes(self, grid: Grid | None) -> None:
+        box = self.box
+        if grid is not None:
+            box.stored(grid)
+        elif not box.size or box.offset:
+            found = f"{box.size} at {box.offset}"
+            raise InputError("prepare.volume", "size, offset", found, "a size and no offset with prepare.grid=native")
+        elif box.spacing_mm and not self.spacing_mm:
+            raise InputError("prepare", "spacing_mm", "()", "three lengths in mm with prepare.volume.spacing_mm")
 
     @property
     def rule(self) -> IntensityRule:
@@ -80,8 +111,18 @@ class Preparation:
         """How a slice becomes an image of the wanted size."""
         return Fit(**self.fit)
 
+    @property
+    def box(self) -> VolumeBox:
+        """Which box of the grid a volume is."""
+        return VolumeBox(**self.volume)
+
+    @property
+    def measured(self) -> MeasureSpec:
+        """What is measured on volumes, for conditions."""
+        return MeasureSpec(**self.measure)
+
     def fixed_grid(self) -> Grid | None:
-        """The grid that all scans share; None for native."""
+        """The grid that all scans share, before the box of a volume is cut; None for native."""
         if self.grid == "native":
             return None
         box_mm = np.array(nifti.MNI_2MM.shape) * 2.0
@@ -96,8 +137,9 @@ class Preparation:
         return nifti.box_grid(tuple(int(n) for n in shape), self.spacing_mm, tuple(origin))
 
     def to_json(self) -> dict[str, Any]:
-        """All that decides stored values; `bad_scans` does not."""
-        keys = ("spacing_mm", "grid", "intensity", "axis", "slices", "fit")
+        """All that decides stored values, and which scans are refused; `bad_scans` and `measure` do not."""
+        own = ("kind", "volume") if self.kind == "volumes" else ("axis", "slices", "fit")
+        keys = ("spacing_mm", "grid", "intensity", *own)
         return json.loads(json.dumps({key: getattr(self, key) for key in keys}, default=list))
 
 
@@ -137,8 +179,17 @@ def on_grid(volume: Volume, preparation: Preparation) -> Volume:
     return nifti.resample(volume, *_native_grid(volume, preparation.spacing_mm))
 
 
-def prepare_volume(path: str | Path, preparation: Preparation) -> PreparedScan:
-    """All stored images of one file; raises InputError naming it."""
+class PreparedVolume(NamedTuple):
+    """data: [x, y, z] as stored; affine: of its voxels, RAS mm; window, warnings: as of PreparedScan."""
+
+    data: np.ndarray
+    affine: nifti.Affine
+    window: Window
+    warnings: list[str]
+
+
+def _read(path: str | Path, preparation: Preparation) -> tuple[Volume, Window, list[str]]:
+    """(the scan as it is, its window of intensities, notes)."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         volume = nifti.read_volume(path)
@@ -148,11 +199,36 @@ def prepare_volume(path: str | Path, preparation: Preparation) -> PreparedScan:
         notes = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     if rule.rule == "fixed" and (note := intensity_rules.check_fixed_window(volume.data, window, path)):
         notes.append(note)
+    return volume, window, notes
+
+
+def prepare_volume(path: str | Path, preparation: Preparation) -> PreparedScan:
+    """All stored images of one file; raises InputError naming it."""
+    volume, window, notes = _read(path, preparation)
     volume = on_grid(volume, preparation)
     slicing = preparation.slicing
     pictures, indices, native = pictures_from_volume(volume, slicing, preparation.fitting)
     # One by one, since the steps between would hold all slices of a large scan several times.
-    stored = np.stack([intensity_rules.to_stored(picture, window, rule.dtype) for picture in pictures])
+    stored = np.stack([intensity_rules.to_stored(picture, window, preparation.rule.dtype) for picture in pictures])
     if not stored.any():
         raise InputError(path, "pictures", "all slices empty", f"a head in the {slicing.axis} slices {indices[:3]}...")
     return PreparedScan(stored, indices, slicing.positions_mm(indices, volume.affine), window, native, notes)
+
+
+def prepare_whole(path: str | Path, preparation: Preparation) -> PreparedVolume:
+    """One file as a stored volume; raises InputError naming it, for a skull that is on too (`VolumeBox.refuse`).
+
+    The window is applied before the box is averaged: a stored voxel is the mean of what its part of the box stores.
+    """
+    volume, window, notes = _read(path, preparation)
+    box = preparation.box
+    if box.refuse:
+        findings = scan_checks.check_brain(volume)
+        scan_checks.refuse(path, [f for f in findings if f.certain and f.kind in box.refuse])
+        notes += scan_checks.refuse(path, findings, scan_checks.KINDS)
+    volume = on_grid(volume, preparation)
+    unit = intensity_rules.to_stored(volume.data, window, "float32")
+    cut = box.cut(Volume(unit, volume.affine, volume.path))
+    if not cut.data.any():
+        raise InputError(path, "volume", "nothing above 0 in the box", "a head in it")
+    return PreparedVolume(intensity_rules.as_stored(cut.data, preparation.rule.dtype), cut.affine, window, notes)

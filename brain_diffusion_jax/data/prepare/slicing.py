@@ -180,7 +180,7 @@ def centre(images: Shaped[np.ndarray, "n rows cols"], size: tuple[int, ...]) -> 
     return out
 
 
-def _weights(have: int, want: int, method: str) -> np.ndarray:
+def resize_weights(have: int, want: int, method: str) -> np.ndarray:
     """[want, have] interpolation weights of one axis, rows sum to 1; pixels are boxes of equal width."""
     scale = have / want
     rows = np.arange(want)[:, None]
@@ -196,8 +196,8 @@ def _weights(have: int, want: int, method: str) -> np.ndarray:
 
 def resize(images: Float[np.ndarray, "n rows cols"], size: tuple[int, ...], method: str) -> np.ndarray:
     """Separable resize, float32; area means an exact box average where an axis shrinks, else bilinear."""
-    rows = _weights(images.shape[1], size[0], method)
-    cols = _weights(images.shape[2], size[1], method)
+    rows = resize_weights(images.shape[1], size[0], method)
+    cols = resize_weights(images.shape[2], size[1], method)
     return np.einsum("rR,nRC,cC->nrc", rows, np.asarray(images, np.float32), cols, optimize=True)
 
 

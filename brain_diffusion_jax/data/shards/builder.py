@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.prepare import part_pool
 from brain_diffusion_jax.data.shards.splits import SplitSpec, assign_slice
-from brain_diffusion_jax.data.sources.source import Entry, Examples, Source
+from brain_diffusion_jax.data.sources.source import Entry, Examples, Measured, Source
 from brain_diffusion_jax.errors import InputError
 
 NAME = "brain_pictures"
@@ -27,7 +27,10 @@ VERSION = "1.0.0"
 
 @dataclass(frozen=True)
 class Plan:
-    """splits: name -> entries. names: id -> file of the finished part in `parts`; empty: entries are prepared then."""
+    """splits: name -> entries. names: id -> file of the finished part in `parts`; empty: entries are prepared then.
+
+    measured: adds covariates that are read off the examples.
+    """
 
     source: Source
     contract: Contract
@@ -35,6 +38,7 @@ class Plan:
     splits: Mapping[str, Sequence[Entry]]
     parts: Path
     names: Mapping[str, str]
+    measured: Measured | None = None
 
 
 def features(contract: Contract) -> tfds.features.FeaturesDict:
@@ -69,7 +73,8 @@ def records(
         hint = " as the first scan; set prepare.grid=mni or a prepare.fit rule" if contract.kind != "pictures" else ""
         raise InputError(entry.path, "picture size", found, f"{wanted}{hint}")
     count = len(examples.images)
-    supplied = [{name: values[i].item() for name, values in examples.supplied.items()} for i in range(count)]
+    columns = examples.supplied.items()
+    supplied = [{name: v for name, values in columns if (v := values[i].item()) == v} for i in range(count)]
     known = {name: value for name, value in entry.conditions.items() if name in contract.schema.names}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the cohort has warned about its ages, once
@@ -91,13 +96,17 @@ def records(
         )
 
 
-def _prepare_in_worker(entry: dict[str, Any], source: Source, contract: Contract, spec: SplitSpec, split: str):
+def _measured(plan: Plan, examples: Examples) -> Examples:
+    return examples if plan.measured is None else plan.measured.supply(examples)
+
+
+def _prepare_in_worker(entry: dict[str, Any], plan: Plan, split: str):
     """Beam: read, prepare and yield one entry; a bad one fails the job or is left out, as chosen."""
     item = Entry(**{**entry, "path": Path(entry["path"])})
     try:
-        yield from records(item, source.prepare(item), contract, spec, split)
+        yield from records(item, _measured(plan, plan.source.prepare(item)), plan.contract, plan.split, split)
     except InputError:
-        if not source.drop_bad:
+        if not plan.source.drop_bad:
             raise
 
 
@@ -130,12 +139,12 @@ class BrainPictures(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str, entries: Sequence[Entry]):
         plan = self._plan
         if plan.names:
-            prepared = ((e, part_pool.load_part(plan.parts / plan.names[e.id])) for e in entries)
+            prepared = ((e, _measured(plan, part_pool.load_part(plan.parts / plan.names[e.id]))) for e in entries)
             return (pair for item in prepared for pair in records(*item, plan.contract, plan.split, split))
         import apache_beam as beam
 
         # Absolute, or a worker with another working directory would not find the file.
         items = [{**entry._asdict(), "path": str(entry.path.resolve())} for entry in entries]
-        arguments = {"source": plan.source, "contract": plan.contract, "spec": plan.split, "split": split}
+        arguments = {"plan": replace(plan, splits={}, names={}), "split": split}
         # Reshuffle, or the runner fuses Create and FlatMap into one worker.
         return beam.Create(items) | beam.Reshuffle() | beam.FlatMap(_prepare_in_worker, **arguments)

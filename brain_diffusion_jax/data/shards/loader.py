@@ -7,6 +7,7 @@ number of processes and still see the same global batches.
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from brain_diffusion_jax.seeds import check_seed
 
 __all__ = ["Loader", "read_all"]
 _STATE_VERSION = 1
+_AHEAD = 2**28  # pixels of batches that are read before they are asked for
 
 
 class Loader:
@@ -87,7 +89,10 @@ class Loader:
         batches = positions.batch(batch_size, drop_remainder=repeat or process_count > 1)
         dataset = batches.random_map(_ReadBatch(self.source, rows, mirror, axis or 0))
         self.steps_per_epoch = max(1, count // batch_size)
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))
+        # Of volumes a few batches fill the memory that hundreds of batches of slices would.
+        batch_pixels = self.local_batch_size * math.prod(self.contract.shape)
+        ahead = max(1, min(max(prefetch, threads), _AHEAD // batch_pixels))
+        options = grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead)
         self._dataset = dataset.to_iter_dataset(options)
         self._iterator = iter(self._dataset)
         self._yielded = 0

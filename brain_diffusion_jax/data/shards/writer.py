@@ -17,7 +17,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ from brain_diffusion_jax.data.prepare import part_pool
 from brain_diffusion_jax.data.shards import splits
 from brain_diffusion_jax.data.shards.reader import MANIFEST, ShardSource, open_split, parse_record, read_all
 from brain_diffusion_jax.data.shards.splits import SplitSpec
-from brain_diffusion_jax.data.sources.source import Entry, Source
+from brain_diffusion_jax.data.sources.source import Entry, Examples, Measuring, Source
 from brain_diffusion_jax.data.table import write_table
 from brain_diffusion_jax.errors import InputError
 
 WORK = ".prepare"
+_READ = 2**26  # bytes of images in memory at a time where every record is read once more
 Progress = Callable[[int, int], None]
 
 __all__ = ["ShardSource", "open_split", "read_all", "working_folder", "write_shards"]
@@ -49,13 +50,14 @@ def write_shards(
     progress: Progress | None = None,
     engine: str = "local",
     beam_options: list[str] | None = None,
+    measuring: Measuring | None = None,
 ) -> Contract:
     """Prepare every entry of the source and write the shards and their contract into `folder`.
 
     engine: "local" (a pool of `workers` processes) or "beam" (`beam_options` as apache_beam takes them on its
-    command line). Called again after an interruption, it continues. Raises InputError for a folder that holds
-    something else, an entry that cannot be prepared (unless the source drops those), an empty split and a full
-    disk; finished parts are kept in all these cases.
+    command line). measuring: covariates to be read off the examples. Called again after an interruption, it
+    continues. Raises InputError for a folder that holds something else, an entry that cannot be prepared (unless
+    the source drops those), an empty split and a full disk; finished parts are kept in all these cases.
     """
     folder = Path(folder)
     with working_folder(folder) as work:
@@ -76,8 +78,19 @@ def write_shards(
         by_split = splits.split_entries(entries, split, contract.schema, source.where)
         own = contracts.Split.from_json({**split.section().to_json(), **contract.split.to_json()})
         contract = dataclasses.replace(contract, split=own)
-        _build(folder, engine, beam_options, source, contract, split, by_split, work / "parts", names)
+        measured = None
+        if measuring is not None:
+            load = _loader(source, work / "parts", names)
+            measured = measuring.fitted(by_split["train"], load, contract, source.where)
+            contract = measured.described(contract)
+            measured.save(folder)
+        _build(folder, engine, beam_options, source, contract, split, by_split, work / "parts", names, measured)
         return _finish(folder, work, contract, split, source.entries(), dropped)
+
+
+def _loader(source: Source, parts: Path, names: Mapping[str, str]) -> Callable[[Entry], Examples]:
+    """A function to the examples of an entry: its finished part, or, where there are no parts, prepared anew."""
+    return (lambda entry: part_pool.load_part(parts / names[entry.id])) if names else source.prepare
 
 
 @contextlib.contextmanager
@@ -179,6 +192,10 @@ def _finish(
 
     manifest: dict[str, list] = {}
     total = 0
+    measured = [n for n in contract.measured.get("covariates", ()) if n in contract.schema.names]
+    columns = [contract.schema.names.index(name) for name in measured]
+    image = math.prod(contract.shape) * np.dtype(contract.stored_dtype).itemsize
+    batch = max(1, min(256, _READ // image))
     scans: dict[tuple[str, str, str], list] = {}
     index: dict[str, dict[str, list]] = {}
     for path in sorted(folder.glob("brain_pictures/*/*.array_record*")):
@@ -188,8 +205,8 @@ def _finish(
         if count != (meant := _meant_records(path, name)):
             raise InputError(path, "records", count, f"{meant} as written; is the disk sound? prepare again")
         rows = index.setdefault(name, {"values": [], "present": []})
-        for start in range(0, count, 256):
-            for record in reader.read(list(range(start, min(count, start + 256)))):
+        for start in range(0, count, batch):
+            for record in reader.read(list(range(start, min(count, start + batch)))):
                 item = parse_record(record)
                 fields = [item[key] for key in ("image", "values", "present", "window", "person", "scan")]
                 fields.append(str(item["slice_index"]).encode())
@@ -197,9 +214,11 @@ def _finish(
                 total = (total + int.from_bytes(digest, "big")) % 2**256  # whatever the order of records
                 key = (item["person"].decode(), item["scan"].decode(), name)
                 window = np.frombuffer(item["window"], np.float32)
-                scans.setdefault(key, [0, *window.tolist()])[0] += 1
-                rows["values"].append(np.frombuffer(item["values"], np.float32))
-                rows["present"].append(np.frombuffer(item["present"], np.uint8))
+                values, present = np.frombuffer(item["values"], np.float32), np.frombuffer(item["present"], np.uint8)
+                told = [_told(contract, column, values, present) for column in columns]
+                scans.setdefault(key, [0, *window.tolist(), *told])[0] += 1
+                rows["values"].append(values)
+                rows["present"].append(present)
         reader.close()
         file = {"file": str(path.relative_to(folder)), "bytes": path.stat().st_size, "records": count}
         manifest.setdefault(name, []).append(file)
@@ -214,7 +233,7 @@ def _finish(
     for name, rows in index.items():
         present = np.stack(rows["present"]).astype(bool)
         files.write_npz(folder / f"conditions_{name}.npz", values=np.stack(rows["values"]), present=present)
-    _write_tables(folder, scans, dropped)
+    _write_tables(folder, scans, dropped, measured)
     counts: dict[str, Any] = {
         name: {
             "people": len({p for p, _, s in scans if s == name}),
@@ -239,7 +258,15 @@ def _meant_records(path: Path, split: str) -> int:
     return int(lengths[int(path.name.split("-")[-3])])
 
 
-def _write_tables(folder: Path, scans: dict[tuple[str, str, str], list], dropped: list[tuple[str, str]]) -> None:
-    header = ["person", "scan", "split", "pictures", "intensity_low", "intensity_high"]
+def _told(contract: Contract, column: int, values: np.ndarray, present: np.ndarray) -> str:
+    """A covariate of a record in its unit, with six digits; "" where it is absent."""
+    covariate = contract.schema.covariates[column]
+    return f"{covariate.decode(float(values[column])):.6g}" if present[column] else ""
+
+
+def _write_tables(
+    folder: Path, scans: dict[tuple[str, str, str], list], dropped: list[tuple[str, str]], measured: list[str]
+) -> None:
+    header = ["person", "scan", "split", "pictures", "intensity_low", "intensity_high", *measured]
     write_table(folder / "scans.csv", header, ([*key, *values] for key, values in sorted(scans.items())))
     write_table(folder / "dropped.csv", ["row_or_file", "reason"], dropped)

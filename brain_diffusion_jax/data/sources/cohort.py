@@ -18,7 +18,14 @@ from typing import Any, NamedTuple
 from brain_diffusion_jax.covariates import Continuous, Covariate, Schema
 from brain_diffusion_jax.data.sources import cohort_sessions
 from brain_diffusion_jax.data.sources.cohort_files import Layout, cohort_root, files_of_row, find_layout, orphan_files
-from brain_diffusion_jax.data.sources.cohort_table import MISSING, Unusable, keep_row, merge_repeats, parse_value
+from brain_diffusion_jax.data.sources.cohort_table import (
+    MISSING,
+    Unusable,
+    keep_row,
+    merge_repeats,
+    parse_value,
+    with_computed,
+)
 from brain_diffusion_jax.data.table import Row, read_table
 from brain_diffusion_jax.errors import InputError, nearest, require_one_of
 
@@ -40,7 +47,7 @@ class CohortSpec:
     layout: bids, camcan, oasis1 or table. root: the folder; table and file paths are relative to it.
     table: file name ("" = the layout's own). file_pattern: such as "{person}*_T1.nii.gz", with column
     names of the table in braces; it takes the place of the layout's own files, not that of a file column
-    that columns names. columns: covariate, or person, scan, file -> column.
+    that columns names. columns: covariate, or person, scan, file -> column, or "A + B / C" of columns.
     sex_codes: code in the table -> category, such as {"1": "M", "2": "F"}. keep: column -> value or
     values to keep. bad_ages: what to do with a number that is missing or cannot be parsed (blank, n/a,
     89+); bad_rows: with unknown or missing categories and contradictory repeats: refuse, drop (and
@@ -162,6 +169,7 @@ def _open_table(spec: CohortSpec, schema: Schema) -> _Table:
     """Find the table and its columns. Raises InputError for columns that do not exist."""
     layout = find_layout(spec.layout, cohort_root(spec.root), spec.table, spec.file_pattern, dict(spec.columns))
     header, rows = read_table(layout.table, expected="a CSV or TSV with a header line (cohort.table=FILE)")
+    header, rows = with_computed(header, rows, layout.columns.values())
     wanted = [c for c in schema.covariates if c.name not in SUPPLIED]
     names = [name for c in wanted for name in (layout.columns.get(c.name, c.name), c.name)]
     sessions = cohort_sessions.SessionTables(layout.root, layout.table, header, names)

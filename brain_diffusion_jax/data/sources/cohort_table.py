@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from brain_diffusion_jax.covariates import Continuous, Covariate
 from brain_diffusion_jax.data.table import Row
@@ -79,6 +80,8 @@ def parse_value(text: str, covariate: Covariate, codes: Mapping[str, str]) -> fl
             raise Unusable(f"no number ({text!r}){hint}") from None
         if not math.isfinite(number):
             raise Unusable(f"no finite number ({text!r})")
+        if told := covariate.other_unit(number):
+            raise Unusable(f"{text}, {told}")
         return number
     for code, word in codes.items():
         if same_value(code, text):
@@ -88,3 +91,30 @@ def parse_value(text: str, covariate: Covariate, codes: Mapping[str, str]) -> fl
     if (found := covariate.word(text)) is None:
         raise Unusable(f"unknown code {text!r}")
     return found
+
+
+def with_computed(header: list[str], rows: Sequence[Row], asked: Iterable[str]) -> tuple[list[str], list[Row]]:
+    """Header and rows with a column for every asked-for "A + B", "A / B" or "A + B / C" of columns that are there.
+
+    The sum is divided by the last column. The cell is "" where a part is missing or no number, or the divisor is 0.
+    """
+    names = [n for n in dict.fromkeys(asked) if n not in header and _parts(n) and set(_parts(n)) <= set(header)]
+    if not names:
+        return header, list(rows)
+    found = [Row(row.line, {**row.cells, **{name: _computed(row, name) for name in names}}) for row in rows]
+    return [*header, *names], found
+
+
+def _parts(name: str) -> list[str]:
+    """The columns that an expression is made of; [] of a plain name."""
+    parts = [part.strip() for part in re.split(r" [+/] ", name)]
+    return parts if len(parts) > 1 and name.count(" / ") <= 1 else []
+
+
+def _computed(row: Row, name: str) -> str:
+    over, _, divisor = name.partition(" / ")
+    try:
+        total = sum(float(row.get(part.strip())) for part in over.split(" + "))
+        return repr(total / float(row.get(divisor.strip())) if divisor else total)
+    except (ValueError, ZeroDivisionError):
+        return ""

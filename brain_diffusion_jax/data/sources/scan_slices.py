@@ -3,63 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import Contract, Grid, SliceSet
-from brain_diffusion_jax.covariates import Continuous, Schema
-from brain_diffusion_jax.data.prepare import nifti_file
-from brain_diffusion_jax.data.prepare.pipeline import PIPELINE_VERSION, Preparation, prepare_volume
+from brain_diffusion_jax.covariates import Continuous
+from brain_diffusion_jax.data.prepare.pipeline import prepare_volume
 from brain_diffusion_jax.data.prepare.slicing import DISPLAY
-from brain_diffusion_jax.data.sources.cohort import Cohort
+from brain_diffusion_jax.data.sources.scans import Scans
 from brain_diffusion_jax.data.sources.source import Entry, Examples
 from brain_diffusion_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class ScanSlices:
-    """The `Source` of a cohort's slices. description: a line for the contract saying where the data come from.
+class ScanSlices(Scans):
+    """The `Source` of a cohort's slices.
 
     A covariate "slice" of the schema is supplied: as an index, or in mm where the schema says mm.
     """
-
-    cohort: Cohort
-    preparation: Preparation
-    schema: Schema
-    description: str = ""
-
-    @property
-    def where(self) -> Path:
-        """The cohort's table."""
-        return self.cohort.table
-
-    @property
-    def dropped(self) -> Sequence[tuple[str, str]]:
-        """Rows and files that the cohort left out."""
-        return self.cohort.dropped
-
-    @property
-    def drop_bad(self) -> bool:
-        """As prepare.bad_scans says."""
-        return self.preparation.bad_scans == "drop"
-
-    def entries(self) -> list[Entry]:
-        """One entry a scan; its group is the person."""
-        return [Entry(scan.scan, scan.person, scan.covariates, scan.path) for scan in self.cohort.scans]
-
-    def part_name(self, entry: Entry) -> str:
-        """Another file, time, size or preparation is another name; InputError where there is no file to read."""
-        stat = nifti_file.require_file(entry.path)
-        key = [str(entry.path.resolve()), stat.st_size, stat.st_mtime_ns, self.preparation.to_json(), PIPELINE_VERSION]
-        digest = hashlib.sha256(json.dumps([*key, self._supplied], sort_keys=True).encode()).hexdigest()[:20]
-        readable = "".join(c if c.isalnum() or c in "-_" else "_" for c in entry.id)[:60]
-        return f"{readable}-{digest}.npz"
 
     def prepare(self, entry: Entry) -> Examples:
         """All slices of a scan [n, rows, cols, 1]."""
@@ -100,6 +64,9 @@ class ScanSlices:
             source=self.description,
             package_version=__version__,
         )
+
+    def _more_key(self) -> list[str]:
+        return [self._supplied]
 
     @property
     def _supplied(self) -> str:

@@ -5,7 +5,7 @@ Nothing behind this seam knows slices, images or volumes; the writer serves any 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 class Examples(NamedTuple):
     """What an entry gives. images: [n, *spatial, channels] as stored; indices: slice of each, 0 where there is none.
 
-    supplied: covariate -> [n] values that the source adds to the entry's conditions, such as the slice.
+    supplied: covariate -> [n] values that the source adds to the entry's conditions, such as the slice; NaN is absent.
     window: what stored 0 and full scale mean. notes: what the user should know of this entry.
     """
 
@@ -78,4 +78,30 @@ class Source(Protocol):
 
     def contract(self) -> Contract:
         """What the examples mean; without split, counts and fingerprint, which the writer adds."""
+        ...
+
+
+class Measured(Protocol):
+    """Covariates read off the examples themselves, by an instrument that is kept; pickled into workers."""
+
+    def supply(self, examples: Examples) -> Examples:
+        """The examples with the covariates in `supplied`."""
+        ...
+
+    def described(self, contract: Contract) -> Contract:
+        """The contract with what is measured and by what (`Contract.measured`)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Keep the instrument beside the shards."""
+        ...
+
+
+class Measuring(Protocol):
+    """Makes the instrument from training people, who are known only once entries are shared out."""
+
+    def fitted(
+        self, train: Sequence[Entry], load: Callable[[Entry], Examples], contract: Contract, where: object
+    ) -> Measured:
+        """The instrument, learned from entries of training people alone; `load` gives the examples of one."""
         ...

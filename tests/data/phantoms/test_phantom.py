@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from brain_diffusion_jax.api.preparation import open_source
+from brain_diffusion_jax.config import load_config
 from brain_diffusion_jax.data.phantoms import phantom, phantom_anatomy, phantom_scan
+from brain_diffusion_jax.data.prepare.head_volumes import fit_region, measure
+from brain_diffusion_jax.data.prepare.nifti import MNI_2MM, Volume
+from brain_diffusion_jax.data.prepare.volume_box import VolumeBox
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_uint8
+
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +99,33 @@ def test_folder_is_bids_with_truth(cohort):
         np.testing.assert_allclose(image.affine, [[2, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
         occupied = 8 * (image.get_fdata() > 0).sum()
         assert 0.85 < occupied / float(row["head_mm3"]) < 1.06  # stripped of the fluid outside
+        truth = {name: float(row[name]) for name in row if name.endswith(("mm3", "fraction"))}
+        assert truth["ventricles_mm3"] / truth["head_mm3"] == pytest.approx(truth["ventricle_fraction"], abs=1e-5)
+        tissue = truth["grey_mm3"] + truth["white_mm3"]
+        assert tissue / truth["head_mm3"] == pytest.approx(truth["brain_fraction"], abs=1e-5)
+
+
+def test_true_volumes_are_conditions_and_measured_ones_follow_them(tmp_path):
+    """configs/phantom/volumes.py: what the table says is read; what is measured on the volumes agrees with it."""
+    ages = (30.0, 62.0, 68.0, 74.0, 80.0, 86.0)
+    people = [phantom.make_person(age, "FM"[i % 2], np.random.default_rng(i)) for i, age in enumerate(ages)]
+    box = VolumeBox(size=(80, 96, 80), offset=(6, 6, 0), spacing_mm=4.0)
+    cut = [box.cut(Volume(np.clip(scan / 1.2, 0, 1), MNI_2MM.affine)) for scan, _ in people]
+    stored = np.stack([to_uint8(volume.data) for volume in cut])
+    region = fit_region(lambda: iter(stored), lambda: iter(stored[1:]), cut[0].affine)
+    found = measure(stored, region)["ventricles"]
+    true = np.array([truth.ventricles_mm3 for _, truth in people])
+    assert np.corrcoef(found, true)[0, 1] > 0.9
+
+    folder = phantom.write_cohort(tmp_path / "cohort", people=1, seed=3)
+    source = open_source(load_config(CONFIGS / "phantom" / "volumes.py", [f"cohort.root={folder}"]))
+    (scan,) = source.cohort.scans
+    with open(folder / "participants.tsv", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file, delimiter="\t")
+    assert scan.covariates["ventricles"] == float(row["ventricles_mm3"])
+    assert scan.covariates["brain"] == float(row["brain_fraction"])
+    assert source.contract().shape == (40, 48, 40, 1)
+    assert source.prepare(source.entries()[0]).images.shape == (1, 40, 48, 40, 1)
 
 
 def test_same_seed_same_people_and_more_people_leave_the_first_alone(cohort, tmp_path):

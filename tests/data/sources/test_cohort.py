@@ -177,6 +177,65 @@ def test_other_covariates_and_supplied_ones(tmp_path):
     ]
 
 
+VOLUMES = Schema.from_json(
+    [
+        {"name": "ventricles", "unit": "mm3", "low": 3000, "high": 70000},
+        {"name": "brain", "unit": "fraction", "low": 0.6, "high": 0.9},
+    ]
+)
+# (header, row, ventricles, brain): tables of SynthSeg (--vol), FreeSurfer (asegstats2table) and UK Biobank.
+TOLD_BY = {
+    "synthseg": (
+        "left lateral ventricle,right lateral ventricle,total intracranial,csf",
+        "9000.5,8000,1500000,300000",
+        "left lateral ventricle + right lateral ventricle",
+        "",
+    ),
+    "freesurfer": (
+        "Left-Lateral-Ventricle,Right-Lateral-Ventricle,BrainSegVolNotVent,EstimatedTotalIntraCranialVol",
+        "9000.5,8000,1125000,1500000",
+        "Left-Lateral-Ventricle + Right-Lateral-Ventricle",
+        "BrainSegVolNotVent / EstimatedTotalIntraCranialVol",
+    ),
+    "ukb": ("25004-2.0,25009-2.0", "17000.5,1400000", "25004-2.0", ""),
+}
+
+
+@pytest.mark.parametrize("tool", TOLD_BY)
+def test_volumes_of_the_users_table_are_conditions(tool, tmp_path):
+    header, row, ventricles, brain = TOLD_BY[tool]
+    table(tmp_path, f"id,{header}\na,{row}\n")
+    columns = {"person": "id", "ventricles": ventricles, "brain": brain}
+    schema = VOLUMES if brain else Schema(VOLUMES.covariates[:1])
+    cohort = read_cohort(spec(tmp_path, columns={k: v for k, v in columns.items() if v}), schema)
+    expected = {"ventricles": 17000.5} | ({"brain": 0.75} if brain else {})
+    assert cohort.scans[0].covariates == pytest.approx(expected)
+
+
+def test_computed_columns_go_through_the_command_line_and_need_their_parts(tmp_path):
+    table(tmp_path, "id,left,right + left,right\na,9000,1,8000\nb,9000,1,\n")
+    words = [f"root={tmp_path}", "layout=table", "file_pattern={id}_T1.nii.gz", "columns.person=id", "bad_ages=absent"]
+    config = apply_overrides(base_config(), [f"cohort.{w}" for w in (*words, "columns.ventricles=left + right")])
+    schema = Schema(VOLUMES.covariates[:1])
+    cohort = read_cohort(CohortSpec(**config.cohort.to_dict()), schema)
+    assert [s.covariates for s in cohort.scans] == [{"ventricles": 17000.0}, {}]
+    own = {"person": "id", "ventricles": "right + left"}  # a column of this name is itself
+    with pytest.raises(InputError, match=r"2 bad rows \(a: ventricles: 1, a fraction, or a volume in another unit"):
+        read_cohort(spec(tmp_path, columns=own), schema)
+    with pytest.raises(InputError, match=r"no column .left . middle.; expected cohort.columns.ventricles"):
+        read_cohort(spec(tmp_path, columns={"person": "id", "ventricles": "left + middle"}), schema)
+
+
+@pytest.mark.parametrize("cell", ["", "n/a", "0", "0.011", "14.2"])
+def test_a_missing_volume_is_absent_and_no_number(tmp_path, cell):
+    table(tmp_path, f"id,ventricles\na,14200\nb,{cell}\n")
+    schema = Schema(VOLUMES.covariates[:1])
+    with pytest.raises(InputError, match=r"ventricles: found 1 bad rows \(b: .*expected a number in mm3"):
+        read_cohort(spec(tmp_path), schema)
+    cohort = read_cohort(spec(tmp_path, bad_ages="absent"), schema)
+    assert [s.covariates for s in cohort.scans] == [{"ventricles": 14200.0}, {}]
+
+
 def test_a_stray_quote_leaves_everybody_in_the_cohort(tmp_path):
     notes = ["fine", '"late', "fine", "fine", '"early', "fine", "a\u2028b", "fine"]
     rows = [(f"sub-{i}", str(30 + i), "FM"[i % 2], note) for i, note in enumerate(notes)]
