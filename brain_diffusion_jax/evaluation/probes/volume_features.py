@@ -45,9 +45,9 @@ def pooled_extractor(
 
 def pooled_images(images: np.ndarray, cells: int = 8) -> Float[np.ndarray, "n d"]:
     """Means of about cells x cells (x cells) blocks of unit images [n, *spatial, c]: features without a network."""
-    pooled = np.asarray(images, np.float32)
+    pooled: np.ndarray = np.asarray(images, np.float32)
     for axis in range(1, images.ndim - 1):
         edges = np.linspace(0, images.shape[axis], min(cells, images.shape[axis]) + 1).astype(int)
-        shape = [-1 if a == axis else 1 for a in range(images.ndim)]
-        pooled = np.add.reduceat(pooled, edges[:-1], axis=axis) / np.diff(edges).reshape(shape).astype(np.float32)
+        sizes = np.diff(edges).reshape([-1 if a == axis else 1 for a in range(images.ndim)])
+        pooled = np.add.reduceat(pooled, edges[:-1], axis=axis) / sizes.astype(np.float32)
     return pooled.reshape(len(images), -1)
