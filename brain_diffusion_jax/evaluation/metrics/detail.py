@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax.evaluation.metrics.bootstrap import intervals_of_two
 from brain_diffusion_jax.evaluation.metrics.gradient_energy import gradient_energy
+from brain_diffusion_jax.evaluation.metrics.measures import Numbers, keyed
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.metrics.paired_images import Images
 from brain_diffusion_jax.evaluation.metrics.spectrum import BANDS, radial_spectrum
-
-if TYPE_CHECKING:
-    from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 
 GRADIENT, SPECTRUM = "gradient energy ratio", "spectrum ratio"
 
@@ -35,9 +32,10 @@ class Detail:
         return cls(people, gradient_energy(images), radial_spectrum(images, bands))
 
 
-def band_names(bands: int) -> list[str]:
-    """Such as "0.25-0.50": bands as fractions of Nyquist."""
-    return [f"{low / bands:.2f}-{(low + 1) / bands:.2f}" for low in range(bands)]
+def metrics_of_detail(bands: int = BANDS) -> list[MetricId]:
+    """Of the numbers of `detail_ratios`; "spectrum ratio 0.25-0.50" is that of a band in fractions of Nyquist."""
+    edges = [f"{low / bands:.2f}-{(low + 1) / bands:.2f}" for low in range(bands)]
+    return [MetricId(statistic=GRADIENT), *(MetricId(statistic=f"{SPECTRUM} {band}") for band in edges)]
 
 
 def detail_ratios(
@@ -56,5 +54,4 @@ def detail_ratios(
     found = intervals_of_two(
         ratios, mine.people, real.people, replicates=replicates, seed=seed, bounds=(0, np.inf), matched=matched
     )
-    names = [MetricId(GRADIENT), *(MetricId(SPECTRUM, statistic=b) for b in band_names(real.spectrum.shape[1]))]
-    return {str(name): estimate.to_json() for name, estimate in zip(names, found, strict=True)}
+    return keyed(metrics_of_detail(real.spectrum.shape[1]), found)

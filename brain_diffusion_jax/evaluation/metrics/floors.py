@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics.components import Components, mean_image, principal_components
+from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 from brain_diffusion_jax.evaluation.metrics.paired_images import Images
 from brain_diffusion_jax.evaluation.metrics.reconstruction import reconstruction_numbers
 from brain_diffusion_jax.pixels import to_unit
-
-if TYPE_CHECKING:
-    from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 
 
 def low_pass_box(spatial: Sequence[int], numbers: int) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from brain_diffusion_jax.evaluation.metrics.ssim_window import C1, C2
 
 NAME = "4-G-R-SSIM"
 EDGE, SMOOTH = 0.12, 0.06  # shares of the greatest gradient of the first image
+SMALLEST = WINDOW + 2  # pixels along an axis that leave one window of gradients
 _REGULAR = 1e-5  # keeps a variance that is a difference of equal numbers from 0
 
 Map = Float[Array, "b *spatial 1"]

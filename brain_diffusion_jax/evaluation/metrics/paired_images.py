@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.pixels import to_unit
+from brain_diffusion_jax.evaluation.image_set import check_images
 
 Images = Shaped[np.ndarray, "n *spatial c"]
 PairFn = Callable[[Float[Array, "b *spatial c"], Float[Array, "b *spatial c"]], tuple[Array, ...]]
@@ -25,17 +25,6 @@ def check_sets(first: Images, second: Images) -> None:
             raise InputError(where, "shape", images.shape, "[n, rows, cols, c] or [n, x, y, z, c], none of them 0")
     if first.shape[1:] != second.shape[1:]:
         raise InputError("second set", "shape", second.shape[1:], first.shape[1:])
-
-
-def checked_unit(images: Images, where: object = "images") -> Float[np.ndarray, "n *spatial c"]:
-    """float32 in [0, 1] of stored or unit images; refuses NaN and other ranges."""
-    unit = to_unit(images)
-    if not np.isfinite(unit).all():
-        raise InputError(where, "values", "NaN or infinity", "finite values")
-    low, high = float(unit.min()), float(unit.max())
-    if low < -1e-3 or high > 1 + 1e-3:
-        raise InputError(where, "range", f"{low:g} to {high:g}", "uint8, or floats in [0, 1]")
-    return unit
 
 
 def batch_of(shape: Sequence[int], pixels: int = _PIXELS) -> int:
@@ -63,6 +52,6 @@ def of_pairs(
     for start in range(0, len(pairs), size):
         rows = pairs[start : start + size]
         padded = np.concatenate([rows, np.repeat(rows[:1], size - len(rows), 0)])
-        sides = (checked_unit(first[padded[:, 0]], "first set"), checked_unit(second[padded[:, 1]], "second set"))
+        sides = (check_images(first[padded[:, 0]], "first set"), check_images(second[padded[:, 1]], "second set"))
         parts.append([np.asarray(values)[: len(rows)] for values in run(*map(jnp.asarray, sides))])
     return [np.concatenate(columns) for columns in zip(*parts, strict=True)]

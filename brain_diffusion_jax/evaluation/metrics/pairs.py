@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -12,15 +12,15 @@ from jaxtyping import Float, Int
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics import gradient_ssim, ms_ssim
 from brain_diffusion_jax.evaluation.metrics.bootstrap import Estimate, interval
+from brain_diffusion_jax.evaluation.metrics.measures import Numbers, keyed
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.metrics.paired_images import Images, of_pairs
 
 if TYPE_CHECKING:
     from brain_diffusion_jax.array_types import Key
-    from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 
 COUNT = 1000  # pairs, as in Pinaya et al. 2022
-_OF_PAIRS = " of pairs"
+OF_PAIRS = "of pairs"
 
 
 def draw_pairs(key: Key, people: Sequence[str], count: int = COUNT) -> Int[np.ndarray, "p 2"]:
@@ -67,25 +67,40 @@ def mean_over_pairs(
     return interval(mean, people, replicates=replicates, seed=seed)
 
 
-def names(spatial: Sequence[int]) -> tuple[str, str, str]:
-    """Of the three numbers of `similarity_of_pairs`: the windows and the scales that fit are part of them."""
-    return ms_ssim.SSIM_NAME, ms_ssim.ms_ssim_name(spatial), gradient_ssim.NAME
+def metrics_of_pairs(spatial: Sequence[int]) -> list[MetricId]:
+    """Of the scores of `score_pairs`: the width of the windows and the number of scales that fit are in the names."""
+    names = ms_ssim.SSIM_NAME, ms_ssim.ms_ssim_name(spatial), gradient_ssim.NAME
+    return [MetricId(statistic=f"{name} {OF_PAIRS}") for name in names]
+
+
+def score_pairs(images: Images, pairs: Int[np.ndarray, "p 2"]) -> Float[np.ndarray, "3 p"]:
+    """SSIM7, MS-SSIM7 and 4-G-R-SSIM of pairs of stored or unit images [n, *spatial, c]; a memory map is enough."""
+    return np.stack(
+        [
+            *of_pairs(ms_ssim.ssim_and_ms_ssim, images, images, pairs),
+            *of_pairs(gradient_ssim.gradient_ssim, images, images, pairs),
+        ]
+    )
 
 
 def similarity_of_pairs(
-    images: Images, people: Sequence[str], key: Key, *, count: int = COUNT, replicates: int = 200, seed: int = 0
+    images: Images,
+    people: Sequence[str],
+    key: Key,
+    *,
+    count: int = COUNT,
+    replicates: int = 200,
+    seed: int = 0,
+    score: Callable[[Images, Int[np.ndarray, "p 2"]], Float[np.ndarray, "3 p"]] = score_pairs,
 ) -> Numbers:
     """Mean SSIM7, MS-SSIM7 and 4-G-R-SSIM over pairs of one set: how alike its images are, between 0 and 1.
 
     A set of new people should be as diverse as real people: closeness to the number of the real set counts, not height.
-    images: stored or unit [n, *spatial, c], read pair by pair (a memory map is enough). seed: of the resamples.
+    seed: of the resamples. score: where scores are kept from an earlier call, else `score_pairs`.
     """
-    pairs = draw_pairs(key, people, count)
-    scores = [*of_pairs(ms_ssim.ssim_and_ms_ssim, images, images, pairs)]
-    scores += of_pairs(gradient_ssim.gradient_ssim, images, images, pairs)
-    return {
-        str(MetricId(name + _OF_PAIRS)): mean_over_pairs(
-            values.astype(np.float64), pairs, people, replicates=replicates, seed=seed
-        ).to_json()
-        for name, values in zip(names(images.shape[1:-1]), scores, strict=True)
-    }
+    drawn = draw_pairs(key, people, count)
+    estimates = [
+        mean_over_pairs(values.astype(np.float64), drawn, people, replicates=replicates, seed=seed)
+        for values in score(images, drawn)
+    ]
+    return keyed(metrics_of_pairs(images.shape[1:-1]), estimates)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.image_set import check_images
 from brain_diffusion_jax.evaluation.metrics import ms_ssim
 from brain_diffusion_jax.evaluation.metrics.bootstrap import intervals
 from brain_diffusion_jax.evaluation.metrics.detail import Detail, detail_ratios
-from brain_diffusion_jax.evaluation.metrics.paired_images import Images, check_sets, checked_unit, of_pairs
-
-if TYPE_CHECKING:
-    from brain_diffusion_jax.evaluation.metrics.measures import Numbers
+from brain_diffusion_jax.evaluation.metrics.measures import Numbers, keyed
+from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
+from brain_diffusion_jax.evaluation.metrics.paired_images import Images, check_sets, of_pairs
 
 PSNR, PSNR_INSIDE = "PSNR", "PSNR in brain"
 
@@ -35,8 +34,8 @@ def paired_psnr(original: Images, rebuilt: Images) -> tuple[Float[np.ndarray, " 
         raise InputError("second set", "images", len(rebuilt), len(original))
     whole, inside = np.zeros(len(original)), np.zeros(len(original))
     for index, (a, b) in enumerate(zip(original, rebuilt, strict=True)):
-        unit = checked_unit(a, "first set")
-        error = np.square(unit - checked_unit(b, "second set"), dtype=np.float64).mean(-1)
+        unit = check_images(a[None], "first set")[0]
+        error = np.square(unit - check_images(b[None], "second set")[0], dtype=np.float64).mean(-1)
         mask = nonzero_mask(unit)
         with np.errstate(divide="ignore"):
             whole[index] = -10 * np.log10(error.mean())
@@ -55,6 +54,6 @@ def reconstruction_numbers(
     columns = [*paired_psnr(original, rebuilt), *of_pairs(ms_ssim.ssim_and_ms_ssim, original, rebuilt)]
     values = np.stack([np.asarray(column, np.float64) for column in columns], 1)
     found = intervals(lambda rows: list(np.nanmean(values[rows], 0)), people, replicates=replicates, seed=seed)
-    numbers = {name: estimate.to_json() for name, estimate in zip(names, found, strict=True)}
+    numbers = keyed((MetricId(statistic=name) for name in names), found)
     mine, real = Detail.of(rebuilt, people), Detail.of(original, people)
     return numbers | detail_ratios(mine, real, matched=True, replicates=replicates, seed=seed)

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from brain_diffusion_jax.evaluation.probes.features import Extractor, on_all_devices
@@ -41,13 +40,3 @@ def pooled_extractor(
         return maps.mean(tuple(range(1, maps.ndim - 1)), dtype=jnp.float32) if maps.ndim > 2 else maps
 
     return Extractor(name, version, on_all_devices(features, variables))
-
-
-def pooled_images(images: np.ndarray, cells: int = 8) -> Float[np.ndarray, "n d"]:
-    """Means of about cells x cells (x cells) blocks of unit images [n, *spatial, c]: features without a network."""
-    pooled: np.ndarray = np.asarray(images, np.float32)
-    for axis in range(1, images.ndim - 1):
-        edges = np.linspace(0, images.shape[axis], min(cells, images.shape[axis]) + 1).astype(int)
-        sizes = np.diff(edges).reshape([-1 if a == axis else 1 for a in range(images.ndim)])
-        pooled = np.add.reduceat(pooled, edges[:-1], axis=axis) / sizes.astype(np.float32)
-    return pooled.reshape(len(images), -1)

@@ -135,6 +135,12 @@ def quality_section(result: StudyResult) -> dict[str, Any]:
             ),
             table(
                 rows,
+                report_tables.fine_structure(rows),
+                caption="Over those of the real images: gradient energy, and energy in bands of frequency (fractions "
+                "of Nyquist). Below 1 is blur, above 1 is noise.",
+            ),
+            table(
+                rows,
                 report_tables.MANIFOLD,
                 caption="Precision and density: are generated pictures near real ones; recall and coverage: are real "
                 f"ones reached. Features: {fd.reader}.",

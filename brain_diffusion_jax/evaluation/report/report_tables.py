@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brain_diffusion_jax.evaluation.metrics import metric_id
+from brain_diffusion_jax.evaluation.metrics.detail import GRADIENT, SPECTRUM
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
+from brain_diffusion_jax.evaluation.metrics.pairs import OF_PAIRS
 from brain_diffusion_jax.evaluation.study.published import published
 from brain_diffusion_jax.evaluation.study.study_result import Row, metrics_of
 
@@ -57,9 +59,14 @@ def distances(rows: Sequence[Row]) -> dict[MetricId, str]:
 
 
 def similarity(rows: Sequence[Row]) -> dict[MetricId, str]:
-    """SSIM over pairs, then MS-SSIM by the number of its scales."""
-    multi = [m for m in metrics_of(rows) if m.group.startswith("MS-")]
+    """SSIM over pairs, then MS-SSIM by the number of its scales, and what is measured on random pairs."""
+    multi = [m for m in metrics_of(rows) if m.group.startswith("MS-") or m.statistic.endswith(OF_PAIRS)]
     return {MetricId(metric_id.SSIM): "SSIM over pairs", **{m: str(m) for m in multi}}
+
+
+def fine_structure(rows: Sequence[Row]) -> dict[MetricId, str]:
+    """Gradient energy and energy by band over those of the real images."""
+    return {m: str(m) for m in metrics_of(rows) if m.statistic.startswith((GRADIENT, SPECTRUM))}
 
 
 def agreement(target: str) -> dict[MetricId, str]:

@@ -15,9 +15,10 @@ class StudyConfig:
 
     num_samples: images per scale, 0 = as many as the evaluated people have; never more than that,
     so that every distance compares sets of equal size. evaluated: the split whose real conditions are
-    requested. ssim_pictures: 0 = all pairs (of volumes, those of 24). dark_fraction: {rows, cols, threshold,
-    slice}, or None for a rule. reference: published numbers beside ours. target, position: covariates that
-    predictors read and that say where a slice lies; "" leaves them to the schema's units (`roles.Roles`).
+    requested. ssim_pictures: slices whose pairs are compared, 0 = all. pairs: random pairs of volumes that are
+    compared. dark_fraction: {rows, cols, threshold, slice}, or None for a rule. reference: published numbers
+    beside ours. target, position: covariates that predictors read and that say where a slice lies; "" leaves
+    them to the schema's units (`roles.Roles`).
     """
 
     guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0, 7.0)
@@ -26,6 +27,7 @@ class StudyConfig:
     seed: int = 0
     evaluated: str = "test"
     ssim_pictures: int = 0
+    pairs: int = 1000
     neighbours: int = 5
     dark_fraction: Mapping[str, Any] | None = None
     reference: bool = False

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from similar_images import blobs
 
-from brain_diffusion_jax.evaluation.metrics.detail import Detail, band_names, detail_ratios
+from brain_diffusion_jax.evaluation.metrics.detail import Detail, detail_ratios, metrics_of_detail
 from brain_diffusion_jax.evaluation.metrics.gradient_energy import gradient_energy
 from brain_diffusion_jax.evaluation.metrics.spectrum import radial_spectrum
 
@@ -47,8 +47,12 @@ def test_ratios_say_blur_and_noise_with_intervals():
     noisy = np.clip(real + np.random.default_rng(1).normal(size=real.shape) * 0.03, 0, 1).astype(np.float32)
     of_real = Detail.of(real, people, 4)
     found = {name: detail_ratios(Detail.of(x, people, 4), of_real) for name, x in (("blur", blurred), ("noise", noisy))}
-    top = f"spectrum ratio {band_names(4)[-1]}"
-    assert list(found["blur"]) == ["gradient energy ratio", *(f"spectrum ratio {b}" for b in band_names(4))]
+    top = "spectrum ratio 0.75-1.00"
+    assert list(found["blur"]) == [str(metric) for metric in metrics_of_detail(4)]
+    assert [str(metric) for metric in metrics_of_detail(2)][1:] == [
+        "spectrum ratio 0.00-0.50",
+        "spectrum ratio 0.50-1.00",
+    ]
     for key in ("gradient energy ratio", top):
         assert found["blur"][key]["high"] < 1 < found["noise"][key]["low"]
         assert found["blur"][key]["low"] < found["blur"][key]["value"] < found["blur"][key]["high"]

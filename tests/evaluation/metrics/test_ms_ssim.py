@@ -106,7 +106,7 @@ def test_stored_images_score_as_their_unit_images():
         (np.zeros((2, 20, 20)), np.zeros((2, 20, 20)), r"\[n, rows, cols, c\]"),
         (np.zeros((2, 20, 20, 1)), np.zeros((2, 20, 21, 1)), "second set: shape"),
         (np.zeros((2, 20, 20, 1)), np.zeros((3, 20, 20, 1)), "second set: images: found 3; expected 2"),
-        (np.full((2, 20, 20, 1), np.nan), np.zeros((2, 20, 20, 1)), "NaN or infinity"),
+        (np.full((2, 20, 20, 1), np.nan), np.zeros((2, 20, 20, 1)), "NaN or Inf"),
         (np.full((2, 20, 20, 1), 40.0), np.zeros((2, 20, 20, 1)), "range: found 40"),
     ],
 )

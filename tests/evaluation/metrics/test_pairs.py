@@ -9,8 +9,7 @@ import pytest
 from similar_images import blobs
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.metrics import gradient_ssim, ms_ssim, pairs
-from brain_diffusion_jax.evaluation.metrics.paired_images import of_pairs
+from brain_diffusion_jax.evaluation.metrics import pairs
 
 KEY = jax.random.key(0)
 
@@ -62,9 +61,7 @@ def test_numbers_of_a_set_have_names_and_intervals():
     found = pairs.similarity_of_pairs(images, people, KEY, count=10, replicates=30)
     assert list(found) == ["SSIM7 of pairs", "MS-SSIM7[2] of pairs", "4-G-R-SSIM of pairs"]
     drawn = pairs.draw_pairs(KEY, people, 10)
-    scores = [*of_pairs(ms_ssim.ssim_and_ms_ssim, images, images, drawn)]
-    scores += of_pairs(gradient_ssim.gradient_ssim, images, images, drawn)
-    for number, values in zip(found.values(), scores, strict=True):
+    for number, values in zip(found.values(), pairs.score_pairs(images, drawn), strict=True):
         assert number["value"] == pytest.approx(values.mean(), abs=1e-6)
         assert number["low"] < number["value"] < number["high"]
 
@@ -77,9 +74,8 @@ def test_real_people_are_as_alike_as_was_measured(real_data):
     folder = real_data("oasis1_mni2mm")
     images = oasis_volumes.volumes(folder, oasis_volumes.people(folder)[:24])
     twelve = np.arange(24).reshape(12, 2)
-    single, multi = of_pairs(ms_ssim.ssim_and_ms_ssim, images, images, twelve)
-    (regions,) = of_pairs(gradient_ssim.gradient_ssim, images, images, twelve)
-    assert pairs.names(images.shape[1:-1])[1] == "MS-SSIM7[4]"
+    single, multi, regions = pairs.score_pairs(images, twelve)
+    assert str(pairs.metrics_of_pairs(images.shape[1:-1])[1]) == "MS-SSIM7[4] of pairs"
     assert single.mean() == pytest.approx(0.608, abs=0.045)
     assert multi.mean() == pytest.approx(0.782, abs=0.06)
     assert regions.mean() == pytest.approx(0.428, abs=0.055)

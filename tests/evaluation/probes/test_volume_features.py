@@ -60,14 +60,3 @@ def test_distances_carry_the_name_and_refuse_another_network():
     assert "FD[medicalnet50]" in measures.distances(*features, people, people, 4, 0)
     with pytest.raises(InputError, match="features: extractor"):
         measures.distances(features[0], Features("deepbet", "1", features[1].values), people, people, 4, 0)
-
-
-@pytest.mark.parametrize("shape", [(3, 16, 24, 3), (2, 8, 16, 9, 1), (2, 5, 30, 1)])
-def test_block_means_keep_the_mean_of_equal_blocks(shape):
-    images = blobs(shape, 0)
-    found = volume_features.pooled_images(images)
-    assert found.shape == (shape[0], np.prod([min(n, 8) for n in shape[1:-1]]) * shape[-1])
-    if all(n % 8 == 0 for n in shape[1:-1]):
-        np.testing.assert_allclose(found.mean(1), images.mean(tuple(range(1, images.ndim))), rtol=1e-5)
-        first = images[0, : shape[1] // 8, : shape[2] // 8, ..., 0]
-        assert found[0, 0] == pytest.approx(first.mean(), rel=1e-5)
