@@ -34,7 +34,8 @@ class PcaGaussModel:
     config: that of the run it stands beside (sections sample, study, data). path: a folder that names it.
     """
 
-    kind, guided, conditional, step = "pca-gauss", False, True, None
+    kind, guided, conditional = "pca-gauss", False, True
+    step: int | None = None
 
     def __init__(self, fitted: pca_gauss.PcaGauss, contract: Contract, config: ConfigDict, path: Path) -> None:
         self.fitted, self.contract, self.config, self.path = fitted, contract, config, path

@@ -8,55 +8,68 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.models.volume_gan import VolumeGanConfig, make_volume_gan, spectral_norm
+from brain_diffusion_jax.models.volume_gan import SpectralConv, VolumeGanConfig, make_volume_gan, spectral_norm
 
 TINY = {"channels": (16, 8, 8), "critic_channels": (4, 8), "latent": 6, "width": 5}
 
 
-class Jitted:
-    """`apply` of a module as one program a method: layer by layer the compiler takes minutes."""
-
-    def __init__(self, gan):
-        self.apply = jax.jit(gan.apply, static_argnames="method")
-
-
 def networks(size, channels=1, cardinalities=(0, 2), **more):
-    gan = make_volume_gan(size, channels, cardinalities, VolumeGanConfig(**{**TINY, **more}))
-    condition = jnp.array([[0.2, 1.0], [0.9, 0.0]])[:, : len(cardinalities)], jnp.ones((2, len(cardinalities)), bool)
-    z = jax.random.normal(jax.random.key(1), (2, 6))
-    return Jitted(gan), jax.jit(gan.init)(jax.random.key(0), z, *condition), z, condition
+    return make_volume_gan(size, channels, cardinalities, VolumeGanConfig(**{**TINY, **more}))
 
 
-@pytest.mark.parametrize(("size", "channels"), [((8, 12, 8), 1), ((7, 10, 9), 1), ((9, 14), 3)])
+VALUES, PRESENT = jnp.array([[0.2, 1.0], [0.9, 0.0]]), jnp.ones((2, 2), bool)
+Z = jax.random.normal(jax.random.key(1), (2, 6))
+
+
+def everything(gan, z, values, present):
+    """Parameters, images, what the encoder and the critic say of them: one program."""
+    variables = gan.init(jax.random.key(0), z, values, present)
+    images = gan.apply(variables, z, values, present, method="generate")
+    encoded = gan.apply(variables, images, values, present, method="encode")
+    return variables, images, encoded, gan.apply(variables, images, values, present, method="criticise")
+
+
+@pytest.mark.parametrize(("size", "channels"), [((8, 12, 8), 1), ((7, 10, 9), 1), ((9, 14), 3), ((8, 8), 1)])
 def test_images_of_any_size_are_made_encoded_and_judged(size, channels):
-    gan, variables, z, condition = networks(size, channels, variational=True)
+    gan = networks(size, channels, variational=True)
+    variables, images, encoded, judged = jax.eval_shape(lambda z: everything(gan, z, VALUES, PRESENT), Z)
     assert set(variables["params"]) == {"generator", "critic"}
     assert set(variables["params"]["generator"]) == {"decoder", "encoder"}
-    images = gan.apply(variables, z, *condition, method="generate")
     assert images.shape == (2, *size, channels)
+    assert [part.shape for part in encoded] == [(2, 6)] * 2
+    assert judged.scores.shape == (2,)
+    assert judged.features.shape == (2, *(-(-n // 4) for n in size), 8)
+
+
+def test_values_are_finite_and_images_lie_between_0_and_1():
+    gan = networks((6, 9), 3, variational=True)
+    variables, images, encoded, judged = jax.jit(lambda z: everything(gan, z, VALUES, PRESENT))(Z)
     assert 0 < float(images.min()) < float(images.max()) < 1
-    mean, log_variance = gan.apply(variables, images, *condition, method="encode")
-    assert mean.shape == log_variance.shape == (2, 6)
-    scores, features = gan.apply(variables, images, *condition, method="criticise")
-    assert scores.shape == (2,)
-    assert features.shape == (2, *(-(-n // 4) for n in size), 8)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((encoded, judged)))
+    assert float(jnp.abs(images[0] - images[1]).max()) > 1e-4
 
 
 def test_conditions_reach_both_players_and_absent_values_do_not():
-    gan, variables, z, (values, present) = networks((8, 8, 8))
-    images = gan.apply(variables, z, values, present, method="generate")
-    assert np.abs(images - gan.apply(variables, z, values.at[:, 0].add(0.5), present, method="generate")).max() > 1e-5
-    absent = present.at[:, 0].set(False)
-    made = [gan.apply(variables, z, v, absent, method="generate") for v in (values, values.at[:, 0].set(jnp.nan))]
-    np.testing.assert_array_equal(*made)
-    scores = [
-        gan.apply(variables, images, v, present, method="criticise").scores for v in (values, values.at[:, 1].set(0))
-    ]
-    assert scores[0][0] != scores[1][0]
-    assert scores[0][1] == scores[1][1]
-    plain, plain_variables, _, _ = networks((8, 8, 8), conditional=False)
-    others = [plain.apply(plain_variables, z, v, present, method="generate") for v in (values, 1 - values)]
-    np.testing.assert_array_equal(*others)
+    gan = networks((4, 4, 8))
+
+    @jax.jit
+    def both(params, images, values, present):
+        made = gan.apply(params, Z, values, present, method="generate")
+        return made, gan.apply(params, images, values, present, method="criticise").scores
+
+    variables = jax.jit(gan.init)(jax.random.key(0), Z, VALUES, PRESENT)
+    images = jax.random.uniform(jax.random.key(2), (2, 4, 4, 8, 1))
+    made, scores = both(variables, images, VALUES, PRESENT)
+    other, other_scores = both(variables, images, VALUES.at[0].set(jnp.array([0.7, 0.0])), PRESENT)
+    assert np.abs(made[0] - other[0]).max() > 1e-5
+    assert scores[0] != other_scores[0]
+    np.testing.assert_array_equal(made[1], other[1])
+    assert scores[1] == other_scores[1]
+    absent = PRESENT.at[:, 0].set(False)
+    first, second = (both(variables, images, v, absent) for v in (VALUES, VALUES.at[:, 0].set(jnp.nan)))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    plain = jax.eval_shape(networks((4, 4), conditional=False).init, jax.random.key(0), Z, VALUES, PRESENT)
+    assert not any("condition" in str(path) for path, _ in jax.tree_util.tree_leaves_with_path(plain))
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 4, 3, 8), (4, 4, 1, 16), (5, 1), (2, 7)])
@@ -69,15 +82,12 @@ def test_spectral_norm_is_the_largest_singular_value_with_its_gradient(shape):
 
 
 def test_the_critic_does_not_change_with_the_size_of_its_kernels():
-    gan, variables, z, condition = networks((8, 8, 8))
-    images = gan.apply(variables, z, *condition, method="generate")
-    scaled = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: 7.0 * leaf if any("conv" in str(k) for k in path) and "kernel" in str(path[-1]) else leaf,
-        variables["params"]["critic"],
-    )
-    other = {"params": {**variables["params"], "critic": scaled}}
-    before, after = (gan.apply(v, images, *condition, method="criticise").scores for v in (variables, other))
-    np.testing.assert_allclose(before, after, rtol=1e-4)
+    layer = SpectralConv(5)
+    x = jax.random.normal(jax.random.key(0), (2, 6, 8, 3))
+    params = layer.init(jax.random.key(1), x)["params"]
+    found = [layer.apply({"params": {**params, "kernel": scale * params["kernel"]}}, x) for scale in (1.0, 7.0)]
+    assert found[0].shape == (2, 3, 4, 5)
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
 
 
 def test_the_default_start_is_that_of_2_mm_heads():

@@ -30,15 +30,8 @@ def rows(slope):
 
 def test_a_panel_for_each_set_with_its_slope():
     found = svg(condition_curves(rows(0.4), VOLUME))
-    for words in (
-        "real people",
-        "model",
-        "slope 0.40, r 1.000",
-        "slope 1.00",
-        "requested ventricles (mm3)",
-        "recorded",
-    ):
-        assert f"<!-- {words}" in found or words in found
+    for words in ("real people", "slope 0.40, r 1.000", "slope 1.00", "requested ventricles (mm3)", "recorded"):
+        assert words in found
     assert found == svg(condition_curves(rows(0.4), VOLUME))
     assert found != svg(condition_curves(rows(0.8), VOLUME))
     assert condition_curves(rows(0.4), Continuous("age", "years", 0, 1)) == ""
