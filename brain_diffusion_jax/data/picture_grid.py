@@ -23,6 +23,21 @@ def displayed(images: Shaped[np.ndarray, "n *spatial channels"]) -> Shaped[np.nd
     return images if images.shape[-1] == 3 else images[..., 0]
 
 
+def three_planes(
+    volume: Shaped[np.ndarray, "x y z *c"], at: tuple[int, int, int] | None = None
+) -> Shaped[np.ndarray, "rows cols *c"]:
+    """Axial, coronal and sagittal cut of a RAS volume side by side, cut at voxel `at` (default: the middle).
+
+    Anterior and superior up, the person's right on the left; in the sagittal cut anterior is on the left. Black
+    fills up shorter cuts below.
+    """
+    i, j, k = at or tuple(n // 2 for n in volume.shape[:3])
+    axial, coronal, sagittal = volume[::-1, ::-1, k], volume[::-1, j, ::-1], volume[i, ::-1, ::-1]
+    cuts = [cut.swapaxes(0, 1) for cut in (axial, coronal, sagittal)]
+    rows = max(cut.shape[0] for cut in cuts)
+    return np.concatenate([np.pad(c, [(0, rows - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in cuts], axis=1)
+
+
 def tile(
     unit_images: Float[np.ndarray, "n rows cols *more"], columns: int = 0, gap: int = 1
 ) -> UInt8[np.ndarray, "height width *rgb"]:

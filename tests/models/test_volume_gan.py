@@ -43,7 +43,7 @@ def test_images_of_any_size_are_made_encoded_and_judged(size, channels):
 
 def test_values_are_finite_and_images_lie_between_0_and_1():
     gan = networks((6, 9), 3, variational=True)
-    variables, images, encoded, judged = jax.jit(lambda z: everything(gan, z, VALUES, PRESENT))(Z)
+    _, images, encoded, judged = jax.jit(lambda z: everything(gan, z, VALUES, PRESENT))(Z)
     assert 0 < float(images.min()) < float(images.max()) < 1
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((encoded, judged)))
     assert float(jnp.abs(images[0] - images[1]).max()) > 1e-4
