@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Shaped, UInt8
 from brain_diffusion_jax.data.picture_grid import three_planes
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.report.figures import as_png
+from brain_diffusion_jax.evaluation.study.report_pictures import VOLUMES
 from brain_diffusion_jax.pixels import to_uint8
 
 _GAP = 2  # pixels between volumes
@@ -73,3 +75,13 @@ def volume_section(sets: Mapping[str, Shaped[np.ndarray, "n x y z c"]], labels: 
         "pairs": [],
         "sliders": [slider(name, volumes) for name, volumes in sets.items()],
     }
+
+
+def sections_of(path: Path) -> list[dict[str, Any]]:
+    """The section of the volumes that a study kept in its file of pictures; none of a study of slices."""
+    if not path.exists():
+        return []
+    with np.load(path) as file:
+        kept = {name.removeprefix(VOLUMES): file[name] for name in file.files if name.startswith(VOLUMES)}
+    labels = [str(label) for label in kept.pop("labels", [])]
+    return [volume_section(kept, labels)] if kept else []
