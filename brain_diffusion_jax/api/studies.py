@@ -57,7 +57,13 @@ class StudyPlan:
 
 
 # A baseline has no scales, sampler and steps, and no baseline and no utility of its own.
-_OF_BASELINE: dict[str, Any] = {"guidance_scales": None, "sampler": None, "num_steps": None, "pca_gauss": False, "utility": 0}
+_OF_BASELINE: dict[str, Any] = {
+    "guidance_scales": None,
+    "sampler": None,
+    "num_steps": None,
+    "pca_gauss": False,
+    "utility": 0,
+}
 
 
 def study(
