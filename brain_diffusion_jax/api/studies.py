@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.api import baselines
 from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.api.predictors import Predictors
 from brain_diffusion_jax.api.protocols import Generator, draw
@@ -33,7 +34,8 @@ class StudyPlan:
     """What a study does beside the run's config (sections study and sample); None is the config's.
 
     data: shards (default: those of the run). age_model, second_age_model, classifier: run folders; extractors: of
-    other networks. num_samples: per scale. utility: seeds of train on synthetic, test on real; 0 is off,
+    other networks. pca_gauss: PCA-Gauss of the training images beside the model, in tables of both; None: of volumes.
+    num_samples: per scale. utility: seeds of train on synthetic, test on real; 0 is off,
     utility_steps 0 a linear probe of pixels. out: default RUN/study.
     """
 
@@ -42,6 +44,7 @@ class StudyPlan:
     second_age_model: str | Path | None = None
     classifier: str | Path | None = None
     extractors: Sequence[Extractor] = ()
+    pca_gauss: bool | None = None
     guidance_scales: Sequence[float] | None = None
     num_samples: int | None = None
     split: str | None = None
@@ -51,6 +54,16 @@ class StudyPlan:
     utility: int = 0
     utility_steps: int = 400
     out: str | Path | None = None
+
+
+# A baseline has no scales, sampler and steps, and no baseline and no utility of its own.
+_OF_BASELINE: dict[str, Any] = {
+    "guidance_scales": None,
+    "sampler": None,
+    "num_steps": None,
+    "pca_gauss": False,
+    "utility": 0,
+}
 
 
 def study(
@@ -96,6 +109,11 @@ def study(
         processes=processes,
         progress=progress,
     )
+    others = dict(compare or {})
+    train = real.get("train")
+    if train is not None and (len(train.shape) == 4 if plan.pca_gauss is None else plan.pca_gauss):
+        own = replace(plan, **_OF_BASELINE, out=out / "pca-gauss")
+        others[baselines.NAME] = study(baselines.fit_beside(model, train, contract), own, progress=progress)
     if not result.rows:  # another process measures and writes
         return result
     if not model.guided:
@@ -106,7 +124,7 @@ def study(
             raise InputError("--utility", "target", "none among the conditions", "a covariate that is a number")
         result.utility = utility_of(out, real, settings, plan, result.target, progress)
     result.save(out)
-    report.write_report(result, out, compare=dict(compare or {}))
+    report.write_report(result, out, compare=others)
     return result
 
 

@@ -33,6 +33,7 @@ class Options(PredictorOptions):
     steps: int | None = option("sampling steps (default: the config's)")
     seed: int | None = option("default: the config's study.seed", type=seed)
     checkpoint: int | None = option("step of the diffusion model (default: the newest)")
+    pca_gauss: bool = option("PCA-Gauss, a baseline without a network, beside the model (volumes: always)", False)
     utility: int = option("train-on-synthetic test-on-real", 0, metavar="SEEDS")
     utility_steps: int = option("its training steps (default 400); 0: a linear pixel probe", 400)
     out: str | None = option("folder to write (default: RUN/study)")
@@ -67,6 +68,7 @@ def run(options: Options) -> int:
         classifier=options.classifier,
         extractors=options.inception_extractors(),
         guidance_scales=options.scales,
+        pca_gauss=options.pca_gauss or None,
         num_samples=options.num,
         split=options.split,
         seed=options.seed,

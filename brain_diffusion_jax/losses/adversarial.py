@@ -1,4 +1,4 @@
-"""Two networks that learn against each other, as one loss and one optimizer (Gulrajani et al. 2017, WGAN-GP).
+"""Two networks that learn against each other, as one loss and one optimizer: WGAN-GP, least squares, patches.
 
 Parameters are {"critic": ..., "generator": ...}. loss = the critic's, in which the generator is held still, and in
 every critic_steps-th update also the generator's, in which the critic is held still. The optimizer moves the
@@ -19,7 +19,7 @@ from brain_diffusion_jax.array_types import Key, Params
 
 Metrics = dict[str, jax.Array]
 CriticFn = Callable[[Params, Any, Key, jax.Array], tuple[jax.Array, Metrics]]
-GeneratorFn = Callable[[Params, Any, Key, jax.Array], jax.Array]
+GeneratorFn = Callable[[Params, Any, Key, jax.Array], tuple[jax.Array, Metrics]]
 CRITIC, GENERATOR = "critic", "generator"
 
 
@@ -34,25 +34,29 @@ def _holding(params: Params, name: str) -> Params:
 
 
 def two_players(
-    critic: CriticFn, generator: GeneratorFn, critic_steps: int
+    critic: CriticFn, generator: GeneratorFn, critic_steps: int, *, same_draws: bool = False
 ) -> Callable[[Params, Any, Any, Key, Array], tuple[Array, tuple[Metrics, Any]]]:
-    """A loss as in `training.step` of two: critic(params, batch, key, update) -> (value, metrics), generator -> value.
+    """A loss as in `training.step` of two, each (params, batch, key, update) -> (value, metrics).
 
-    Metrics: those of the critic, and "generator", its loss (0 in updates that leave it alone).
+    Metrics: those of both, and "generator", its loss; 0 in updates that leave the generator alone. same_draws: both
+    get one key, so that what the generator makes for the critic is computed once where it moves in every update.
     """
 
     def loss(
         params: Params, model_state: Any, batch: Any, key: Key, update: Array
     ) -> tuple[Array, tuple[Metrics, Any]]:
-        critic_key, generator_key = jax.random.split(key)
+        critic_key, generator_key = (key, key) if same_draws else jax.random.split(key)
         value, metrics = critic(_holding(params, GENERATOR), batch, critic_key, update)
-        moved = jax.lax.cond(
-            generator_due(update, critic_steps),
-            lambda p: generator(_holding(p, CRITIC), batch, generator_key, update),
-            lambda p: jnp.zeros((), jnp.float32),
-            params,
-        )
-        return value + moved, ({**metrics, "generator": moved}, model_state)
+
+        def move(p: Params) -> tuple[Array, Metrics]:
+            return generator(_holding(p, CRITIC), batch, generator_key, update)
+
+        if critic_steps == 1:
+            moved, more = move(params)
+        else:
+            zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(move, params))
+            moved, more = jax.lax.cond(generator_due(update, critic_steps), move, lambda p: zeros, params)
+        return value + moved, ({**metrics, **more, "generator": moved}, model_state)
 
     return loss
 
@@ -84,3 +88,13 @@ def gradient_penalty(score: Callable[[Array], Array], between: Array) -> Array:
 def wasserstein(real: Float[Array, " b"], fake: Float[Array, " b"]) -> Array:
     """The critic's estimate of the distance, from its scores of real and of generated images."""
     return jnp.mean(real) - jnp.mean(fake)
+
+
+def least_squares_critic(real: Float[Array, "b *patches 1"], fake: Float[Array, "b *patches 1"]) -> Array:
+    """1/2 E[(D(x) - 1)^2] + 1/2 E[D(G)^2] (Mao et al. 2017, eq. 9): real scores to 1, generated ones to 0."""
+    return 0.5 * jnp.mean(jnp.square(real - 1.0)) + 0.5 * jnp.mean(jnp.square(fake))
+
+
+def least_squares_generator(fake: Float[Array, "b *patches 1"]) -> Array:
+    """E[(D(G) - 1)^2]: the generator wants its images scored as real ones are."""
+    return jnp.mean(jnp.square(fake - 1.0))

@@ -27,7 +27,7 @@ from brain_diffusion_jax.models.layers import (
 )
 
 
-class _Summary(nn.Module):
+class ConditionSummary(nn.Module):
     """All covariates as one vector [b, width]; learned nulls where absent."""
 
     cardinalities: tuple[int, ...]
@@ -55,7 +55,8 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "b latent"], values: Values, present: Present) -> Features:
         if self.cardinalities:
-            z = jnp.concatenate([z, _Summary(self.cardinalities, self.width, name="condition")(values, present)], -1)
+            summary = ConditionSummary(self.cardinalities, self.width, name="condition")(values, present)
+            z = jnp.concatenate([z, summary], -1)
         dims, coarsest = len(self.image_size), [-(-n // 2 ** len(self.channels)) for n in self.image_size]
         x = nn.Dense(math.prod(coarsest) * self.channels[0], name="project")(z)
         x = x.reshape(-1, *coarsest, self.channels[0])
@@ -87,7 +88,7 @@ class Critic(nn.Module):
         score = nn.Dense(1, name="score")(features)[:, 0]
         if self.cardinalities:
             width = self.channels[-1]
-            summary = _Summary(self.cardinalities, width, name="condition")(values, present)
+            summary = ConditionSummary(self.cardinalities, width, name="condition")(values, present)
             score = score + jnp.sum(nn.Dense(width, name="projection")(features) * summary, axis=-1) / width**0.5
         return score
 

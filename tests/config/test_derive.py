@@ -78,7 +78,10 @@ def test_defaults_are_those_of_the_first_version() -> None:
     new = _flat(configs.to_json(configs.base_config()))
     assert {k: (v, type(v)) for k, v in new.items() if k in old} == {k: (v, type(v)) for k, v in old.items()}
     volumes = {name for name in new if name.startswith(("prepare.kind", "prepare.volume.", "prepare.measure."))}
-    assert new.keys() - old.keys() - volumes == {"age_model.augmentation.shear", "study.target", "study.position"}
+    assert new.keys() - old.keys() - volumes == {
+        "age_model.augmentation.shear",
+        *(f"study.{name}" for name in ("target", "position", "pairs", "protocol")),
+    }
 
 
 @pytest.mark.parametrize("kind", TASKS)

@@ -8,8 +8,8 @@ WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 
 
-def gaussian_line() -> np.ndarray:
-    """[11] weights that sum to 1; the window is their outer product."""
-    offsets = np.arange(WINDOW) - WINDOW // 2
+def gaussian_line(size: int = WINDOW) -> np.ndarray:
+    """[size] weights that sum to 1, size odd; the window is their outer product."""
+    offsets = np.arange(size) - size // 2
     line = np.exp(-(offsets**2) / (2 * SIGMA**2))
     return line / line.sum()

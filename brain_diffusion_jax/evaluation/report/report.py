@@ -12,10 +12,11 @@ import numpy as np
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics.metric_id import SSIM, MetricId
-from brain_diffusion_jax.evaluation.report import figures, report_tables
+from brain_diffusion_jax.evaluation.report import figures, report_tables, volume_views
 from brain_diffusion_jax.evaluation.report.headline import headline
 from brain_diffusion_jax.evaluation.report.report_tables import number, table
 from brain_diffusion_jax.evaluation.study.published import SOURCE
+from brain_diffusion_jax.evaluation.study.report_pictures import VOLUMES
 from brain_diffusion_jax.evaluation.study.study_result import Row, StudyResult
 
 FILE_NAME = "report.html"
@@ -32,6 +33,7 @@ def write_report(result: StudyResult, out: str | Path, *, compare: Mapping[str, 
     grids, pairs = _pictures(out / PICTURES)
     sections = [
         quality_section(result),
+        *volume_views.sections_of(out / PICTURES),
         target_section(result),
         anatomy_section(result),
         utility_section(result),
@@ -132,6 +134,13 @@ def quality_section(result: StudyResult) -> dict[str, Any]:
                 beside_published=result.reference,
                 caption="Mean over all pairs within one set: it measures diversity. What counts is closeness to the "
                 "real row; higher means that the pictures resemble each other more.",
+            ),
+            report_tables.protocol_table(rows, result.method.get("protocol", "")),
+            table(
+                rows,
+                report_tables.fine_structure(rows),
+                caption="Over those of the real images: gradient energy, and energy in bands of frequency (fractions "
+                "of Nyquist). Below 1 is blur, above 1 is noise.",
             ),
             table(
                 rows,
@@ -340,7 +349,7 @@ def _pictures(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     if not path.exists():
         return [], []
     with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
+        arrays = {name: file[name] for name in file.files if not name.startswith(VOLUMES)}
     labels = [str(label) for label in arrays.pop("labels")]
     both = zip(arrays.pop("pairs", []), arrays.pop("pair_captions", []), strict=True)
     pairs = [{"image": figures.as_png(figures.tile(images)), "caption": str(caption)} for images, caption in both]

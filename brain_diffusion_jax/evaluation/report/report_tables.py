@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brain_diffusion_jax.evaluation.metrics import metric_id
+from brain_diffusion_jax.evaluation.metrics.detail import GRADIENT, SPECTRUM
+from brain_diffusion_jax.evaluation.metrics.gradient_ssim import NAME as GRADIENT_SSIM
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
-from brain_diffusion_jax.evaluation.study.published import published
+from brain_diffusion_jax.evaluation.metrics.pairs import OF_PAIRS
+from brain_diffusion_jax.evaluation.study.published import PROTOCOL_SOURCE, PROTOCOLS, published
 from brain_diffusion_jax.evaluation.study.study_result import Row, metrics_of
 
 _STATISTICS = {"mae": "MAE", "mse": "MSE", "rmse": "RMSE", "majority": "commonest"}
@@ -57,9 +60,49 @@ def distances(rows: Sequence[Row]) -> dict[MetricId, str]:
 
 
 def similarity(rows: Sequence[Row]) -> dict[MetricId, str]:
-    """SSIM over pairs, then MS-SSIM by the number of its scales."""
-    multi = [m for m in metrics_of(rows) if m.group.startswith("MS-")]
+    """SSIM over pairs, then MS-SSIM by the number of its scales, and what is measured on random pairs."""
+    multi = [m for m in metrics_of(rows) if m.group.startswith("MS-") or m.statistic.endswith(OF_PAIRS)]
     return {MetricId(metric_id.SSIM): "SSIM over pairs", **{m: str(m) for m in multi}}
+
+
+def protocol_table(rows: Sequence[Row], protocol: str) -> dict[str, Any] | None:
+    """Rows of this study and of the paper whose protocol it follows: distance, MS-SSIM and 4-G-R-SSIM of pairs.
+
+    The distance is that of MedicalNet's features where they were measured. None for a study without a protocol.
+    """
+    if protocol not in PROTOCOLS:
+        return None
+    metrics = metrics_of(rows)
+    chosen = (
+        next((m for m in metrics if m.group == "FD" and m.reader.startswith("medicalnet")), MetricId("FD")),
+        next((m for m in metrics if m.statistic.startswith("MS-SSIM") and m.statistic.endswith(OF_PAIRS)), MetricId()),
+        MetricId(statistic=f"{GRADIENT_SSIM} {OF_PAIRS}"),
+    )
+    lines = [
+        {
+            "name": row.name,
+            "real": row.scale is None,
+            "cells": [
+                {"value": number(item.get("value")), "interval": interval_text(item), "published": ""}
+                for item in (row.number(metric) for metric in chosen)
+            ],
+        }
+        for row in rows
+    ]
+    lines += [
+        {
+            "name": name,
+            "real": False,
+            "cells": [{"value": f"{value:g}", "interval": "", "published": ""} for value in values],
+        }
+        for name, values in PROTOCOLS[protocol].items()
+    ]
+    return {"head": ["", "FID", "MS-SSIM", GRADIENT_SSIM], "rows": lines, "caption": PROTOCOL_SOURCE}
+
+
+def fine_structure(rows: Sequence[Row]) -> dict[MetricId, str]:
+    """Gradient energy and energy by band over those of the real images."""
+    return {m: str(m) for m in metrics_of(rows) if m.statistic.startswith((GRADIENT, SPECTRUM))}
 
 
 def agreement(target: str) -> dict[MetricId, str]:

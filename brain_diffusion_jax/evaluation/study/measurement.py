@@ -8,13 +8,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics import anatomy, measures, memorisation, ssim
+from brain_diffusion_jax.evaluation.metrics.detail import Detail, detail_ratios
+from brain_diffusion_jax.evaluation.metrics.gradient_ssim import SMALLEST
 from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, PRIVACY, SSIM, TISSUES, MetricId
+from brain_diffusion_jax.evaluation.metrics.pairs import score_pairs, similarity_of_pairs
 from brain_diffusion_jax.evaluation.probes import probe
 from brain_diffusion_jax.evaluation.probes.features import Extractor, Features, extract
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
@@ -26,7 +30,6 @@ from brain_diffusion_jax.evaluation.study.study_settings import StudySettings
 
 Tell = Callable[[str, int, int], None]  # stage, done, total
 TRAINING = "real, training people"
-_MOST_VOLUMES = 24  # whose pairs are compared by SSIM unless settings say otherwise
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def measure(material: Material, instruments: Instruments, settings: StudySetting
     dark = dark_check(settings, material, roles)
     probe_set = ProbeSet(instruments.extractors, probes, dark, settings.bootstrap, settings.seed, settings.batch_size)
     sets = read_sets(material, probe_set, settings, tell)
-    real, corrections = sets[0], probe_set.corrections(sets[0])
+    real, corrections, fine = sets[0], probe_set.corrections(sets[0]), detail_of(sets[0])
     thresholds = anatomy.tissue_thresholds(material.known.unit) if material.known.shape[-1] == 1 else None
     look = None if train is None else copy_search(train, probe_set)
     held_out = None if look is None else look(real)
@@ -77,6 +80,8 @@ def measure(material: Material, instruments: Instruments, settings: StudySetting
     for number, item in enumerate(sets):
         tell("statistics", number, len(sets))
         numbers = quality(item, real, probe_set, settings, material.out)
+        if item is not real:
+            numbers |= detail_ratios(detail_of(item), fine, **probe_set.options)
         numbers |= probe_set.agreements(item, corrections)
         numbers |= measure_anatomy(item, probe_set, roles, thresholds)
         values = values_of_images(item, probe_set, roles)
@@ -192,9 +197,11 @@ def quality(item: Reading, real: Reading, probe_set: ProbeSet, settings: StudySe
 
 
 def measure_diversity(item: Reading, probe_set: ProbeSet, settings: StudySettings, out: Path) -> Numbers:
-    """SSIM and MS-SSIM over pairs: all of them, or of a random subset when requested and of many volumes."""
+    """SSIM and MS-SSIM over pairs of slices: all of them, or those of a random subset when requested."""
     images, spatial = item.images, item.images.shape[:-1]
-    most = settings.ssim_pictures or (_MOST_VOLUMES if len(spatial) == 3 else len(images))
+    if len(spatial) == 3:
+        return similarity_of_volumes(item, probe_set, settings, out)
+    most = settings.ssim_pictures or len(images)
     if most < len(images):
         images = images[np.sort(np.random.default_rng(settings.seed).permutation(len(images))[:most])]
     if min(spatial) < ssim.WINDOW:
@@ -205,6 +212,28 @@ def measure_diversity(item: Reading, probe_set: ProbeSet, settings: StudySetting
     for matrix, group in ((plain, SSIM), (multi, f"MS-{SSIM} ({ssim.num_scales(spatial)} scales)")):
         numbers |= measures.diversity(matrix, MetricId(group), images.people, **probe_set.options)
     return numbers
+
+
+def detail_of(item: Reading) -> Detail:
+    """What fine structure the images of a set have."""
+    return Detail.of(item.images.images, item.images.people)
+
+
+def similarity_of_volumes(item: Reading, probe_set: ProbeSet, settings: StudySettings, out: Path) -> Numbers:
+    """SSIM7, MS-SSIM7 and 4-G-R-SSIM over random pairs of volumes; scores are kept in the folder."""
+    images = item.images
+    if min(images.shape[:-1]) < SMALLEST:
+        return {}
+    drawn = sample_store.fingerprint(_checksum(images), settings.pairs, settings.seed)
+    path = out / "similarity" / f"{item.name}-pairs-{drawn}.npy"
+    return similarity_of_pairs(
+        images.images,
+        images.people,
+        jax.random.key(settings.seed),
+        count=settings.pairs,
+        score=lambda x, rows: sample_store.cached(path, lambda: score_pairs(x, rows)),
+        **probe_set.options,
+    )
 
 
 def values_of_images(item: Reading, probe_set: ProbeSet, roles: Roles) -> dict[str, list[float]]:

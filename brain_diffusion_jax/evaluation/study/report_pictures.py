@@ -17,6 +17,7 @@ from brain_diffusion_jax.pixels import to_uint8
 
 FILE_NAME = "report_pictures.npz"
 COLUMNS, MOST_PAIRS = 10, 12
+VOLUMES = "volumes: "  # begins the names of what is kept whole: youngest, middle and oldest of the images shown
 
 
 def save(material: Material, measured: Measurement, roles: Roles) -> None:
@@ -26,10 +27,15 @@ def save(material: Material, measured: Measurement, roles: Roles) -> None:
     rows = order[np.unique(np.linspace(0, len(order) - 1, COLUMNS).round().astype(int))]
     labels = [condition_label(chosen.conditions[i], roles) for i in rows]
     arrays: dict[str, np.ndarray] = {"labels": np.array(labels)}
+    ends = np.unique([0, len(rows) // 2, len(rows) - 1]) if len(chosen.shape) == 4 else np.zeros(0, int)
+    if len(ends):
+        arrays[f"{VOLUMES}labels"] = np.array(labels)[ends]
     pairs, captions = [], []
     for item in measured.sets:
         if item.scale is not None or item is measured.sets[0]:
             arrays[item.name] = to_uint8(displayed(item.images.images[rows]))
+            if len(ends):
+                arrays[VOLUMES + item.name] = to_uint8(item.images.images[rows[ends]])
         for generated, original in measured.privacy.get("scales", {}).get(item.name, {}).get("pairs", [])[:MOST_PAIRS]:
             assert material.train is not None
             both = item.images.images[generated], material.train.images[original]

@@ -140,6 +140,7 @@ def describe(settings: StudySettings, instruments: Instruments, material: Materi
         "num_pictures": len(material.chosen),
         "num_people": len(set(material.chosen.people)),
         "seed": settings.seed,
+        **({"protocol": settings.protocol} if settings.protocol else {}),
         "bootstrap": settings.bootstrap,
         "extractors": {e.name: e.version for e in instruments.extractors},
         "contract": None if material.contract is None else material.contract.to_json(),

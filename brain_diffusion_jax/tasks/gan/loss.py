@@ -92,8 +92,8 @@ def make_loss(gan: Gan, settings: GanSettings) -> LossFn:
         fraction = jax.vmap(lambda k: jax.random.uniform(k, one))(sample_keys(mix_key, batch["index"]))
         return combine(recipe, update, params, real, fake, fraction * real + (1 - fraction) * fake, batch)
 
-    def generator(params: Params, batch: Batch, key: Key, update: Array) -> Array:
-        return -jnp.mean(score(params, generate(params, batch, key), batch))
+    def generator(params: Params, batch: Batch, key: Key, update: Array) -> tuple[Array, Metrics]:
+        return -jnp.mean(score(params, generate(params, batch, key), batch)), {}
 
     return adversarial.two_players(critic, generator, settings.critic_steps)
 
