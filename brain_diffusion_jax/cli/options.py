@@ -81,7 +81,8 @@ def refuse_unguided(model: Generator, options: object, *names: str) -> None:
         value = getattr(options, name)
         if value not in (None, False) and not model.guided:
             expected = f"not given: a {model.kind} makes an image in one step"
-            raise InputError(model.path, f"--{name}", value, expected)
+            typed = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else value
+            raise InputError(model.path, f"--{name}", typed, expected)
 
 
 class ConditionOptions(OptionGroup):

@@ -178,7 +178,7 @@ def test_one_scale_a_covariate(folders, tmp_path):
         (("--guidance-rules", "autoguidance"), "--weak"),
         (("--weak", "none"), "--guidance-rules autoguidance"),
         (("--guidance-rules", "autoguidance", "--weak", "feeble"), "feeble"),
-        (("--guidance-rules", "autoguidance", "--weak", "AGE"), "a diffusion model"),
+        (("--guidance-rules", "autoguidance", "--weak", "AGE"), "found age; expected diffusion"),
         (("--guidance-rules", "classifier_gradient"), "--judge"),
         (("--guidance-rules", "classifier_gradient", "--judge", "AGE", "--judge-std", "0"), "--judge-std"),
         (("--guidance-rules", "per_covariate", "--scales", "2"), "one a covariate: age"),

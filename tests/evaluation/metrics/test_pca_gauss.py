@@ -10,7 +10,7 @@ from brain_diffusion_jax.covariates import Categorical, Condition, Continuous, S
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics import pca_gauss
 
-SCHEMA = Schema((Continuous("volume", "mm3", 0, 100), Categorical("site", ("a", "b", "c"))))
+SCHEMA = Schema((Continuous("volume", "a.u.", 0, 100), Categorical("site", ("a", "b", "c"))))
 KEY = jax.random.key(0)
 
 
