@@ -12,16 +12,16 @@ from brain_diffusion_jax.evaluation.metrics.ssim_window import gaussian_line
 WINDOW = 7  # of the similarities of volumes; that of slices (`ssim`) is 11 wide
 
 
-def window_means(x: Float[Array, "b *spatial c"]) -> Float[Array, "b *windows c"]:
-    """Means over windows of WINDOW pixels an axis that lie wholly inside the image; each axis loses WINDOW - 1.
+def window_means(x: Float[Array, "b *spatial c"], width: int = WINDOW) -> Float[Array, "b *windows c"]:
+    """Means over windows of `width` pixels an axis that lie wholly inside the image; each axis loses width - 1.
 
     Weights: a Gaussian of sigma 1.5 that sums to 1.
     """
-    if min(x.shape[1:-1]) < WINDOW:
-        raise InputError("similarity", "image size", x.shape[1:-1], f"at least {WINDOW} pixels along each axis")
-    line = gaussian_line(WINDOW)
+    if min(x.shape[1:-1]) < width:
+        raise InputError("similarity", "image size", x.shape[1:-1], f"at least {width} pixels along each axis")
+    line = gaussian_line(width)
     for axis in range(1, x.ndim - 1):
-        windows = x.shape[axis] - WINDOW + 1
+        windows = x.shape[axis] - width + 1
         x = sum((float(w) * lax.slice_in_dim(x, k, k + windows, axis=axis) for k, w in enumerate(line)), jnp.zeros(()))
         # One pass an axis: fused, all 343 products of a window would be made anew. Ten times faster than matrices.
         x = lax.optimization_barrier(x)

@@ -15,8 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from brain_diffusion_jax.evaluation.metrics.local_moments import WINDOW, window_means
-from brain_diffusion_jax.evaluation.metrics.ssim import MS_WEIGHTS
-from brain_diffusion_jax.evaluation.metrics.ssim_window import C1, C2
+from brain_diffusion_jax.evaluation.metrics.ssim_window import C1, C2, MS_WEIGHTS
 from brain_diffusion_jax.models.layers import average_halves
 
 SSIM_NAME = f"SSIM{WINDOW}"
@@ -33,12 +32,12 @@ def ms_ssim_name(spatial: Sequence[int]) -> str:
 
 
 def ssim_factors(
-    x: Float[Array, "b *spatial c"], y: Float[Array, "b *spatial c"]
+    x: Float[Array, "b *spatial c"], y: Float[Array, "b *spatial c"], width: int = WINDOW
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-    """Mean SSIM, and its mean contrast-structure factor, of each pair of unit images."""
-    mean_x, mean_y = window_means(x), window_means(y)
-    variance_x, variance_y = window_means(x * x) - mean_x**2, window_means(y * y) - mean_y**2
-    contrast = (2 * (window_means(x * y) - mean_x * mean_y) + C2) / (variance_x + variance_y + C2)
+    """Mean SSIM, and its mean contrast-structure factor, of each pair of unit images; width: of the windows."""
+    mean_x, mean_y = window_means(x, width), window_means(y, width)
+    variance_x, variance_y = window_means(x * x, width) - mean_x**2, window_means(y * y, width) - mean_y**2
+    contrast = (2 * (window_means(x * y, width) - mean_x * mean_y) + C2) / (variance_x + variance_y + C2)
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     axes = tuple(range(1, x.ndim))
     return (luminance * contrast).mean(axes), contrast.mean(axes)

@@ -67,10 +67,10 @@ def mean_over_pairs(
     return interval(mean, people, replicates=replicates, seed=seed)
 
 
-def metrics_of_pairs(spatial: Sequence[int]) -> list[MetricId]:
+def metrics_of_pairs(spatial: Sequence[int], reader: str = "") -> list[MetricId]:
     """Of the scores of `score_pairs`: the width of the windows and the number of scales that fit are in the names."""
     names = ms_ssim.SSIM_NAME, ms_ssim.ms_ssim_name(spatial), gradient_ssim.NAME
-    return [MetricId(statistic=f"{name} {OF_PAIRS}") for name in names]
+    return [MetricId(statistic=f"{name} {OF_PAIRS}", reader=reader) for name in names]
 
 
 def score_pairs(images: Images, pairs: Int[np.ndarray, "p 2"]) -> Float[np.ndarray, "3 p"]:
@@ -91,16 +91,20 @@ def similarity_of_pairs(
     count: int = COUNT,
     replicates: int = 200,
     seed: int = 0,
+    reader: str = "",
     score: Callable[[Images, Int[np.ndarray, "p 2"]], Float[np.ndarray, "3 p"]] = score_pairs,
 ) -> Numbers:
     """Mean SSIM7, MS-SSIM7 and 4-G-R-SSIM over pairs of one set: how alike its images are, between 0 and 1.
 
     A set of new people should be as diverse as real people: closeness to the number of the real set counts, not height.
-    seed: of the resamples. score: where scores are kept from an earlier call, else `score_pairs`.
+    Images smaller than the windows have no numbers. seed: of the resamples. reader: of the keys. score: where scores
+    are kept from an earlier call, else `score_pairs`.
     """
+    if min(images.shape[1:-1]) < gradient_ssim.SMALLEST:
+        return {}
     drawn = draw_pairs(key, people, count)
     estimates = [
         mean_over_pairs(values.astype(np.float64), drawn, people, replicates=replicates, seed=seed)
         for values in score(images, drawn)
     ]
-    return keyed(metrics_of_pairs(images.shape[1:-1]), estimates)
+    return keyed(metrics_of_pairs(images.shape[1:-1], reader), estimates)

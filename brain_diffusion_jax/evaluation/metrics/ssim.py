@@ -7,7 +7,7 @@ images first, so that float32 moments cancel little. Windows that are exactly 0 
 background of a skull-stripped head) score 1 for every pair and are counted, not computed.
 
 Same numbers as pytorch-msssim's `ssim`: 11x11 Gaussian of sigma 1.5, windows wholly inside the
-image, K1 0.01, K2 0.03, biased moments, data range 1, the mean over channels. Volumes have windows of 11 cubed.
+image, K1 0.01, K2 0.03, biased moments, data range 1, the mean over channels.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.image_set import check_images
-from brain_diffusion_jax.evaluation.metrics.ssim_window import C1, C2, WINDOW, gaussian_line
+from brain_diffusion_jax.evaluation.image_set import channels_last, check_images
+from brain_diffusion_jax.evaluation.metrics.ms_ssim import ssim_factors
+from brain_diffusion_jax.evaluation.metrics.paired_images import of_pairs
+from brain_diffusion_jax.evaluation.metrics.ssim_window import MS_WEIGHTS, WINDOW
 
-MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_TOGETHER = 16  # volumes that one other is compared with at once
 Progress = Callable[[int, int], None]  # blocks of pairs done, blocks
 Matrices = tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "n n"] | None]
 
@@ -57,10 +56,10 @@ def pairwise(
 ) -> Matrices:
     """Mean SSIM of every pair [n, n] (diagonal 1) and, if requested, the mean contrast-structure factor.
 
-    images: as `check_images` takes them. threads: default, the cores this process may use. Memory: n^2 floats a
-    matrix, float32 images and a strip of them.
+    images: slices, as `check_images` takes them; of volumes `pairs` scores some pairs. threads: default, the cores
+    this process may use. Memory: n^2 floats a matrix, float32 images and a strip of them.
     """
-    channels = np.moveaxis(check_images(images), -1, 0)
+    channels = np.moveaxis(_slices(images), -1, 0)
     ssim, factors = zip(*(_of_channel(channel, contrast, threads, progress) for channel in channels), strict=True)
     return np.mean(ssim, 0), np.mean(factors, 0) if contrast else None
 
@@ -71,8 +70,6 @@ def _of_channel(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Matrices:
-    if images.ndim == 4:
-        return _of_volumes(images, contrast, progress)
     from brain_diffusion_jax.evaluation.metrics import ssim_kernel as kernel
 
     n = len(images)
@@ -107,46 +104,16 @@ def _of_channel(
     return matrices[0], matrices[1] if contrast else None
 
 
-def _of_volumes(volumes: Float[np.ndarray, "n x y z"], contrast: bool, progress: Progress | None) -> Matrices:
-    """One volume against `_TOGETHER` others at a time."""
-    _require_windows(volumes.shape[1:])
-    n = len(volumes)
-    padded = np.concatenate([volumes, np.zeros((-n % _TOGETHER, *volumes.shape[1:]), np.float32)])
-    matrices = np.ones((2, n, n), np.float32)
-    for row in range(n):
-        for start in range(0, row, _TOGETHER):
-            others = slice(start, min(start + _TOGETHER, row))
-            for matrix, values in zip(
-                matrices, _compared(volumes[row : row + 1], padded[start : start + _TOGETHER]), strict=True
-            ):
-                matrix[row, others] = matrix[others, row] = np.asarray(values)[: others.stop - start]
-        if progress is not None:
-            progress(row + 1, n)
-    return matrices[0], matrices[1] if contrast else None
+def _slices(images: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n rows cols c"]:
+    checked = check_images(images)
+    if checked.ndim != 4:
+        raise InputError("SSIM of all pairs", "images", checked.shape, "slices [n, rows, cols, channels]")
+    return checked
 
 
 def _require_windows(spatial: tuple[int, ...]) -> None:
     if min(spatial) < WINDOW:
         raise InputError("SSIM", "image size", spatial, f"at least {WINDOW} along every axis")
-
-
-@jax.jit
-def _compared(x: Float[jax.Array, "n ..."], y: Float[jax.Array, "m ..."]) -> tuple[jax.Array, jax.Array]:
-    """([max(n, m)] mean SSIM, mean contrast-structure factor) of x[i] with y[i]; one of n and m may be 1."""
-    line = jnp.asarray(gaussian_line(), jnp.float32)
-
-    def blur(z: jax.Array) -> jax.Array:
-        for axis in range(1, z.ndim):
-            size = z.shape[axis] - WINDOW + 1
-            z = jnp.stack([line[k] * jax.lax.slice_in_dim(z, k, k + size, axis=axis) for k in range(WINDOW)]).sum(0)
-        return z
-
-    mean_x, mean_y = blur(x), blur(y)
-    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    contrast = (2 * (blur(x * y) - mean_x * mean_y) + C2) / (variance_x + variance_y + C2)
-    luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
-    spatial = tuple(range(1, x.ndim))
-    return (luminance * contrast).mean(spatial), contrast.mean(spatial)
 
 
 def _cores() -> int:
@@ -165,7 +132,7 @@ def mean_of_pairs(matrix: Float[np.ndarray, "n n"], rows: np.ndarray | None = No
 
 
 def halved(images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
-    """Means of 2x2(x2) blocks; an odd side gets a leading row or column of zeros, counted, as pytorch-msssim does."""
+    """Means of 2x2 blocks; an odd side gets a leading row or column of zeros, counted, as pytorch-msssim does."""
     # Its pooling pads both sides by one and then drops the incomplete last block.
     padded = np.pad(images, ((0, 0), *((size % 2, 0) for size in images.shape[1:])))
     blocks = [part for size in padded.shape[1:] for part in (size // 2, 2)]
@@ -185,7 +152,7 @@ def ms_pairwise(
     Five scales need images above 160 pixels; smaller ones use the scales that fit, with weights
     renormalised to sum 1, which is why the number of scales belongs to the name of the metric.
     """
-    channels = np.moveaxis(check_images(images), -1, 0)
+    channels = np.moveaxis(_slices(images), -1, 0)
     scales = num_scales(channels.shape[2:])
     weights = np.array(MS_WEIGHTS[:scales]) / sum(MS_WEIGHTS[:scales])
     singles, products = [], []
@@ -203,28 +170,10 @@ def ms_pairwise(
     return np.mean(singles, 0), np.mean(products, 0), scales
 
 
-def _pair_of_sets(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = check_images(first, "first set"), check_images(second, "second set")
-    if a.shape != b.shape:
-        raise InputError("second set", "shape", b.shape, a.shape)
-    return a, b
+def _factors(x: Float[jax.Array, "b *spatial c"], y: Float[jax.Array, "b *spatial c"]) -> tuple[jax.Array, jax.Array]:
+    return ssim_factors(x, y, WINDOW)
 
 
 def paired_ssim(first: Shaped[np.ndarray, "n ..."], second: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
     """SSIM of image i with image i, the mean over channels; for reconstructions of the same thing only."""
-    a, b = _pair_of_sets(first, second)
-    _require_windows(a.shape[1:-1])
-
-    def of_channel(c: int) -> np.ndarray:
-        blocks = (slice(start, start + 64) for start in range(0, len(a), 64))
-        return np.concatenate([np.asarray(_compared(a[block, ..., c], b[block, ..., c])[0]) for block in blocks])
-
-    return np.mean([of_channel(c) for c in range(a.shape[-1])], axis=0)
-
-
-def paired_psnr(first: Shaped[np.ndarray, "n ..."], second: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
-    """Peak signal-to-noise ratio in dB at data range 1; Inf for equal images."""
-    a, b = _pair_of_sets(first, second)
-    error = ((a.astype(np.float64) - b) ** 2).reshape(len(a), -1).mean(1)
-    with np.errstate(divide="ignore"):
-        return -10 * np.log10(error)
+    return of_pairs(_factors, channels_last(first, "first set"), channels_last(second, "second set"))[0]

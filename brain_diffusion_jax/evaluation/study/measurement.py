@@ -15,7 +15,6 @@ from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics import anatomy, measures, memorisation, ssim
 from brain_diffusion_jax.evaluation.metrics.detail import Detail, detail_ratios
-from brain_diffusion_jax.evaluation.metrics.gradient_ssim import SMALLEST
 from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 from brain_diffusion_jax.evaluation.metrics.metric_id import DARK, PRIVACY, SSIM, TISSUES, MetricId
 from brain_diffusion_jax.evaluation.metrics.pairs import score_pairs, similarity_of_pairs
@@ -222,8 +221,6 @@ def detail_of(item: Reading) -> Detail:
 def similarity_of_volumes(item: Reading, probe_set: ProbeSet, settings: StudySettings, out: Path) -> Numbers:
     """SSIM7, MS-SSIM7 and 4-G-R-SSIM over random pairs of volumes; scores are kept in the folder."""
     images = item.images
-    if min(images.shape[:-1]) < SMALLEST:
-        return {}
     drawn = sample_store.fingerprint(_checksum(images), settings.pairs, settings.seed)
     path = out / "similarity" / f"{item.name}-pairs-{drawn}.npy"
     return similarity_of_pairs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -14,6 +15,7 @@ from brain_diffusion_jax.evaluation.metrics import measures, ssim
 from brain_diffusion_jax.evaluation.metrics.agreement import agreement
 from brain_diffusion_jax.evaluation.metrics.measures import Numbers
 from brain_diffusion_jax.evaluation.metrics.metric_id import REAL, SSIM, MetricId
+from brain_diffusion_jax.evaluation.metrics.pairs import similarity_of_pairs
 from brain_diffusion_jax.evaluation.probes import probe
 from brain_diffusion_jax.evaluation.probes.probe import Instruments, PredictFn
 from brain_diffusion_jax.evaluation.study.probe_set import ProbeSet
@@ -46,8 +48,12 @@ def compare(
     numbers = {**probe_set.distances(mine, theirs), **probe_set.manifold(mine, theirs)}
     both = (("", images), (REAL, real))
     for name, item in both:
-        matrix = ssim.pairwise(item.images)[0]
-        numbers |= measures.diversity(matrix, MetricId(SSIM, reader=name), item.people, **probe_set.options)
+        if len(item.shape) == 4:
+            key = jax.random.key(seed)
+            numbers |= similarity_of_pairs(item.images, item.people, key, reader=name, **probe_set.options)
+        else:
+            matrix = ssim.pairwise(item.images)[0]
+            numbers |= measures.diversity(matrix, MetricId(SSIM, reader=name), item.people, **probe_set.options)
     for name, item in both:
         target, predict = instruments.roles(schema or item.schema()).target, instruments.predictor
         if predict and target and instruments.fit(target) and item.has(target.name):
