@@ -6,6 +6,7 @@ Its step moves x from `level` to `next_level`; `carry` holds what it keeps from 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import jax
@@ -42,7 +43,7 @@ class Sampler(Protocol):
         ...
 
 
-class Memoryless:
+class Memoryless(ABC):
     """Base of the samplers that carry nothing from step to step; they define `move`."""
 
     def init(self, x: Image) -> tuple[()]:
@@ -55,9 +56,9 @@ class Memoryless:
         """`move`, and the empty carry."""
         return self.move(denoise, x, level, next_level, keys), carry
 
+    @abstractmethod
     def move(self, denoise: BoundDenoiseFn, x: Image, level: Level, next_level: Level, keys: Key) -> Image:
         """x at next_level, by the formula of the class."""
-        raise NotImplementedError
 
 
 def typed_key(key: Key) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ from brain_diffusion_jax.diffusion.samplers.exponential import (
 
 
 @dataclass(frozen=True)
-class _Multistep:
+class _Multistep(ABC):
     """x_s = alpha_s x0 + sigma_s (e^(-eta h) eps + sqrt(1 - e^(-2 eta h)) z) + alpha_s change.
 
     Without the change it is the exact step of the reverse SDE for constant x0; the change adds how x0 moved over the
@@ -52,9 +53,9 @@ class _Multistep:
         change = jnp.where(next_level.sigma > 0, self.change(x0, here, h, *carry), 0)
         return next_level.alpha * (x0 + change) + next_level.sigma * mixed, remember(carry, x0, here)
 
+    @abstractmethod
     def change(self, x0: Image, here: Array, h: Array, past: Array, past_lambda: Array) -> Image:
         """What the movement of x0 since the past levels adds to it; 0 while there are none."""
-        raise NotImplementedError
 
 
 @jax.tree_util.register_dataclass
