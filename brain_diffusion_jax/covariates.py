@@ -53,8 +53,8 @@ class Continuous:
         encoded = (number - self.low) / (self.high - self.low)
         if not abs(encoded) < _LARGEST:  # NaN too
             raise InputError("condition", self.name, repr(value), self._expected())
-        if told := self.other_unit(number):
-            raise InputError("condition", self.name, f"{number:g}: {told}", self._expected())
+        if reason := self.other_unit(number):
+            raise InputError("condition", self.name, f"{number:g}: {reason}", self._expected())
         if not self.low <= number <= self.high:
             warnings.warn(
                 f"condition: {self.name}: found {number:g}; the model saw {self.low:g} to {self.high:g} "

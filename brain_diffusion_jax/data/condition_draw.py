@@ -52,7 +52,7 @@ class ConditionDraw:
     """Whole rows of training conditions, drawn with replacement, so that what goes together stays together.
 
     values, present: [records, covariates] as encoded. spread: standard deviation of what is added to each number, as
-    a share of its domain, kept within the range of the training rows; 0 adds nothing.
+    a fraction of its domain, kept within the range of the training rows; 0 adds nothing.
     """
 
     schema: Schema
@@ -64,7 +64,7 @@ class ConditionDraw:
     def __post_init__(self) -> None:
         check_seed(self.seed, "draw")
         if not 0 <= self.spread < 1:
-            raise InputError("draw", "spread", self.spread, "a share of the domain in [0, 1)")
+            raise InputError("draw", "spread", self.spread, "a fraction of the domain in [0, 1)")
         if not len(self.values):
             raise InputError("draw", "conditions", "no rows", "conditions of training data")
 
@@ -109,5 +109,5 @@ class ConditionDraw:
 def table_rows(path: Path, schema: Schema, seed: int = 0) -> list[DrawnRow]:
     """The rows of a user's table of conditions, in its order; InputError names line and column of a bad cell."""
     check_seed(seed, "draw")
-    told = read_conditions(path, schema)
-    return [DrawnRow(i, typed(cells, schema, where), row_seed(seed, i)) for i, (where, cells) in enumerate(told)]
+    named = read_conditions(path, schema)
+    return [DrawnRow(i, typed(cells, schema, where), row_seed(seed, i)) for i, (where, cells) in enumerate(named)]

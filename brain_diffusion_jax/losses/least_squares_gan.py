@@ -29,13 +29,13 @@ Latent = Float[Array, "b latent"]
 
 @dataclass(frozen=True)
 class Networks:
-    """draw(batch, key) -> z; generate(params, z, batch) -> images; judge(params, images, batch) -> (scores [b],
+    """draw(batch, key) -> z; generate(params, z, batch) -> images; critic(params, images, batch) -> (scores [b],
     features); encode(params, images, batch) -> (mean, log variance) of z, None for a GAN without an encoder.
     """
 
     draw: Callable[[Any, Key], Latent]
     generate: Callable[[Params, Latent, Any], Image]
-    judge: Callable[[Params, Image, Any], tuple[Float[Array, " b"], Array]]
+    critic: Callable[[Params, Image, Any], tuple[Float[Array, " b"], Array]]
     encode: Callable[[Params, Image, Any], tuple[Latent, Latent]] | None = None
 
 
@@ -44,13 +44,13 @@ def least_squares_players(networks: Networks, real: Callable[[Any], Image]) -> t
 
     def critic(params: Params, batch: Any, key: Key, update: Array) -> tuple[Array, Metrics]:
         fake = networks.generate(params, networks.draw(batch, key), batch)
-        scores = [networks.judge(params, images, batch)[0] for images in (real(batch), fake)]
+        scores = [networks.critic(params, images, batch)[0] for images in (real(batch), fake)]
         value = least_squares_critic(*scores)
         return value, {"critic": value}
 
     def generator(params: Params, batch: Any, key: Key, update: Array) -> tuple[Array, Metrics]:
         fake = networks.generate(params, networks.draw(batch, key), batch)
-        return least_squares_generator(networks.judge(params, fake, batch)[0]), {}
+        return least_squares_generator(networks.critic(params, fake, batch)[0]), {}
 
     return critic, generator
 
@@ -82,22 +82,22 @@ def vae_gan_players(
 
     def scores_of_fakes(params: Params, z: Latent, batch: Any, key: Key) -> Float[Array, " twice"]:
         sides = [networks.generate(params, x, batch) for x in (jax.lax.stop_gradient(z), networks.draw(batch, key))]
-        return jnp.concatenate([networks.judge(params, images, batch)[0] for images in sides])
+        return jnp.concatenate([networks.critic(params, images, batch)[0] for images in sides])
 
     def critic(params: Params, batch: Any, key: Key, update: Array) -> tuple[Array, Metrics]:
         noise, prior = jax.random.split(key)
         fakes = scores_of_fakes(params, posterior(params, batch, noise)[0], batch, prior)
-        value = least_squares_critic(networks.judge(params, real(batch), batch)[0], fakes)
+        value = least_squares_critic(networks.critic(params, real(batch), batch)[0], fakes)
         return value, {"critic": value}
 
     def generator(params: Params, batch: Any, key: Key, update: Array) -> tuple[Array, Metrics]:
         noise, prior = jax.random.split(key)
         z, mean, log_variance = posterior(params, batch, noise)
         rebuilt = networks.generate(params, z, batch)
-        wanted = jax.lax.stop_gradient(networks.judge(params, real(batch), batch)[1])
+        wanted = jax.lax.stop_gradient(networks.critic(params, real(batch), batch)[1])
         terms = {
             "kl": kl(mean, log_variance).mean(),
-            "features": mse(networks.judge(params, rebuilt, batch)[1], wanted).mean(),
+            "features": mse(networks.critic(params, rebuilt, batch)[1], wanted).mean(),
         }
         fooled = least_squares_generator(scores_of_fakes(params, z, batch, prior))
         total = weights.kl * terms["kl"] + weights.features * terms["features"] + weights.adversarial * fooled

@@ -21,7 +21,7 @@ BATCH = {"image": 0.3 + 0.05 * jax.random.normal(KEY, (64, 2))}
 NETWORKS = Networks(
     draw=lambda batch, key: jax.random.normal(key, (len(batch["image"]), 2)),
     generate=lambda p, z, batch: z @ p["generator"]["slope"] + p["generator"]["shift"],
-    judge=lambda p, x, batch: (x @ p["critic"]["weight"] + p["critic"]["bias"], x * p["critic"]["gain"]),
+    critic=lambda p, x, batch: (x @ p["critic"]["weight"] + p["critic"]["bias"], x * p["critic"]["gain"]),
     encode=lambda p, x, batch: (x @ p["generator"]["mean"], jnp.full(x.shape, p["generator"]["log_variance"])),
 )
 
@@ -59,7 +59,7 @@ def test_least_squares_values_are_the_formula():
     critic, generator = players("lsgan")
     p = params()
     fake = NETWORKS.generate(p, NETWORKS.draw(BATCH, KEY), BATCH)
-    real_scores, fake_scores = (np.asarray(NETWORKS.judge(p, x, BATCH)[0]) for x in (BATCH["image"], fake))
+    real_scores, fake_scores = (np.asarray(NETWORKS.critic(p, x, BATCH)[0]) for x in (BATCH["image"], fake))
     expected = 0.5 * ((real_scores - 1) ** 2).mean() + 0.5 * (fake_scores**2).mean()
     assert float(critic(p, BATCH, KEY, 0)[0]) == pytest.approx(expected, rel=1e-5)
     assert float(generator(p, BATCH, KEY, 0)[0]) == pytest.approx(((fake_scores - 1) ** 2).mean(), rel=1e-5)
@@ -87,7 +87,7 @@ def test_vae_gan_terms_are_the_formula_and_need_an_encoder():
     gain = np.array([1.0, 2.0])
     assert float(terms["features"]) == pytest.approx((((z * 0.1 - mean) * gain) ** 2).mean(), rel=1e-4)
     with pytest.raises(ValueError, match="encoder"):
-        vae_gan_players(Networks(NETWORKS.draw, NETWORKS.generate, NETWORKS.judge), lambda batch: batch["image"])
+        vae_gan_players(Networks(NETWORKS.draw, NETWORKS.generate, NETWORKS.critic), lambda batch: batch["image"])
 
 
 @pytest.mark.parametrize("name", ["lsgan", "vae-gan"])

@@ -46,10 +46,10 @@ def with_measured(cohort: Cohort, schema: Schema, shards: Path) -> tuple[Cohort,
     names = [name for name in contract.measured.get("covariates", ()) if name in contract.schema.names]
     if not names:
         raise InputError(shards, "measured", "nothing", "shards of `brain-diffusion prepare --measure volumes`")
-    told = {row.get("scan"): row for row in read_table(shards / "scans.csv", "scans of the shards")[1]}
+    known = {row.get("scan"): row for row in read_table(shards / "scans.csv", "scans of the shards")[1]}
     scans = []
     for scan in cohort.scans:
-        cells = {name: told[scan.scan].get(name) for name in names} if scan.scan in told else {}
+        cells = {name: known[scan.scan].get(name) for name in names} if scan.scan in known else {}
         scans.append(scan._replace(covariates=scan.covariates | {n: float(cell) for n, cell in cells.items() if cell}))
     others = tuple(c for c in schema.covariates if c.name not in names)
     return cohort._replace(scans=tuple(scans)), Schema((*others, *(contract.schema[name] for name in names)))

@@ -1,9 +1,9 @@
 """Ventricular and brain volume of skull-stripped T1 volumes in MNI space, without a segmentation network.
 
 The lateral ventricles are the dark voxels in a region that holds fluid in many old people; the region is fitted once,
-on training people, and kept. The brain's volume is the share of a template head that is tissue. Head size was removed
-by the registration, hence the unit "MNI-scaled mm3". Everything counts voxels of the stored grid, so that real and
-generated volumes are measured by the same instrument; numbers of two grids, or of two regions, do not compare.
+on training people, and kept. The brain's volume is the fraction of a template head that is tissue. Head size was
+removed by the registration, hence the unit "MNI-scaled mm3". Everything counts voxels of the stored grid, so that real
+and generated volumes are measured by the same instrument; numbers of two grids, or of two regions, do not compare.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ COVARIATES: tuple[Mapping[str, Any], ...] = (
     {"name": BRAIN, "unit": "fraction", "low": 0.6, "high": 0.9},
 )
 FILE_NAME = "region.npz"
-OFTEN = 0.3  # a voxel of the region is fluid in more than this share of the older people
-HEAD = 0.5  # a voxel of the template head is not background in more than this share of all
+OFTEN = 0.3  # a voxel of the region is fluid in more than this fraction of the older people
+HEAD = 0.5  # a voxel of the template head is not background in more than this fraction of all
 # The box in mm (x, y, z) that the region may not leave, and one point in the body of each lateral ventricle.
 _BOX_MM = ((-40.0, 40.0), (-60.0, 40.0), (-18.0, 40.0))
 _SEEDS_MM = ((12.0, -10.0, 22.0), (-12.0, -10.0, 22.0))
@@ -116,11 +116,11 @@ def two_thresholds(counts: Int[np.ndarray, " bins"]) -> tuple[int, int]:
     weights = np.cumsum(np.asarray(counts, np.float64))
     moments = np.cumsum(np.asarray(counts, np.float64) * np.arange(len(counts)))
     first, second = np.triu_indices(len(counts) - 1, 1)
-    shares = (weights[first], weights[second] - weights[first], weights[-1] - weights[second])
+    fractions = (weights[first], weights[second] - weights[first], weights[-1] - weights[second])
     sums = (moments[first], moments[second] - moments[first], moments[-1] - moments[second])
     with np.errstate(divide="ignore", invalid="ignore"):
-        between = sum(s * s / w for s, w in zip(sums, shares, strict=True))
-    between = np.where(np.min(shares, axis=0) > 0, between, -1.0)
+        between = sum(s * s / w for s, w in zip(sums, fractions, strict=True))
+    between = np.where(np.min(fractions, axis=0) > 0, between, -1.0)
     best = int(np.argmax(between))
     if between[best] < 0:
         raise InputError("region", "grey values", f"{np.count_nonzero(counts)} different", "three classes of tissue")

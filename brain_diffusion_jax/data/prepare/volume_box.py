@@ -26,7 +26,7 @@ class VolumeBox:
     the box begins, below 0 or beyond the grid padded with 0; () centres the box. spacing_mm: edge of a stored voxel,
     each the mean of the part of the box that it covers (exact, fractions included); 0 stores the grid's own voxels.
     refuse: findings of `check_brain` for which a scan is refused where they are certain; the others are said; ()
-    asks nothing, for what is no head. most_outside: share of a scan's total intensity that may lie outside the box;
+    asks nothing, for what is no head. most_outside: fraction of a scan's total intensity that may lie outside the box;
     1 allows everything.
     """
 
@@ -50,7 +50,7 @@ class VolumeBox:
         if unknown := sorted(set(self.refuse) - set(FINDINGS)):
             raise InputError("prepare.volume", "refuse", unknown, f"some of {', '.join(FINDINGS)}, or ()")
         if not 0 <= self.most_outside <= 1:
-            raise InputError("prepare.volume", "most_outside", self.most_outside, "a share in [0, 1]")
+            raise InputError("prepare.volume", "most_outside", self.most_outside, "a fraction in [0, 1]")
 
     def placed(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(size, offset) of the box in a grid of `shape`."""

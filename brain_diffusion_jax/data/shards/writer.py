@@ -215,8 +215,8 @@ def _finish(
                 key = (item["person"].decode(), item["scan"].decode(), name)
                 window = np.frombuffer(item["window"], np.float32)
                 values, present = np.frombuffer(item["values"], np.float32), np.frombuffer(item["present"], np.uint8)
-                told = [_told(contract, column, values, present) for column in columns]
-                scans.setdefault(key, [0, *window.tolist(), *told])[0] += 1
+                cells = [_measured(contract, column, values, present) for column in columns]
+                scans.setdefault(key, [0, *window.tolist(), *cells])[0] += 1
                 rows["values"].append(values)
                 rows["present"].append(present)
         reader.close()
@@ -258,7 +258,7 @@ def _meant_records(path: Path, split: str) -> int:
     return int(lengths[int(path.name.split("-")[-3])])
 
 
-def _told(contract: Contract, column: int, values: np.ndarray, present: np.ndarray) -> str:
+def _measured(contract: Contract, column: int, values: np.ndarray, present: np.ndarray) -> str:
     """A covariate of a record in its unit, with six digits; "" where it is absent."""
     covariate = contract.schema.covariates[column]
     return f"{covariate.decode(float(values[column])):.6g}" if present[column] else ""

@@ -80,8 +80,8 @@ def parse_value(text: str, covariate: Covariate, codes: Mapping[str, str]) -> fl
             raise Unusable(f"no number ({text!r}){hint}") from None
         if not math.isfinite(number):
             raise Unusable(f"no finite number ({text!r})")
-        if told := covariate.other_unit(number):
-            raise Unusable(f"{text}, {told}")
+        if reason := covariate.other_unit(number):
+            raise Unusable(f"{text}, {reason}")
         return number
     for code, word in codes.items():
         if same_value(code, text):

@@ -23,7 +23,7 @@ from brain_diffusion_jax.evaluation.metrics.local_moments import WINDOW, centre,
 from brain_diffusion_jax.evaluation.metrics.ssim_window import C1, C2
 
 NAME = "4-G-R-SSIM"
-EDGE, SMOOTH = 0.12, 0.06  # shares of the greatest gradient of the first image
+EDGE, SMOOTH = 0.12, 0.06  # fractions of the greatest gradient of the first image
 SMALLEST = WINDOW + 2  # pixels along an axis that leave one window of gradients
 _REGULAR = 1e-5  # keeps a variance that is a difference of equal numbers from 0
 
@@ -55,7 +55,7 @@ def gradient_magnitude(u: Map) -> Map:
     return total
 
 
-def _likeness(a: Map, b: Map, g_a: Map, g_b: Map) -> Map:
+def _structure_map(a: Map, b: Map, g_a: Map, g_b: Map) -> Map:
     """l c s of every window."""
     mean_a, mean_b = (window_means(centre(u, 1)) for u in (a, b))
     luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
@@ -83,11 +83,11 @@ def regions(g_a: Map, g_b: Map) -> list[Bool[Array, "b *spatial 1"]]:
     return [kept, changed, smooth, ~(kept | changed | smooth)]
 
 
-def _score(likeness: Map, g_a: Map, g_b: Map) -> Float[Array, " b"]:
+def _score(structure: Map, g_a: Map, g_b: Map) -> Float[Array, " b"]:
     axes = tuple(range(1, g_a.ndim))
     inner = [centre(region, WINDOW // 2) for region in regions(g_a, g_b)]
     counts = jnp.stack([region.sum(axes) for region in inner])
-    sums = jnp.stack([jnp.where(region, likeness, 0).sum(axes) for region in inner])
+    sums = jnp.stack([jnp.where(region, structure, 0).sum(axes) for region in inner])
     return jnp.maximum((sums / jnp.maximum(counts, 1)).sum(0) / (counts > 0).sum(0), 0)
 
 
@@ -99,6 +99,6 @@ def gradient_ssim(x: Float[Array, "b *spatial c"], y: Float[Array, "b *spatial c
     channels = x.shape[-1]
     a, b = (jnp.moveaxis(u, -1, 1).reshape(-1, *u.shape[1:-1], 1) for u in (x, y))
     g_a, g_b = gradient_magnitude(a), gradient_magnitude(b)
-    likeness = _likeness(a, b, g_a, g_b)
-    both = (_score(likeness, g_a, g_b) + _score(likeness, g_b, g_a)) / 2
+    structure = _structure_map(a, b, g_a, g_b)
+    both = (_score(structure, g_a, g_b) + _score(structure, g_b, g_a)) / 2
     return (both.reshape(-1, channels).mean(1),)
