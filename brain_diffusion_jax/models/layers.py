@@ -23,23 +23,29 @@ def conv(
     kernel: int = 3,
     stride: int = 1,
     zero: bool = False,
+    padding: tuple[int, int] | None = None,
+    bias: float | None = 0.0,
+    kernel_init: nn.initializers.Initializer | None = None,
     dtype: Dtype = None,
     fast_gradient: bool = False,
 ) -> nn.Module:
     """A convolution over `dims` axes with (kernel - 1) / 2 zeros on both sides, as torch pads (not SAME).
 
-    zero: start with a kernel of zeros, so that the branch it ends adds nothing at first. fast_gradient: see
+    zero: start with a kernel of zeros, so that the branch it ends adds nothing at first. padding: other zeros before
+    and after each axis. bias: where it starts; None for a convolution without one. fast_gradient: see
     `convolution.convolve`.
     """
-    kernel_init = nn.initializers.zeros if zero else nn.initializers.lecun_normal()
-    if kernel == stride == 1:
-        return PointwiseConv(features, dims, kernel_init, dtype, fast_gradient, name=name)
+    kernel_init = nn.initializers.zeros if zero else kernel_init or nn.initializers.lecun_normal()
+    if kernel == stride == 1 and bias is not None:
+        return PointwiseConv(features, dims, kernel_init, dtype, fast_gradient, bias, name=name)
     return nn.Conv(
         features,
         (kernel,) * dims,
         strides=(stride,) * dims,
-        padding=[((kernel - 1) // 2,) * 2] * dims,
+        padding=[padding or ((kernel - 1) // 2,) * 2] * dims,
+        use_bias=bias is not None,
         kernel_init=kernel_init,
+        bias_init=nn.initializers.constant(bias or 0.0),
         dtype=dtype,
         conv_general_dilated=convolve if fast_gradient else None,
         name=name,
@@ -57,11 +63,12 @@ class PointwiseConv(nn.Module):
     kernel_init: nn.initializers.Initializer
     dtype: Dtype = None
     fast_gradient: bool = False
+    first_bias: float = 0.0
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
         kernel = self.param("kernel", self.kernel_init, (*(1,) * self.dims, x.shape[-1], self.features), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        bias = self.param("bias", nn.initializers.constant(self.first_bias), (self.features,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         kernel = kernel.reshape(kernel.shape[-2:])
         return (product(x, kernel) if self.fast_gradient else x @ kernel) + bias
