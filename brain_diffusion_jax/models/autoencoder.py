@@ -16,9 +16,8 @@ from brain_diffusion_jax.models.layers import (
     depth_to_space,
     pad_to_multiple,
     space_to_depth,
-    upsample_nearest,
 )
-from brain_diffusion_jax.models.unet_blocks import block_conv, res_block, self_attention
+from brain_diffusion_jax.models.unet_blocks import block_conv, res_block, self_attention, upsample_conv
 
 Latent = Float[Array, "batch *latent z"]
 LOG_VARIANCE_BOUNDS = (-30.0, 20.0)
@@ -45,7 +44,7 @@ class _Level(nn.Module):
                 x = self_attention(self.features, c, f"attention_{i}")(x)
         if self.then == "down":
             return block_conv(c, dims, self.features, "downsample", stride=2, padding=(0, 1))(x)
-        return block_conv(c, dims, self.features, "upsample")(upsample_nearest(x)) if self.then == "up" else x
+        return upsample_conv(c, dims, self.features, "upsample")(x) if self.then == "up" else x
 
 
 class _Middle(nn.Module):

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from brain_diffusion_jax.models.attention import SpatialSelfAttention, SpatialTransformer, Tokens, repeated
-from brain_diffusion_jax.models.layers import Dtype, Features, GroupNorm, average_halves, conv, upsample_nearest
+from brain_diffusion_jax.models.layers import (
+    Dtype,
+    Features,
+    GroupNorm,
+    UpsampleConv,
+    average_halves,
+    conv,
+    upsample_nearest,
+)
 from brain_diffusion_jax.models.unet_config import UNetConfig
 
 Embedding = Float[Array, "batch time_dim"]
@@ -39,6 +47,18 @@ def block_conv(config: BlockConfig, dims: int, features: int, name: str, **how: 
     return conv(features, dims, name, dtype=config.compute_dtype, fast_gradient=config.fast_conv_gradient, **how)
 
 
+def upsample_conv(config: BlockConfig, dims: int, features: int, name: str) -> nn.Module:
+    """`layers.UpsampleConv` over `dims` axes with the settings of a config."""
+    return UpsampleConv(features, dims, config.compute_dtype, config.fast_conv_gradient, name=name)
+
+
+def _conv_of_upsampled(x: Features, features: int, config: BlockConfig, name: str) -> Features:
+    dims = x.ndim - 2
+    if dims == 2:  # as released runs have it: folded, sums are rounded otherwise
+        return block_conv(config, dims, features, name)(upsample_nearest(x))
+    return upsample_conv(config, dims, features, name)(x)
+
+
 class ResBlock(nn.Module):
     """norm, SiLU, conv, + projected time, norm, SiLU, conv (zero at first), + x. resample: "none", "up" or "down".
 
@@ -53,9 +73,12 @@ class ResBlock(nn.Module):
     def __call__(self, x: Features, embedding: Embedding | None) -> Features:
         c, dims = self.config, x.ndim - 2
         change = {"none": lambda a: a, "up": upsample_nearest, "down": average_halves}[self.resample]
-        y = change(nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="norm1")(x)))
+        y = nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="norm1")(x))
         x = change(x)
-        y = block_conv(c, dims, self.features, "conv1")(y)
+        if self.resample == "up":
+            y = _conv_of_upsampled(y, self.features, c, "conv1")
+        else:
+            y = block_conv(c, dims, self.features, "conv1")(change(y))
         if embedding is not None:
             shift = nn.Dense(self.features, dtype=c.compute_dtype, name="time_projection")(nn.silu(embedding))
             y = y + shift.reshape(shift.shape[0], *(1,) * dims, self.features)
@@ -206,5 +229,5 @@ class UpLevel(nn.Module):
             if c.resblock_updown:
                 x = res_block(self.features, c, "upsample", "up")(x, embedding)
             else:
-                x = block_conv(c, c.spatial_dims, self.features, "upsample")(upsample_nearest(x))
+                x = _conv_of_upsampled(x, self.features, c, "upsample")
         return x
