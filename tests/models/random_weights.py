@@ -22,9 +22,9 @@ def randomised(module, *inputs, seed: int = 0, dtype=np.float32):
 
 
 # Compiling is the whole cost of tiny networks, running them nothing.
-_CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def cheaply(function, *inputs):
     """function(*inputs), jitted with little optimisation."""
-    return jax.jit(function).lower(*inputs).compile(_CHEAP)(*inputs)
+    return jax.jit(function).lower(*inputs).compile(QUICK)(*inputs)
