@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.models.volume_convolution import convolve_volume
+from brain_diffusion_jax.models.volume_convolution import Window, convolve_volume
 
 # With fewer input or output channels XLA's own gradient is as fast, or faster.
 FEWEST_CHANNELS = 128
@@ -37,15 +37,17 @@ def convolve(
     Such a convolution cannot be differentiated in forward mode (jax.jvp).
     """
     dims, sizes = x.ndim - 2, kernel.shape[:-2]
-    pads = lax.padtype_to_pads(x.shape[1:-1], sizes, strides, padding) if isinstance(padding, str) else padding
+    dilations = tuple(how.get("rhs_dilation") or (1,) * dims)
+    spans = [(size - 1) * apart + 1 for size, apart in zip(sizes, dilations, strict=True)]
+    pads = lax.padtype_to_pads(x.shape[1:-1], spans, strides, padding) if isinstance(padding, str) else padding
     pads = tuple((int(low), int(high)) for low, high in pads)
-    dilated = {*(how.get("lhs_dilation") or ()), *(how.get("rhs_dilation") or ())} - {1}
-    ordinary = not dilated and how.get("feature_group_count", 1) == 1 and precision is None
-    if ordinary and dims == 3 and all(0 <= p < size for pad, size in zip(pads, sizes, strict=True) for p in pad):
-        return convolve_volume(x, kernel, tuple(strides), pads)
+    ordinary = set(how.get("lhs_dilation") or ()) <= {1} and how.get("feature_group_count", 1) == 1
+    ordinary = ordinary and precision is None and min(map(min, pads)) >= 0
+    if ordinary and dims == 3:
+        return convolve_volume(x, kernel, Window(tuple(strides), pads, dilations))
     centred = all(size % 2 and pad == (size // 2,) * 2 for size, pad in zip(sizes, pads, strict=True))
     wide = max(sizes) > 1 and min(kernel.shape[-2:]) >= FEWEST_CHANNELS
-    if ordinary and dims == 2 and set(strides) == {1} and centred and wide:
+    if ordinary and dims == 2 and {*strides, *dilations} == {1} and centred and wide:
         return _centred(x, kernel)
     return lax.conv_general_dilated(x, kernel, strides, padding, precision=precision, **how)
 

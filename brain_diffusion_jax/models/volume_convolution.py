@@ -13,7 +13,9 @@ a shift is one offset; x is laid side by side for every k, and g for every i, so
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,59 +24,77 @@ from jaxtyping import Array, Float
 
 Volume = Float[Array, "batch x y z c"]
 Kernel = Float[Array, "i j k c d"]
-Pads = tuple[tuple[int, int], ...]
 # With fewer input or output channels XLA's own gradient of the planes is as fast, or faster.
 FEWEST_CHANNELS = 32
 _PLANES = ("NHWC", "HWIO", "NHWC")
 _VOLUMES = ("NDHWC", "DHWIO", "NDHWC")
 
 
-def whole(x: Volume, kernel: Kernel, strides: tuple[int, ...], pads: Pads) -> Volume:
+class Window(NamedTuple):
+    """strides, zeros before and after, and the distance between the kernel's weights, of each axis."""
+
+    strides: tuple[int, ...] = (1, 1, 1)
+    pads: tuple[tuple[int, int], ...] = ((1, 1), (1, 1), (1, 1))
+    dilations: tuple[int, ...] = (1, 1, 1)
+
+
+def whole(x: Volume, kernel: Kernel, how: Window) -> Volume:
     """The convolution as XLA has it."""
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=_VOLUMES)
+    return lax.conv_general_dilated(
+        x, kernel, how.strides, how.pads, rhs_dilation=how.dilations, dimension_numbers=_VOLUMES
+    )
 
 
-def by_planes(x: Volume, kernel: Kernel, strides: tuple[int, ...], pads: Pads) -> Volume:
+def by_planes(x: Volume, kernel: Kernel, how: Window) -> Volume:
     """The convolution as one over two axes for each plane of the kernel."""
-    x = jnp.pad(x, ((0, 0), pads[0], (0, 0), (0, 0), (0, 0)))
-    planes = (x.shape[1] - kernel.shape[0]) // strides[0] + 1
+    x = jnp.pad(x, ((0, 0), how.pads[0], (0, 0), (0, 0), (0, 0)))
+    stride, apart = how.strides[0], how.dilations[0]
+    planes = (x.shape[1] - (kernel.shape[0] - 1) * apart - 1) // stride + 1
 
     def one(i: int) -> Float[Array, "planes_of_batch y2 z2 d"]:
-        there = lax.slice_in_dim(x, i, i + (planes - 1) * strides[0] + 1, strides[0], axis=1)
-        flat = there.reshape(-1, *x.shape[2:])
-        return lax.conv_general_dilated(flat, kernel[i], strides[1:], pads[1:], dimension_numbers=_PLANES)
+        there = lax.slice_in_dim(x, i * apart, i * apart + (planes - 1) * stride + 1, stride, axis=1)
+        return lax.conv_general_dilated(
+            there.reshape(-1, *x.shape[2:]),
+            kernel[i],
+            how.strides[1:],
+            how.pads[1:],
+            rhs_dilation=how.dilations[1:],
+            dimension_numbers=_PLANES,
+        )
 
     total = sum((one(i) for i in range(1, kernel.shape[0])), start=one(0))
     return total.reshape(x.shape[0], planes, *total.shape[1:])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve_volume(x: Volume, kernel: Kernel, strides: tuple[int, ...], pads: Pads) -> Volume:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve_volume(x: Volume, kernel: Kernel, how: Window) -> Volume:
     """`lax.conv_general_dilated` over three axes, channels last; on the CPU by planes.
 
-    pads: zeros before and after each axis. Cannot be differentiated in forward mode (jax.jvp).
+    Cannot be differentiated in forward mode (jax.jvp).
     """
-    cpu, default = (partial(c, strides=strides, pads=pads) for c in (by_planes, whole))
+    cpu, default = (partial(convolution, how=how) for convolution in (by_planes, whole))
     return lax.platform_dependent(x, kernel, cpu=cpu, default=default)
 
 
-def _forward(x: Volume, kernel: Kernel, strides: tuple[int, ...], pads: Pads) -> tuple[Volume, tuple[Array, Array]]:
-    return convolve_volume(x, kernel, strides, pads), (x, kernel)
+def _forward(x: Volume, kernel: Kernel, how: Window) -> tuple[Volume, tuple[Array, Array]]:
+    return convolve_volume(x, kernel, how), (x, kernel)
 
 
-def _backward(strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], g: Volume) -> tuple[Array, Array]:
+def _backward(how: Window, saved: tuple[Array, Array], g: Volume) -> tuple[Array, Array]:
     x, kernel = saved
+    sizes = kernel.shape[:3]
 
-    def input_gradient(convolution, kernel: Kernel, g: Volume) -> Volume:
-        return jax.linear_transpose(lambda a: convolution(a, kernel, strides, pads), x)(g)[0]
+    def input_gradient(convolution: Callable[..., Volume], kernel: Kernel, g: Volume) -> Volume:
+        return jax.linear_transpose(lambda a: convolution(a, kernel, how), x)(g)[0]
 
-    def weight_gradient(convolution, x: Volume, g: Volume) -> Kernel:
-        return jax.linear_transpose(lambda k: convolution(x, k, strides, pads), kernel)(g)[0]
+    def weight_gradient(convolution: Callable[..., Volume], x: Volume, g: Volume) -> Kernel:
+        return jax.linear_transpose(lambda k: convolution(x, k, how), kernel)(g)[0]
 
     def by_products(x: Volume, g: Volume) -> Kernel:
-        return kernel_gradient(x, g, kernel.shape[:3], pads)
+        return kernel_gradient(x, g, sizes, how.pads)
 
-    pays = set(strides) == {1} and min(kernel.shape[-2:]) >= FEWEST_CHANNELS
+    plain = {*how.strides, *how.dilations} == {1} and all(max(p) < size for p, size in zip(how.pads, sizes))
+    pays = plain and min(kernel.shape[-2:]) >= FEWEST_CHANNELS
     on_cpu = by_products if pays else partial(weight_gradient, by_planes)
     dx = lax.platform_dependent(
         kernel, g, cpu=partial(input_gradient, by_planes), default=partial(input_gradient, whole)
@@ -85,7 +105,7 @@ def _backward(strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], 
 convolve_volume.defvjp(_forward, _backward)
 
 
-def kernel_gradient(x: Volume, g: Volume, sizes: tuple[int, ...], pads: Pads) -> Kernel:
+def kernel_gradient(x: Volume, g: Volume, sizes: tuple[int, ...], pads: tuple[tuple[int, int], ...]) -> Kernel:
     """The gradient of a kernel [*sizes, c, d] from the input x and the gradient g of the output, stride 1.
 
     pads: none wider than the kernel less 1.

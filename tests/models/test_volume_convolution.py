@@ -9,15 +9,18 @@ import pytest
 
 from brain_diffusion_jax.models import volume_convolution
 from brain_diffusion_jax.models.convolution import convolve
+from brain_diffusion_jax.models.volume_convolution import Window
 from tests.models.random_weights import cheaply
 
-CASES = [  # sizes, kernel, strides, pads
+CASES = [  # sizes, kernel, strides, pads, and dilations
     ((4, 5, 3), (3, 3, 3), (1, 1, 1), ((1, 1),) * 3),
     ((5, 4, 7), (3, 3, 3), (2, 2, 2), ((0, 1),) * 3),  # the autoencoder's halving
     ((1, 2, 1), (3, 3, 3), (1, 1, 1), ((1, 1),) * 3),  # the window reaches over everything
     ((5, 6, 4), (4, 4, 4), (2, 2, 2), ((1, 1),) * 3),  # the discriminator's
     ((3, 4, 5), (2, 2, 2), (1, 1, 1), ((1, 1),) * 3),  # folded upsampling
     ((6, 4, 5), (1, 3, 2), (1, 2, 1), ((0, 0), (1, 1), (0, 1))),
+    ((6, 5, 4), (3, 3, 3), (1, 1, 1), ((2, 2),) * 3, (2, 2, 2)),  # MedicalNet's last stages
+    ((4, 5, 3), (3, 3, 3), (2, 1, 1), ((4, 4),) * 3, (4, 4, 4)),
 ]
 
 
@@ -28,33 +31,31 @@ def arrays(sizes, kernel, batch=2, c=3, d=4, dtype=np.float64):
     )
 
 
-def results(convolution, x, kernel, **how):
+def results(convolution, x, kernel, how):
     """Output and gradients of a function that weighs every output differently."""
 
     def loss(x, kernel):
-        y = convolution(x, kernel, **how)
+        y = convolution(x, kernel, how)
         return jnp.sum(jnp.sin(y)), y
 
     return cheaply(jax.grad(loss, (0, 1), has_aux=True), x, kernel)
 
 
-@pytest.mark.parametrize(("sizes", "kernel", "strides", "pads"), CASES)
-def test_output_and_gradients_are_xlas(monkeypatch, sizes, kernel, strides, pads):
+@pytest.mark.parametrize(("sizes", "kernel", "window"), [(s, k, Window(*w)) for s, k, *w in CASES])
+def test_output_and_gradients_are_xlas(monkeypatch, sizes, kernel, window):
     monkeypatch.setattr(volume_convolution, "FEWEST_CHANNELS", 1)
-    how = dict(strides=strides, pads=pads)
     with jax.enable_x64(True):
         x, weights = arrays(sizes, kernel)
-        wanted = results(volume_convolution.whole, x, weights, **how)
-        found = results(lambda *a, **k: volume_convolution.convolve_volume(*a, *k.values()), x, weights, **how)
+        wanted = results(volume_convolution.whole, x, weights, window)
+        found = results(volume_convolution.convolve_volume, x, weights, window)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), found, wanted)
 
 
 def test_few_channels_keep_xlas_weight_gradient_and_agree():
     x, weights = arrays((4, 5, 3), (3, 3, 3), dtype=np.float32)
-    pads = ((1, 1),) * 3
 
     def grads(convolution):
-        return lambda x, k: jax.grad(lambda k: jnp.sum(jnp.sin(convolution(x, k, (1, 1, 1), pads))))(k)
+        return lambda x, k: jax.grad(lambda k: jnp.sum(jnp.sin(convolution(x, k, Window()))))(k)
 
     assert "optimization_barrier" not in str(jax.make_jaxpr(grads(volume_convolution.convolve_volume))(x, weights))
     wide = arrays((4, 5, 3), (3, 3, 3), c=32, d=32, dtype=np.float32)
@@ -72,7 +73,7 @@ def test_gradients_of_every_sample_under_vmap(monkeypatch):
     def each(convolution):
         def one(image):
             def loss(x, k):
-                return jnp.sum(jnp.sin(convolution(x, k, (1, 1, 1), ((1, 1),) * 3)))
+                return jnp.sum(jnp.sin(convolution(x, k, Window())))
 
             return jax.grad(loss, (0, 1))(image[None], weights)
 
@@ -88,7 +89,7 @@ def test_a_second_derivative_is_xlas():
 
         def slope(convolution):
             def inner(x, k):
-                return jnp.sum(jnp.sin(convolution(x, k, (1, 1, 1), ((1, 1),) * 3)))
+                return jnp.sum(jnp.sin(convolution(x, k, Window())))
 
             return lambda x, k: jax.grad(lambda k: jnp.sum(jax.grad(inner)(x, k) ** 2))(k)
 
@@ -110,6 +111,18 @@ def test_which_convolutions_go_by_planes():
 
     assert own()
     assert own(padding="VALID", strides=(2, 2, 2))
-    assert not own(rhs_dilation=(2, 2, 2))
-    assert not own(padding=[(3, 3)] * 3)
+    assert own(rhs_dilation=(2, 2, 2))
+    assert not own(lhs_dilation=(2, 2, 2), padding=[(1, 1)] * 3)
+    assert not own(padding=[(-1, 3)] * 3)
     assert not own(precision="highest")
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_named_padding_counts_the_dilation(padding):
+    x, weights = arrays((6, 7, 5), (3, 3, 3), dtype=np.float32)
+    how = dict(dimension_numbers=("NDHWC", "DHWIO", "NDHWC"), rhs_dilation=(2, 2, 2))
+    found, wanted = (
+        cheaply(lambda x, k, c=c: c(x, k, (1, 2, 1), padding, **how), x, weights)
+        for c in (convolve, jax.lax.conv_general_dilated)
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-5)

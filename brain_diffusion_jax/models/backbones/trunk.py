@@ -8,9 +8,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from brain_diffusion_jax.models.convolution import convolve
+
 
 class Trunk(nn.Module):
-    """A convolutional backbone: [b, rows, cols, in_channels] in [0, 1] -> [b, rows', cols', d].
+    """A convolutional backbone: [b, *spatial, in_channels] in [0, 1] -> [b, *spatial', d].
 
     width: factor on every channel count (1 is the published network).
     norm_eps: epsilon of batch normalisation; Keras files differ, so it is read from the file.
@@ -30,30 +32,42 @@ class Trunk(nn.Module):
         """Channels of the input: 3, colour, for the published backbones; 1, grey, for ours."""
         return 3
 
+    @property
+    def spatial_dims(self) -> int:
+        """Axes of an image: 2, or 3 for networks of volumes."""
+        return 2
+
     def channels(self, published: int) -> int:
         """A published channel count scaled by `width`, at least 1."""
         return max(1, round(published * self.width))
 
     def conv(
         self,
-        x: Float[Array, "b rows cols c"],
+        x: Float[Array, "b *spatial c"],
         channels: int,
-        kernel: int | tuple[int, int],
+        kernel: int | tuple[int, ...],
         name: str,
         *,
         stride: int = 1,
         padding: Any = "SAME",
         bias: bool = True,
-    ) -> Float[Array, "b rows2 cols2 d"]:
+    ) -> Float[Array, "b *spatial2 d"]:
         """A convolution to exactly `channels` channels (already scaled by `width`)."""
-        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        dims = x.ndim - 2
         return nn.Conv(
-            channels, size, strides=(stride, stride), padding=padding, use_bias=bias, dtype=self.dtype, name=name
+            channels,
+            (kernel,) * dims if isinstance(kernel, int) else kernel,
+            strides=(stride,) * dims,
+            padding=padding,
+            use_bias=bias,
+            dtype=self.dtype,
+            conv_general_dilated=convolve if dims == 3 else None,
+            name=name,
         )(x)
 
     def norm(
-        self, x: Float[Array, "b rows cols c"], name: str, train: bool, *, scale: bool = True, momentum: float = 0.99
-    ) -> Float[Array, "b rows cols c"]:
+        self, x: Float[Array, "b *spatial c"], name: str, train: bool, *, scale: bool = True, momentum: float = 0.99
+    ) -> Float[Array, "b *spatial c"]:
         """Batch normalisation as in Keras; statistics are kept in float32."""
         moving = train and not name.startswith(tuple(self.frozen))
         return nn.BatchNorm(
