@@ -97,7 +97,7 @@ def _fit_channels(images: Float[Array, "b *spatial c"], trunk: Trunk) -> Float[A
     channels, wanted, dims = images.shape[-1], trunk.in_channels, images.ndim - 2
     if dims in (2, 3) and dims != trunk.spatial_dims:
         name = next((name for name, known in BACKBONES.items() if type(trunk) is known), type(trunk).__name__)
-        fitting = [name for name, known in BACKBONES.items() if known().spatial_dims == dims]
+        fitting = [name for name, known in BACKBONES.items() if known.spatial_dims == dims]
         found = f"{name}, a network of {trunk.spatial_dims} axes, for images of {dims}"
         raise InputError("age_model", "backbone", found, " or ".join(fitting))
     if dims != trunk.spatial_dims or channels not in (1, 3):

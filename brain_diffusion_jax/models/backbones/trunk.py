@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ class Trunk(nn.Module):
     fixed in training; the optimizer skips their weights by the same names.
     """
 
+    spatial_dims: ClassVar[int] = 2  # axes of an image; 3 for networks of volumes
     width: float = 1.0
     norm_eps: float = 1e-3
     dtype: Any = jnp.float32
@@ -31,11 +32,6 @@ class Trunk(nn.Module):
     def in_channels(self) -> int:
         """Channels of the input: 3, colour, for the published backbones; 1, grey, for ours."""
         return 3
-
-    @property
-    def spatial_dims(self) -> int:
-        """Axes of an image: 2, or 3 for networks of volumes."""
-        return 2
 
     def channels(self, published: int) -> int:
         """A published channel count scaled by `width`, at least 1."""
