@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax.conversion import torch_files
+from brain_diffusion_jax.conversion import placing, torch_files
 from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.backbones.inception_v3 import INPUT_SIZE, InceptionV3

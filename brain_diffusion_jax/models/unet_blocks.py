@@ -23,7 +23,7 @@ from brain_diffusion_jax.models.unet_config import UNetConfig
 Embedding = Float[Array, "batch time_dim"]
 
 
-class BlockConfig(Protocol):
+class _BlockConfig(Protocol):
     """The settings that residual blocks and self-attention read, of a UNetConfig or an AutoencoderConfig."""
 
     @property
@@ -42,17 +42,17 @@ class BlockConfig(Protocol):
     def remat(self) -> str: ...
 
 
-def block_conv(config: BlockConfig, dims: int, features: int, name: str, **how: Any) -> nn.Module:
+def block_conv(config: _BlockConfig, dims: int, features: int, name: str, **how: Any) -> nn.Module:
     """`layers.conv` over `dims` axes with the settings of a config."""
     return conv(features, dims, name, dtype=config.compute_dtype, fast_gradient=config.fast_conv_gradient, **how)
 
 
-def upsample_conv(config: BlockConfig, dims: int, features: int, name: str) -> nn.Module:
+def upsample_conv(config: _BlockConfig, dims: int, features: int, name: str) -> nn.Module:
     """`layers.UpsampleConv` over `dims` axes with the settings of a config."""
     return UpsampleConv(features, dims, config.compute_dtype, config.fast_conv_gradient, name=name)
 
 
-def _conv_of_upsampled(x: Features, features: int, config: BlockConfig, name: str) -> Features:
+def _conv_of_upsampled(x: Features, features: int, config: _BlockConfig, name: str) -> Features:
     dims = x.ndim - 2
     if dims == 2:  # as released runs have it: folded, sums are rounded otherwise
         return block_conv(config, dims, features, name)(upsample_nearest(x))
@@ -66,7 +66,7 @@ class ResBlock(nn.Module):
     """
 
     features: int
-    config: BlockConfig
+    config: _BlockConfig
     resample: str = "none"
 
     @nn.compact
@@ -89,7 +89,7 @@ class ResBlock(nn.Module):
         return x + y
 
 
-def _attention_settings(head_channels: int, config: BlockConfig) -> dict[str, Any]:
+def _attention_settings(head_channels: int, config: _BlockConfig) -> dict[str, Any]:
     return dict(
         head_channels=head_channels,
         groups=config.norm_num_groups,
@@ -123,13 +123,13 @@ class LevelAttention(nn.Module):
         return transformer(x, context, train)
 
 
-def res_block(features: int, config: BlockConfig, name: str, resample: str = "none") -> nn.Module:
+def res_block(features: int, config: _BlockConfig, name: str, resample: str = "none") -> nn.Module:
     """A ResBlock, recomputed in the backward pass where the config says so (the same parameter paths)."""
     block = nn.remat(ResBlock) if config.remat == "blocks" else ResBlock
     return block(features, config, resample, name=name)
 
 
-def self_attention(channels: int, config: BlockConfig, name: str) -> nn.Module:
+def self_attention(channels: int, config: _BlockConfig, name: str) -> nn.Module:
     """SpatialSelfAttention with one head, recomputed in the backward pass where the config says so."""
     block = nn.remat(SpatialSelfAttention) if config.remat == "blocks" else SpatialSelfAttention
     return block(**_attention_settings(channels, config), name=name)
