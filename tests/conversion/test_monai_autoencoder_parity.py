@@ -155,3 +155,79 @@ def test_old_names_are_what_monai_itself_reads_as_old() -> None:
     fresh.load_old_state_dict({name: torch.from_numpy(array) for name, array in old.items()})
     assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), net.parameters(), strict=True))
     jax.tree.map(np.testing.assert_array_equal, monai.from_monai(old, norm_num_groups=2).params, converted.params)
+
+
+def _peak_gib() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+@pytest.mark.slow
+def test_the_published_pair_at_full_width() -> None:
+    """Both networks of the published brain model, 13.8 M and 553 M parameters, on a small volume, below 6 GiB."""
+    import gc
+
+    import torch
+
+    from brain_diffusion_jax.conversion import monai as monai_unet
+    from brain_diffusion_jax.models import factory
+
+    before = _peak_gib()
+    arguments = dict(
+        spatial_dims=3,
+        channels=(64, 128, 128, 128),
+        num_res_blocks=2,
+        attention_levels=(False,) * 4,
+        norm_num_groups=32,
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+    )
+    net = theirs(arguments)
+    state = cases.state_of(net)
+    assert sum(a.size for a in state.values()) == 13_766_248
+    converted = monai.from_monai(state, norm_num_groups=32)
+    x = np.random.default_rng(0).standard_normal((1, 1, 16, 24, 16)).astype(np.float32)
+    with torch.no_grad():
+        want = net.reconstruct(torch.from_numpy(x)).numpy()
+    network = converted.network
+    got = cheaply(lambda p, x: network.apply({"params": p}, x)[0], converted.params, np.moveaxis(x, 1, -1))
+    assert np.abs(np.moveaxis(np.asarray(got), -1, 1) - want).max() <= FORWARD * np.abs(want).max()
+
+    heads = (0, 512, 768)
+    unet = cases.network(
+        dict(
+            spatial_dims=3,
+            in_channels=7,
+            out_channels=3,
+            channels=(256, 512, 768),
+            num_res_blocks=2,
+            attention_levels=(False, True, True),
+            norm_num_groups=32,
+            resblock_updown=True,
+            num_head_channels=heads,
+            with_conditioning=True,
+            cross_attention_dim=4,
+            upcast_attention=True,
+        )
+    )
+    assert sum(p.numel() for p in unet.parameters()) == 553_168_899
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 7, 4, 4, 4)).astype(np.float32)
+    t, context = np.array([500]), rng.standard_normal((1, 1, 4)).astype(np.float32)
+    with torch.no_grad():
+        want = unet(*map(torch.from_numpy, (x, t, context))).numpy()
+    state = {name: p.detach().numpy() for name, p in unet.state_dict().items()}
+    pair = monai_unet.from_monai(state, num_head_channels=heads, norm_num_groups=32, upcast_attention=True)
+    del unet, state
+    gc.collect()
+    module = factory.unet(pair.model)
+    got = cheaply(
+        lambda p, x, t, c: module.apply({"params": p}, x, t, c),
+        pair.params,
+        np.moveaxis(x, 1, -1),
+        t.astype(np.float32),
+        context,
+    )
+    assert np.abs(np.moveaxis(np.asarray(got), -1, 1) - want).max() <= FORWARD * np.abs(want).max()
+    assert _peak_gib() - before < 6
