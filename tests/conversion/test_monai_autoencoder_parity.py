@@ -221,10 +221,12 @@ def test_the_published_pair_at_full_width() -> None:
     pair = monai_unet.from_monai(state, num_head_channels=heads, norm_num_groups=32, upcast_attention=True)
     del unet, state
     gc.collect()
-    module = factory.unet(pair.model)
+    module, params = factory.unet(pair.model), jax.tree.map(jnp.asarray, pair.params)
+    del pair
+    gc.collect()
     got = cheaply(
         lambda p, x, t, c: module.apply({"params": p}, x, t, c),
-        pair.params,
+        params,
         np.moveaxis(x, 1, -1),
         t.astype(np.float32),
         context,
