@@ -175,10 +175,10 @@ def serve(pipe, name: str, network: dict, batch: int, size: tuple[int, int], dty
         pipe.send(count * batch / (time.perf_counter() - begin))
 
 
-def start(name: str, *arguments):
-    """(pipe, process) of a side."""
+def start(name: str, *arguments, target: Callable[..., None] = serve):
+    """(pipe, process) of a side. target: what it runs, with the pipe's other end first."""
     mine, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, name, *arguments), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(theirs, name, *arguments), daemon=True)
     process.start()
     return mine, process
 

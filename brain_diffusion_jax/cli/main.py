@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict-age": ("predict_age", "ages of people from their scans, after checking the scans"),
     "convert keras": ("convert_keras", "age regressors of Keras 2 and 3 to a run folder (DeepBrainNet)"),
     "convert monai": ("convert_monai", "DiffusionModelUNet of MONAI and GenerativeModels to a run folder, and back"),
+    "convert monai-bundle": ("convert_monai_bundle", "a MONAI bundle of latent diffusion to two run folders"),
     "convert safetensors": ("convert_safetensors", "a run as one file with its model card, and back"),
     "train-class": ("train.ClassOptions", "train the classifier that predicts classes"),
     "gate": ("gate", "accept or reject generated images by limits learned from real ones"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_diffusion_jax.conversion import monai_names, torch_files
+from brain_diffusion_jax.conversion import placing, torch_files
 from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.backbones.inception_v3 import INPUT_SIZE, InceptionV3
@@ -48,7 +48,7 @@ def convert(state: Mapping[str, np.ndarray], where: object = "state dict") -> di
         name = ".".join([*modules, leaf_names[leaf]])
         if name not in state:
             raise InputError(where, name, "missing", f"a tensor {wanted.shape}")
-        array = monai_names.to_ours(leaf, np.asarray(state[name], np.float32))
+        array = placing.to_ours(leaf, np.asarray(state[name], np.float32))
         if array.shape != wanted.shape:
             raise InputError(where, name, array.shape, wanted.shape)
         require_finite(where, name, array)

@@ -8,13 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import traverse_util
 
-from brain_diffusion_jax.conversion import monai_names
-from brain_diffusion_jax.conversion.finite import require_finite
+from brain_diffusion_jax.conversion import monai_names, placing
 from brain_diffusion_jax.conversion.torch_files import State
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
@@ -23,7 +19,6 @@ from brain_diffusion_jax.models.unet import UNet
 # Keys of config.model that MONAI names otherwise, or does not have.
 _OURS_ALONE = {"patch_size": 1, "coordinates": 0, "scan_blocks": False}  # with the value that MONAI's network has
 _NOT_MONAI = (*_OURS_ALONE, "dtype", "remat", "fast_conv_gradient", "context_dim")
-_SHOWN = 400
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,9 @@ def from_monai(
     }
     network = factory.unet(model)
     model["num_head_channels"] = network.config.num_head_channels
-    return Converted(_parameters(state, network, where), model, assumed)
+    paths = expected_shapes(network)
+    places = {monai_names.monai_name(path): path for path in paths}
+    return Converted(placing.place(state, places, paths, where, "UNet"), model, assumed)
 
 
 def expected_shapes(network: UNet) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -141,29 +138,8 @@ def expected_shapes(network: UNet) -> dict[tuple[str, ...], tuple[int, ...]]:
     size = (1,) + (network.config.size_multiple,) * network.config.spatial_dims + (network.config.in_channels,)
     context = None if network.config.context_dim is None else jnp.zeros((1, 1, network.config.context_dim))
     labels = None if network.config.num_class_embeds is None else jnp.zeros((1,), jnp.int32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(size), jnp.zeros((1,)), context, labels)
-    return {path: tuple(leaf.shape) for path, leaf in traverse_util.flatten_dict(shapes["params"]).items()}
-
-
-def _parameters(state: State, network: UNet, where: object) -> dict[str, Any]:
-    paths = expected_shapes(network)
-    names = {monai_names.monai_name(path): path for path in paths}
-    problems = [f"missing {name}" for name in sorted(names.keys() - state.keys())]
-    problems += [f"left over {name} {state[name].shape}" for name in sorted(state.keys() - names.keys())]
-    for name, path in names.items():
-        shape = paths[path]
-        wanted = (shape[-1], shape[-2], *shape[:-2]) if path[-1] == "kernel" else shape
-        if name in state and state[name].shape != wanted:
-            problems.append(f"misshapen {name}: {state[name].shape}, not {wanted}")
-    if problems:
-        listing = "".join(f"\n  {line}" for line in problems[:_SHOWN])
-        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        found = f"{len(problems)} that do not fit{listing}{more}\n"
-        raise InputError(where, "keys", found, f"the {len(names)} of this UNet")
-    for name in names:
-        require_finite(where, name, state[name])
-    flat = {path: monai_names.to_ours(path[-1], state[name].astype(np.float32)) for name, path in names.items()}
-    return traverse_util.unflatten_dict(flat)
+    shapes = placing.shapes_of(network.init, jnp.zeros(size), jnp.zeros((1,)), context, labels)
+    return {path[1:]: shape for path, shape in shapes.items()}
 
 
 def to_monai(params: Mapping[str, Any], model: Mapping[str, Any], *, names: str = "new") -> State:
@@ -180,20 +156,12 @@ def to_monai(params: Mapping[str, Any], model: Mapping[str, Any], *, names: str 
     if names not in ("new", "old"):
         raise InputError("convert", "names", names, "new (MONAI >= 1.4) or old (GenerativeModels)")
     if names == "old" and (network.config.use_combined_linear or not network.config.include_fc):
-        expected = "new: GenerativeModels had neither a joint qkv nor include_fc=False"
-        raise InputError("convert", "names", "old", expected)
-    flat, paths = traverse_util.flatten_dict(dict(params)), expected_shapes(network)
-    wrong = sorted(".".join(p) for p in flat.keys() ^ paths.keys())
-    wrong += [".".join(p) for p in flat.keys() & paths.keys() if tuple(np.shape(flat[p])) != paths[p]]
-    if wrong:
-        raise InputError("convert", "parameters", ", ".join(wrong[:_SHOWN]), "those of config section `model`")
-    for path, array in flat.items():
-        require_finite("convert", ".".join(path), array)
-    rename = monai_names.old if names == "old" else str
-    return {
-        rename(monai_names.monai_name(path)): monai_names.to_theirs(path[-1], np.asarray(array, np.float32))
-        for path, array in flat.items()
-    }
+        raise InputError(
+            "convert", "names", "old", "new: GenerativeModels had neither a joint qkv nor include_fc=False"
+        )
+    paths, rename = expected_shapes(network), monai_names.old if names == "old" else str
+    places = {rename(monai_names.monai_name(path)): path for path in paths}
+    return placing.unplace(params, places, paths, "model")
 
 
 def monai_arguments(model: Mapping[str, Any]) -> dict[str, Any]:

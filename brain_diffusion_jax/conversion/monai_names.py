@@ -1,11 +1,9 @@
-"""Names and layouts of MONAI's DiffusionModelUNet, now and as GenerativeModels had them; pure text and numpy."""
+"""Names and layouts of MONAI's DiffusionModelUNet, now and as GenerativeModels had them; pure text."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-
-import numpy as np
 
 # Our module path, joined by dots -> MONAI's; every line is applied in turn. A path that ends in a dot
 # is a block of several layers.
@@ -78,17 +76,3 @@ def modern(name: str) -> str:
 def old(name: str) -> str:
     """A key of MONAI >= 1.4 as GenerativeModels had it."""
     return _rewrite(name, _TO_OLD)
-
-
-def to_ours(leaf: str, array: np.ndarray) -> np.ndarray:
-    """torch's layout to ours: kernels [out, in, *window] -> [*window, in, out]; the rest unchanged."""
-    if leaf != "kernel":
-        return array
-    return np.ascontiguousarray(np.moveaxis(array, (1, 0), (-2, -1)))
-
-
-def to_theirs(leaf: str, array: np.ndarray) -> np.ndarray:
-    """The inverse of `to_ours`."""
-    if leaf != "kernel":
-        return np.ascontiguousarray(array)
-    return np.ascontiguousarray(np.moveaxis(array, (-1, -2), (0, 1)))

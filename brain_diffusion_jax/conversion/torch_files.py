@@ -112,11 +112,11 @@ def _with_prefix(path: Path, state: State, prefix: str) -> State:
     return chosen
 
 
-def _without_shared_prefix(state: State, landmark: str = "conv_in.") -> State:
+def _without_shared_prefix(state: State, landmarks: tuple[str, ...] = ("conv_in.", "encoder.blocks.")) -> State:
     for name in state:
-        start = name.find(landmark)
-        if start > 0 and name[start - 1] == "." and all(n.startswith(name[:start]) for n in state):
-            return {n[start:]: value for n, value in state.items()}
+        for start in (name.find(landmark) for landmark in landmarks):
+            if start > 0 and name[start - 1] == "." and all(n.startswith(name[:start]) for n in state):
+                return {n[start:]: value for n, value in state.items()}
     return state
 
 

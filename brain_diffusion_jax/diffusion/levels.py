@@ -171,7 +171,19 @@ def strided_pairs(
     """(level, next level) of each step as MONAI's DDIM loop takes them, for `base.run`.
 
     It starts each step at a point of `linear` but always moves down by T // n, so that steps do not quite join.
+    GenerativeModels, which it comes from, took those of `leading`.
     """
     start = _indices("linear", schedule.num_steps, check_num_steps(schedule, num_steps), steps_offset)
     stop = np.maximum(start - schedule.num_steps // num_steps, -1)
     return schedule.level(start), schedule.level(np.where(stop < 0, -1 if final == "clean" else 0, stop))
+
+
+# Spacings whose steps do not join, by name.
+PAIRED: dict[str, Callable[..., tuple[Level, Level]]] = {"monai": strided_pairs}
+
+
+def steps(schedule: DiscreteSchedule, num_steps: int, spacing: str = "trailing") -> Level | tuple[Level, Level]:
+    """`select` for a name of `names`; (level, next level) of each step for one of PAIRED."""
+    if spacing in PAIRED:
+        return PAIRED[spacing](schedule, num_steps)
+    return select(schedule, num_steps, spacing)

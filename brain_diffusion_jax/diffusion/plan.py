@@ -61,8 +61,8 @@ class SamplingConfig:
         check_scales([self.guidance_scale])
         samplers.get(self.sampler, **dict(self.sampler_options))
         guidance.check_options(self.guidance, dict(self.guidance_options))
-        if self.spacing not in levels.names():
-            raise InputError("sweep", "spacing", self.spacing, nearest(self.spacing, levels.names()))
+        if self.spacing not in (known := (*levels.names(), *levels.PAIRED)):
+            raise InputError("sweep", "spacing", self.spacing, nearest(self.spacing, known))
         if self.num_steps < 1:
             raise InputError("sweep", "num_steps", self.num_steps, "at least 1")
         options = dict(self.guidance_options)
@@ -196,14 +196,15 @@ def run_configs(
         return jnp.stack([next(off if flag else guided) for flag in plain])
     config = group[0]
     batch = len(condition.values)
-    path = levels.select(schedule, config.num_steps, config.spacing)
+    path = levels.steps(schedule, config.num_steps, config.spacing)
+    first = path if isinstance(path, Level) else path[0]
     seeds = [c.seed for c in group]
     if len(set(seeds)) == 1:
         key = noise_keys(seeds[0], batch, start)
-        x_init = initial_noise(key, (batch, *shape), path)
+        x_init = initial_noise(key, (batch, *shape), first)
     else:
         key = jnp.stack([noise_keys(seed, batch, start) for seed in seeds])
-        x_init = jnp.stack([initial_noise(k, (batch, *shape), path) for k in key])
+        x_init = jnp.stack([initial_noise(k, (batch, *shape), first) for k in key])
     compiled_in = dict(config._compiled_in)
     swept = [
         {name: np.asarray([dict(getattr(c, place))[name] for c in group]) for name, _ in getattr(config, place)}
@@ -237,7 +238,7 @@ def network_calls(config: SamplingConfig, schedule: DiscreteSchedule) -> int:
         jax.debug.callback(called)
         return Prediction(jnp.zeros_like(x), x)
 
-    path = levels.select(schedule, config.num_steps, config.spacing)
+    path = levels.steps(schedule, config.num_steps, config.spacing)
     method = samplers.get(config.sampler, **dict(config.sampler_options))
     jax.block_until_ready(run(method, denoise, jnp.ones((1, 1, 1)), path, None, jax.random.key(0)))
     jax.effects_barrier()

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from brain_diffusion_jax.models.volume_convolution import Window, convolve_volume
+
 # With fewer input or output channels XLA's own gradient is as fast, or faster.
 FEWEST_CHANNELS = 128
 
@@ -31,14 +33,21 @@ def convolve(
 ) -> Float[Array, "batch *spatial2 d"]:
     """`lax.conv_general_dilated` as nn.Conv calls it, with `kernel_gradient` on the CPU where that pays.
 
+    Over three axes it is `volume_convolution.convolve_volume`.
     Such a convolution cannot be differentiated in forward mode (jax.jvp).
     """
     dims, sizes = x.ndim - 2, kernel.shape[:-2]
-    pads = lax.padtype_to_pads(x.shape[1:-1], sizes, strides, padding) if isinstance(padding, str) else padding
-    centred = all(size % 2 and tuple(pad) == (size // 2,) * 2 for size, pad in zip(sizes, pads, strict=True))
-    steps = (*strides, *(how.get("lhs_dilation") or ()), *(how.get("rhs_dilation") or ()))
-    ordinary = set(steps) == {1} and how.get("feature_group_count", 1) == 1 and precision is None
-    if ordinary and centred and dims > 1 and max(sizes) > 1 and min(kernel.shape[-2:]) >= FEWEST_CHANNELS:
+    dilations = tuple(how.get("rhs_dilation") or (1,) * dims)
+    spans = [(size - 1) * apart + 1 for size, apart in zip(sizes, dilations, strict=True)]
+    pads = lax.padtype_to_pads(x.shape[1:-1], spans, strides, padding) if isinstance(padding, str) else padding
+    pads = tuple((int(low), int(high)) for low, high in pads)
+    ordinary = set(how.get("lhs_dilation") or ()) <= {1} and how.get("feature_group_count", 1) == 1
+    ordinary = ordinary and precision is None and min(map(min, pads)) >= 0
+    if ordinary and dims == 3:
+        return convolve_volume(x, kernel, Window(tuple(strides), pads, dilations))
+    centred = all(size % 2 and pad == (size // 2,) * 2 for size, pad in zip(sizes, pads, strict=True))
+    wide = max(sizes) > 1 and min(kernel.shape[-2:]) >= FEWEST_CHANNELS
+    if ordinary and dims == 2 and {*strides, *dilations} == {1} and centred and wide:
         return _centred(x, kernel)
     return lax.conv_general_dilated(x, kernel, strides, padding, precision=precision, **how)
 
@@ -88,7 +97,8 @@ _centred.defvjp(lambda x, kernel: (_plain(x, kernel), (x, kernel)), _backward)
 def kernel_gradient(x: Pixels, g: Float[Array, "batch *spatial d"], sizes: tuple[int, ...]) -> Kernel:
     """The gradient of a kernel [*sizes, c, d] from the input x and the gradient g of the output.
 
-    Of a convolution with stride 1 and (size - 1) / 2 zeros on both sides, over two axes or more; odd sizes.
+    Of a convolution with stride 1 and (size - 1) / 2 zeros on both sides, over two axes or more; odd sizes. Three have
+    `volume_convolution`.
     """
     dims = x.ndim - 2
     window = tuple(range(1, dims))  # the axes that stay spatial

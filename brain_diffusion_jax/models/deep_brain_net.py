@@ -18,6 +18,7 @@ from brain_diffusion_jax.models.age_config import AgeNetworkConfig
 from brain_diffusion_jax.models.backbones.densenet169 import DenseNet169
 from brain_diffusion_jax.models.backbones.inception_resnet_v2 import InceptionResNetV2
 from brain_diffusion_jax.models.backbones.resnet50 import ResNet50
+from brain_diffusion_jax.models.backbones.sfcn import Sfcn
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.backbones.vgg16 import VGG16
 from brain_diffusion_jax.models.residual_cnn import ResidualCnn
@@ -30,11 +31,12 @@ BACKBONES: dict[str, type[Trunk]] = {
     "resnet50": ResNet50,
     "densenet169": DenseNet169,
     "inception_resnet_v2": InceptionResNetV2,
+    "sfcn": Sfcn,
 }
 
 
 class AgeNetwork(nn.Module):
-    """[b, rows, cols, 1 or 3] in [0, 1] -> age in years [b]; features=True -> pooled features [b, d].
+    """[b, *spatial, 1 or 3] in [0, 1] -> age in years [b]; features=True -> pooled features [b, d].
 
     years = target_mean + target_scale * output, or, with `bins`, the mean of a distribution over `bins`
     ages from bin_low to bin_high. dense: widths of the hidden layers between pooling and output.
@@ -57,13 +59,13 @@ class AgeNetwork(nn.Module):
         self.drop = nn.Dropout(self.dropout)
         self.output = nn.Dense(max(self.bins, 1), dtype=self.dtype, name="output")
 
-    def pooled(self, images: Float[Array, "b rows cols c"], train: bool = False) -> Float[Array, "b d"]:
+    def pooled(self, images: Float[Array, "b *spatial c"], train: bool = False) -> Float[Array, "b d"]:
         """Features after global pooling."""
-        maps = self.trunk(_fit_channels(images, self.trunk.in_channels).astype(self.dtype), train)
-        axes = (1, 2)
+        maps = self.trunk(_fit_channels(images, self.trunk).astype(self.dtype), train)
+        axes = tuple(range(1, maps.ndim - 1))
         return jnp.mean(maps, axes) if self.pooling == "avg" else jnp.max(maps, axes)
 
-    def raw(self, images: Float[Array, "b rows cols c"], train: bool = False) -> Float[Array, "b k"]:
+    def raw(self, images: Float[Array, "b *spatial c"], train: bool = False) -> Float[Array, "b k"]:
         """Output of the last layer in float32: [b, 1], or the logits of the age bins."""
         x = self.pooled(images, train)
         for layer in self.hidden:
@@ -83,18 +85,24 @@ class AgeNetwork(nn.Module):
         return self.target_mean + self.target_scale * raw[:, 0]
 
     def __call__(
-        self, images: Float[Array, "b rows cols c"], *, train: bool = False, features: bool = False
+        self, images: Float[Array, "b *spatial c"], *, train: bool = False, features: bool = False
     ) -> Float[Array, " b"] | Float[Array, "b d"]:
         if features:
             return self.pooled(images, train).astype(jnp.float32)
         return self.years(self.raw(images, train))
 
 
-def _fit_channels(images: Float[Array, "b rows cols c"], wanted: int) -> Float[Array, "b rows cols d"]:
-    """Grey repeated for a colour network, colour averaged for a grey one."""
-    channels = images.shape[-1]
-    if images.ndim != 4 or channels not in (1, 3):
-        raise InputError("age network", "images", tuple(images.shape), "[batch, rows, cols, 1 or 3]")
+def _fit_channels(images: Float[Array, "b *spatial c"], trunk: Trunk) -> Float[Array, "b *spatial d"]:
+    """Grey repeated for a colour network, colour averaged for a grey one; images of other axes are refused."""
+    channels, wanted, dims = images.shape[-1], trunk.in_channels, images.ndim - 2
+    if dims in (2, 3) and dims != trunk.spatial_dims:
+        name = next((name for name, known in BACKBONES.items() if type(trunk) is known), type(trunk).__name__)
+        fitting = [name for name, known in BACKBONES.items() if known.spatial_dims == dims]
+        found = f"{name}, a network of {trunk.spatial_dims} axes, for images of {dims}"
+        raise InputError("age_model", "backbone", found, " or ".join(fitting))
+    if dims != trunk.spatial_dims or channels not in (1, 3):
+        axes = "rows, cols" if trunk.spatial_dims == 2 else "x, y, z"
+        raise InputError("age network", "images", tuple(images.shape), f"[batch, {axes}, 1 or 3]")
     if channels == wanted:
         return images
     return jnp.repeat(images, 3, axis=-1) if wanted == 3 else jnp.mean(images, axis=-1, keepdims=True)

@@ -1,39 +1,103 @@
-"""The blocks of the UNet: residual block, change of resolution, and one module a level."""
+"""The blocks of the UNet, and of the autoencoder: residual block, change of resolution, and one module a level."""
 
 from __future__ import annotations
+
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from brain_diffusion_jax.models.attention import SpatialSelfAttention, SpatialTransformer, Tokens, repeated
-from brain_diffusion_jax.models.layers import Features, GroupNorm, average_halves, upsample_nearest
+from brain_diffusion_jax.models.layers import (
+    Dtype,
+    Features,
+    GroupNorm,
+    UpsampleConv,
+    average_halves,
+    conv,
+    upsample_nearest,
+)
 from brain_diffusion_jax.models.unet_config import UNetConfig
 
 Embedding = Float[Array, "batch time_dim"]
 
 
+class _BlockConfig(Protocol):
+    """The settings that residual blocks and self-attention read, of a UNetConfig or an AutoencoderConfig."""
+
+    @property
+    def norm_num_groups(self) -> int: ...
+    @property
+    def norm_eps(self) -> float: ...
+    @property
+    def use_combined_linear(self) -> bool: ...
+    @property
+    def include_fc(self) -> bool: ...
+    @property
+    def compute_dtype(self) -> Dtype: ...
+    @property
+    def fast_conv_gradient(self) -> bool: ...
+    @property
+    def remat(self) -> str: ...
+
+
+def block_conv(config: _BlockConfig, dims: int, features: int, name: str, **how: Any) -> nn.Module:
+    """`layers.conv` over `dims` axes with the settings of a config."""
+    return conv(features, dims, name, dtype=config.compute_dtype, fast_gradient=config.fast_conv_gradient, **how)
+
+
+def upsample_conv(config: _BlockConfig, dims: int, features: int, name: str) -> nn.Module:
+    """`layers.UpsampleConv` over `dims` axes with the settings of a config."""
+    return UpsampleConv(features, dims, config.compute_dtype, config.fast_conv_gradient, name=name)
+
+
+def _conv_of_upsampled(x: Features, features: int, config: _BlockConfig, name: str) -> Features:
+    dims = x.ndim - 2
+    if dims == 2:  # as released runs have it: folded, sums are rounded otherwise
+        return block_conv(config, dims, features, name)(upsample_nearest(x))
+    return upsample_conv(config, dims, features, name)(x)
+
+
 class ResBlock(nn.Module):
-    """norm, SiLU, conv, + projected time, norm, SiLU, conv (zero at first), + x. resample: "none", "up" or "down"."""
+    """norm, SiLU, conv, + projected time, norm, SiLU, conv (zero at first), + x. resample: "none", "up" or "down".
+
+    embedding: None in a network without time.
+    """
 
     features: int
-    config: UNetConfig
+    config: _BlockConfig
     resample: str = "none"
 
     @nn.compact
-    def __call__(self, x: Features, embedding: Embedding) -> Features:
+    def __call__(self, x: Features, embedding: Embedding | None) -> Features:
         c, dims = self.config, x.ndim - 2
         change = {"none": lambda a: a, "up": upsample_nearest, "down": average_halves}[self.resample]
-        y = change(nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="norm1")(x)))
+        y = nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="norm1")(x))
         x = change(x)
-        y = c.conv(self.features, "conv1")(y)
-        shift = nn.Dense(self.features, dtype=c.compute_dtype, name="time_projection")(nn.silu(embedding))
-        y = y + shift.reshape(shift.shape[0], *(1,) * dims, self.features)
+        if self.resample == "up":
+            y = _conv_of_upsampled(y, self.features, c, "conv1")
+        else:
+            y = block_conv(c, dims, self.features, "conv1")(change(y))
+        if embedding is not None:
+            shift = nn.Dense(self.features, dtype=c.compute_dtype, name="time_projection")(nn.silu(embedding))
+            y = y + shift.reshape(shift.shape[0], *(1,) * dims, self.features)
         y = nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="norm2")(y))
-        y = c.conv(self.features, "conv2", zero=True)(y)
+        y = block_conv(c, dims, self.features, "conv2", zero=True)(y)
         if x.shape[-1] != self.features:
-            x = c.conv(self.features, "skip", kernel=1)(x)
+            x = block_conv(c, dims, self.features, "skip", kernel=1)(x)
         return x + y
+
+
+def _attention_settings(head_channels: int, config: _BlockConfig) -> dict[str, Any]:
+    return dict(
+        head_channels=head_channels,
+        groups=config.norm_num_groups,
+        eps=config.norm_eps,
+        combined=config.use_combined_linear,
+        project=config.include_fc,
+        dtype=config.compute_dtype,
+    )
 
 
 class LevelAttention(nn.Module):
@@ -45,14 +109,7 @@ class LevelAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Features, context: Tokens | None, train: bool) -> Features:
         c = self.config
-        shared = dict(
-            head_channels=self.head_channels,
-            groups=c.norm_num_groups,
-            eps=c.norm_eps,
-            combined=c.use_combined_linear,
-            project=c.include_fc,
-            dtype=c.compute_dtype,
-        )
+        shared = _attention_settings(self.head_channels, c)
         if not c.cross_attention:
             return SpatialSelfAttention(**shared, name="self")(x)
         transformer = SpatialTransformer(
@@ -66,10 +123,16 @@ class LevelAttention(nn.Module):
         return transformer(x, context, train)
 
 
-def res_block(features: int, config: UNetConfig, name: str, resample: str = "none") -> nn.Module:
+def res_block(features: int, config: _BlockConfig, name: str, resample: str = "none") -> nn.Module:
     """A ResBlock, recomputed in the backward pass where the config says so (the same parameter paths)."""
     block = nn.remat(ResBlock) if config.remat == "blocks" else ResBlock
     return block(features, config, resample, name=name)
+
+
+def self_attention(channels: int, config: _BlockConfig, name: str) -> nn.Module:
+    """SpatialSelfAttention with one head, recomputed in the backward pass where the config says so."""
+    block = nn.remat(SpatialSelfAttention) if config.remat == "blocks" else SpatialSelfAttention
+    return block(**_attention_settings(channels, config), name=name)
 
 
 def level_attention(head_channels: int, config: UNetConfig, name: str) -> nn.Module:
@@ -123,7 +186,7 @@ class DownLevel(nn.Module):
             if c.resblock_updown:
                 x = res_block(self.features, c, "downsample", "down")(x, embedding)
             else:
-                x = c.conv(self.features, "downsample", stride=2)(x)
+                x = block_conv(c, c.spatial_dims, self.features, "downsample", stride=2)(x)
             states.append(x)
         return x, states
 
@@ -166,5 +229,5 @@ class UpLevel(nn.Module):
             if c.resblock_updown:
                 x = res_block(self.features, c, "upsample", "up")(x, embedding)
             else:
-                x = c.conv(self.features, "upsample")(upsample_nearest(x))
+                x = _conv_of_upsampled(x, self.features, c, "upsample")
         return x

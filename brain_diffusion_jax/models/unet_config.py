@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from brain_diffusion_jax.errors import InputError, nearest
-from brain_diffusion_jax.models.layers import Dtype, conv
+from brain_diffusion_jax.models.layers import Dtype
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 _PER_LEVEL = ("num_res_blocks", "attention_levels", "num_head_channels")
@@ -112,11 +111,6 @@ class UNetConfig(ModelConfig):
     def compute_dtype(self) -> Dtype:
         """The JAX dtype that `dtype` names."""
         return DTYPES[self.dtype]
-
-    def conv(self, features: int, name: str, **how: Any) -> nn.Module:
-        """`layers.conv` with these settings."""
-        fast = self.fast_conv_gradient
-        return conv(features, self.spatial_dims, name, dtype=self.compute_dtype, fast_gradient=fast, **how)
 
 
 def unet_config(section: Mapping[str, Any]) -> UNetConfig:

@@ -35,8 +35,10 @@ class PredictorModel(Model):
 
     def _run(self, images: Any, batch_size: int, **options: Any) -> np.ndarray:
         images = np.asarray(images)
-        if images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise InputError("images", "shape", images.shape, "[n, rows, cols, 1 or 3]")
+        dims = self.module.trunk.spatial_dims
+        if images.ndim != dims + 2 or images.shape[-1] not in (1, 3):
+            axes = "rows, cols" if dims == 2 else "x, y, z"
+            raise InputError("images", "shape", images.shape, f"[n, {axes}, 1 or 3]")
         if (
             images.dtype == np.uint8
             or not np.all(np.isfinite(images))
@@ -48,12 +50,12 @@ class PredictorModel(Model):
         parts = []
         for first in range(0, max(1, len(images)), size):
             chunk = images[first : first + size].astype(np.float32)
-            padded = np.pad(chunk, ((0, size - len(chunk)), *((0, 0),) * 3))
+            padded = np.pad(chunk, ((0, size - len(chunk)), *((0, 0),) * (dims + 1)))
             parts.append(np.asarray(self._program(self.params, padded, tuple(options.items())))[: len(chunk)])
         return np.concatenate(parts).astype(np.float32)
 
     def features(self, images: Any, batch_size: int = 64) -> Float[np.ndarray, "n d"]:
-        """What the network sees after global pooling. images: [n, rows, cols, 1 or 3] in [0, 1]."""
+        """What the network sees after global pooling. images: [n, *spatial, 1 or 3] in [0, 1]."""
         return self._run(images, batch_size, features=True)
 
 

@@ -82,7 +82,13 @@ def network(arguments: dict[str, Any], seed: int = 0) -> Any:
     from monai.networks.nets import DiffusionModelUNet
 
     torch.manual_seed(seed)
-    net = DiffusionModelUNet(**arguments).eval()
+    return randomise(DiffusionModelUNet(**arguments).eval())
+
+
+def randomise(net: Any) -> Any:
+    """The network with other weights: kernels that keep the spread, norms near 1."""
+    import torch
+
     with torch.no_grad():
         for name, p in net.named_parameters():
             spread = 0.7 / max(p[0].numel(), 1) ** 0.5 if p.ndim > 1 else 0.2

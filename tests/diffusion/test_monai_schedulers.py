@@ -18,6 +18,8 @@ from brain_diffusion_jax.diffusion.samplers import base
 from brain_diffusion_jax.diffusion.samplers.ddpm import VARIANCES
 from brain_diffusion_jax.diffusion.samplers.exponential import first_order
 from brain_diffusion_jax.diffusion.samplers.pndm import PNDM
+from brain_diffusion_jax.errors import InputError
+from tests.models.random_weights import QUICK
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
@@ -227,6 +229,21 @@ def test_spacing_and_steps_offset(offset):
             assert levels.select(table, num_steps, "linear").t[:-1].tolist() == ddpm.timesteps.tolist()
 
 
+def test_the_spacing_named_monai_steps_as_theirs_and_leading_as_generative_models():
+    """50 steps of 1000: 980, 960 .. 0 before MONAI 1.4; since then points that 20 does not divide."""
+    from monai.networks.schedulers import DDIMScheduler
+
+    table = schedules.make("scaled_linear", 1000, 0.0015, 0.0205)
+    scheduler = DDIMScheduler(1000, "scaled_linear_beta", beta_start=0.0015, beta_end=0.0205)
+    scheduler.set_timesteps(50)
+    start, stop = levels.steps(table, 50, "monai")
+    assert start.t.tolist() == scheduler.timesteps.tolist()
+    assert stop.t.tolist() == [max(t - 20, -1) for t in scheduler.timesteps.tolist()]
+    assert levels.steps(table, 50, "leading").t.tolist() == [*range(980, -1, -20), -1]
+    with pytest.raises(InputError, match="spacing"):
+        levels.steps(table, 50, "monay")
+
+
 class _TheirNetwork(torch.nn.Module):
     """A small smooth function of x and t that both sides can write; it mixes neighbouring pixels."""
 
@@ -261,3 +278,76 @@ def test_whole_loops_equal_their_own(cls, steps):
     got = jax.jit(lambda x: base.run(sampler, process.denoise_fn(_our_network), x, path, None, key))(x)
     assert np.abs(np.asarray(got)).std() > 0.05
     np.testing.assert_allclose(got, as_numpy(want), atol=1e-3)
+
+
+def _latent_network():
+    """MONAI's UNet as the published brain model has it (planes and a token of 4 conditions), tiny; and ours of it."""
+    from brain_diffusion_jax.conversion import monai
+    from brain_diffusion_jax.models import factory
+    from tests.conversion import monai_cases
+
+    arguments = dict(
+        spatial_dims=3,
+        in_channels=7,
+        out_channels=3,
+        channels=(4, 8),
+        num_res_blocks=1,
+        attention_levels=(False, True),
+        norm_num_groups=2,
+        resblock_updown=True,
+        num_head_channels=(0, 8),
+        with_conditioning=True,
+        cross_attention_dim=4,
+        upcast_attention=True,
+    )
+    net = monai_cases.network(arguments)
+    converted = monai.from_monai(
+        monai_cases.state_of(net), num_head_channels=(0, 8), norm_num_groups=2, upcast_attention=True
+    )
+    return net, factory.unet(converted.model), converted.params
+
+
+def test_fifty_steps_of_the_published_brain_model():
+    """leading: the loop of GenerativeModels, written here. monai: the installed MONAI's own. Both <= 1e-3."""
+    from monai.networks.schedulers import DDIMScheduler
+
+    net, module, params = _latent_network()
+    planes = np.asarray([[1.0, 0.4, 0.2, 0.7]], np.float32)
+    x = np.random.default_rng(0).standard_normal((1, 2, 4, 2, 3)).astype(np.float32)
+    scheduler = DDIMScheduler(
+        1000, "scaled_linear_beta", beta_start=0.0015, beta_end=0.0205, clip_sample=False, set_alpha_to_one=True
+    )
+    scheduler.set_timesteps(50)
+    context = torch.from_numpy(planes)[:, None]
+
+    def their_network(image, t):
+        told = context[:, 0, :, None, None, None].expand(-1, -1, *image.shape[2:])
+        return net(torch.cat((image, told), dim=1), timesteps=torch.tensor([t]), context=context)
+
+    first, bar = torch.from_numpy(np.moveaxis(x, -1, 1).copy()), scheduler.alphas_cumprod
+    with torch.no_grad():
+        monai = first
+        for t in scheduler.timesteps.tolist():
+            monai, _ = scheduler.step(their_network(monai, t), t, monai)
+        leading = first
+        for t in range(980, -1, -20):
+            now, after = bar[t], bar[t - 20] if t >= 20 else torch.tensor(1.0)
+            noise = their_network(leading, t)
+            clean = (leading - (1 - now).sqrt() * noise) / now.sqrt()
+            leading = after.sqrt() * clean + (1 - after).sqrt() * noise
+    process = Process("scaled_linear", 1000, 0.0015, 0.0205, prediction="eps", clip_x0=False)
+
+    def network(x, t, condition):
+        told = jnp.broadcast_to(planes[:, None, None, None], (*x.shape[:-1], 4))
+        return module.apply({"params": params}, jnp.concatenate([x, told], -1), t, planes[:, None])
+
+    def sample(x, path):
+        return base.run(samplers.get("ddim"), process.denoise_fn(network), x, path, None, jax.random.key(0))
+
+    paths = [base.as_pairs(levels.steps(process.table, 50, name), jnp.float32) for name in ("leading", "monai")]
+    program = jax.jit(sample).lower(x, paths[0]).compile(QUICK)
+    for path, want in zip(paths, (leading, monai), strict=True):
+        want = as_numpy(want)
+        assert want.std() > 0.1
+        np.testing.assert_allclose(program(x, path), want, atol=1e-3 * np.abs(want).max())
+    assert np.abs(as_numpy(leading - monai)).max() > 0.01

@@ -11,7 +11,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.deep_brain_net import BACKBONES, make_age_network
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", [name for name, trunk in BACKBONES.items() if trunk.spatial_dims == 2])
 def test_any_size_grey_or_colour_gives_one_age_a_picture(backbone):
     network = make_age_network(backbone=backbone, width=0.05, dense=(4,))
     variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 96, 96, 3)))
@@ -95,3 +95,17 @@ def test_an_unknown_backbone_lists_the_known():
         make_age_network(backbone="vgg19")
     with pytest.raises(InputError, match="avg or max"):
         make_age_network(pooling="flatten")
+
+
+def test_volumes_have_a_backbone_and_the_others_refuse_them_by_name():
+    network = make_age_network(backbone="sfcn", width=0.05, bins=5)
+    x = jax.ShapeDtypeStruct((2, 40, 33, 36, 3), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 32, 32, 1)))
+    ages = jax.eval_shape(network.apply, variables, x)
+    assert (ages.shape, ages.dtype) == ((2,), jnp.float32)
+    with pytest.raises(InputError, match="small_cnn, a network of 2 axes, for images of 3; expected sfcn"):
+        jax.eval_shape(make_age_network(backbone="small_cnn").init, jax.random.key(0), x)
+    with pytest.raises(InputError, match="sfcn, a network of 3 axes, for images of 2; expected small_cnn or"):
+        jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 1)))
+    with pytest.raises(InputError, match="32 voxels or more along each axis"):
+        jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 31, 64, 1)))

@@ -10,6 +10,7 @@ import pytest
 
 from brain_diffusion_jax.models import layers
 from brain_diffusion_jax.models.layers import coordinate_features
+from tests.models.random_weights import cheaply, randomised
 
 
 @pytest.mark.parametrize(("sizes", "multiple"), [((5, 8), 4), ((1, 3), 2), ((3, 4, 7), 4)])
@@ -72,3 +73,34 @@ def test_every_place_has_features_of_its_own():
     distance = np.linalg.norm(flat[:, None] - flat[None], axis=-1)
     assert distance[~np.eye(35, dtype=bool)].min() > 0.1
     assert np.abs(found).max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("sizes", [(5, 4), (1, 3), (3, 2, 5), (1, 1, 2)])
+def test_upsampling_folded_into_its_convolution(sizes):
+    """Output and gradients of the same parameters, in float64, and under vmap."""
+    dims = len(sizes)
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).standard_normal((2, *sizes, 3)))
+        plain = nn.Conv(4, (3,) * dims, padding=[(1, 1)] * dims, param_dtype=jnp.float64)
+        params = randomised(plain, x, dtype=np.float64)
+
+        def slow(params, x):
+            return plain.apply(params, layers.upsample_nearest(x))
+
+        def found(fast):
+            module = layers.UpsampleConv(4, dims, fast_gradient=fast)
+            return lambda params, x: module.apply(params, x)
+
+        def results(call):
+            def loss(params, x):
+                y = call(params, x)
+                return jnp.sum(jnp.sin(y)), y
+
+            each = jax.vmap(lambda one: call(params, one[None])[0])
+            return cheaply(lambda p, x: (jax.grad(loss, (0, 1), has_aux=True)(p, x), each(x)), params, x)
+
+        wanted = results(slow)
+        for fast in (True, False):
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), results(found(fast)), wanted
+            )

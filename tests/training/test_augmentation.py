@@ -34,3 +34,14 @@ def test_shear_moves_the_top_against_the_bottom():
     assert jnp.ptp(slopes) < 0.05
     assert abs(slopes.mean()) > 0.01
     np.testing.assert_allclose(columns[10], 10.0, atol=1e-3)
+
+
+def test_a_volume_is_mirrored_along_x_and_moved_whole():
+    x = jnp.asarray(np.random.default_rng(0).uniform(0.2, 0.8, (6, 5, 4, 1)), jnp.float32)
+    off = dict(rotation=0, shift=0, scale=0, gain=0, gamma=0, noise=0)
+    mirrored = augment(x, jax.random.key(0), Augmentation(**off, mirror=1.0))
+    np.testing.assert_allclose(mirrored, x[::-1], atol=1e-6)
+    blob = jnp.zeros((9, 9, 9, 1)).at[3:6, 3:6, 3:6].set(0.5)
+    moved = augment(blob, jax.random.key(1), Augmentation(**{**off, "rotation": 20.0, "scale": 0.02}, mirror=0.0))
+    assert 0.05 < np.abs(moved - blob).max() <= 0.5
+    np.testing.assert_allclose(moved.sum(), blob.sum(), rtol=0.15)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from brain_diffusion_jax.models.convolution import convolve
+
 
 class Trunk(nn.Module):
-    """A convolutional backbone: [b, rows, cols, in_channels] in [0, 1] -> [b, rows', cols', d].
+    """A convolutional backbone: [b, *spatial, in_channels] in [0, 1] -> [b, *spatial', d].
 
     width: factor on every channel count (1 is the published network).
     norm_eps: epsilon of batch normalisation; Keras files differ, so it is read from the file.
@@ -19,6 +21,7 @@ class Trunk(nn.Module):
     fixed in training; the optimizer skips their weights by the same names.
     """
 
+    spatial_dims: ClassVar[int] = 2  # axes of an image; 3 for networks of volumes
     width: float = 1.0
     norm_eps: float = 1e-3
     dtype: Any = jnp.float32
@@ -36,24 +39,31 @@ class Trunk(nn.Module):
 
     def conv(
         self,
-        x: Float[Array, "b rows cols c"],
+        x: Float[Array, "b *spatial c"],
         channels: int,
-        kernel: int | tuple[int, int],
+        kernel: int | tuple[int, ...],
         name: str,
         *,
         stride: int = 1,
         padding: Any = "SAME",
         bias: bool = True,
-    ) -> Float[Array, "b rows2 cols2 d"]:
+    ) -> Float[Array, "b *spatial2 d"]:
         """A convolution to exactly `channels` channels (already scaled by `width`)."""
-        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        dims = x.ndim - 2
         return nn.Conv(
-            channels, size, strides=(stride, stride), padding=padding, use_bias=bias, dtype=self.dtype, name=name
+            channels,
+            (kernel,) * dims if isinstance(kernel, int) else kernel,
+            strides=(stride,) * dims,
+            padding=padding,
+            use_bias=bias,
+            dtype=self.dtype,
+            conv_general_dilated=convolve if dims == 3 else None,
+            name=name,
         )(x)
 
     def norm(
-        self, x: Float[Array, "b rows cols c"], name: str, train: bool, *, scale: bool = True, momentum: float = 0.99
-    ) -> Float[Array, "b rows cols c"]:
+        self, x: Float[Array, "b *spatial c"], name: str, train: bool, *, scale: bool = True, momentum: float = 0.99
+    ) -> Float[Array, "b *spatial c"]:
         """Batch normalisation as in Keras; statistics are kept in float32."""
         moving = train and not name.startswith(tuple(self.frozen))
         return nn.BatchNorm(

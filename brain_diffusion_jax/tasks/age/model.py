@@ -57,7 +57,7 @@ class AgeModel(PredictorModel):
         return factory.age_network(self.config.age_model)
 
     def predict(self, images: Any, batch_size: int = 64) -> Float[np.ndarray, " n"]:
-        """Ages in years. images: [n, rows, cols, 1 or 3] in [0, 1]."""
+        """Ages in years. images: [n, *spatial, 1 or 3] in [0, 1]."""
         return self._run(images, batch_size).reshape(-1)
 
     def likelihood(self, schema: Schema, process: Process, std: float) -> jax.tree_util.Partial:

@@ -160,7 +160,7 @@ class DiffusionModel(Model):
         """
         sampling = Sampling.resolve(self.config.sample, **given)
         sampling.config()
-        levels.select(self.process.table, sampling.num_steps, sampling.spacing)
+        levels.steps(self.process.table, sampling.num_steps, sampling.spacing)
         return sampling
 
     def batches(
