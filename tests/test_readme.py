@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brain_diffusion_jax.cli.main import COMMANDS, command, split_command
-from brain_diffusion_jax.config import apply_overrides, base_config
+from brain_diffusion_jax.config import apply_overrides, base_config, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -63,7 +63,9 @@ def test_a_printed_command_parses(page: str, line: str) -> None:
     except SystemExit as error:
         raise AssertionError(f"{page}: {line}") from error
     overrides = [word for word in parsed.get("overrides") or () if "=" in word]
-    apply_overrides(base_config(), [word for word in overrides if not word.startswith("class")])
+    file = ROOT / str(parsed.get("config"))
+    kind = load_config(file).get("kind", "") if file.suffix == ".py" and file.is_file() else ""
+    apply_overrides(base_config(kind), [word for word in overrides if not word.startswith("class")])
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=lambda p: p.name)

@@ -12,8 +12,12 @@ from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.contract import Contract, Fit, Grid, Intensity, SliceSet
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
+from brain_diffusion_jax.models.autoencoder import Autoencoder
 from brain_diffusion_jax.models.gan import make_gan
-from brain_diffusion_jax.tasks.spec import spec
+from brain_diffusion_jax.tasks.latent_diffusion.frozen import CODEC, codec_state
+from brain_diffusion_jax.tasks.model import hash_of
+from brain_diffusion_jax.tasks.opening import open_run
+from brain_diffusion_jax.tasks.spec import DataInfo, spec
 from brain_diffusion_jax.training.run_folder import checkpoints
 
 SIZE = (14, 12)
@@ -108,6 +112,46 @@ def gan_run(folder: Path, *overrides: str, given: Contract | None = None) -> Pat
     z = jnp.zeros((1, gan.generator.latent))
     params = gan.init(jax.random.key(0), z, jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
     return checkpoints.write_run(folder, "gan", _random(params), configs.to_json(config), told)
+
+
+AUTOENCODER = [
+    "autoencoder.channels=(8,)",
+    "autoencoder.num_res_blocks=(1,)",
+    "autoencoder.attention_levels=(False,)",
+    "autoencoder.latent_channels=2",
+    "autoencoder.norm_num_groups=4",
+]
+
+
+def autoencoder_run(folder: Path, *overrides: str, given: Contract | None = None) -> Path:
+    """A run folder of kind "autoencoder", with the latent scale of a finished training. given: a contract."""
+    config = configs.apply_overrides(configs.base_config("autoencoder"), [*AUTOENCODER, *overrides])
+    told = given or contract(Schema.from_json(config.covariates))
+    module = Autoencoder(spec("autoencoder").read(config).autoencoder, len(told.image_size), told.channels)
+    params = {"generator": _random(module.init(jax.random.key(0), jnp.zeros((1, *told.shape)))["params"], 0.05)}
+    z = module.config.latent_channels
+    config.latent.update(
+        {"mean": (0.1,) * z, "std": (0.5,) * z, "kl": (3.0,) * z, "spread": (5.0,) * z}
+        | {"weights": hash_of({"params": params})}
+    )
+    return checkpoints.write_run(folder, "autoencoder", params, configs.to_json(config), told)
+
+
+def latent_run(folder: Path, *overrides: str, given: Contract | None = None) -> Path:
+    """A run folder of kind "latent_diffusion", on the autoencoder of `autoencoder_run` beside it. given: a contract."""
+    run = autoencoder_run(folder.with_name(f"{folder.name}-autoencoder"), given=given)
+    model = open_run(run)
+    own = [line for line in MODEL if line.split(".")[0] in ("model", "conditioning", "sample", "diffusion")]
+    changes = [*own, f"codec.autoencoder={run}", *overrides]
+    config = configs.apply_overrides(configs.base_config("latent_diffusion"), changes)
+    declared = spec("latent_diffusion")
+    told = model.contract
+    built = declared.resolve(declared.read(config), DataInfo(told.schema, told.image_size, channels=told.channels))
+    module = factory.diffusion_network(built.model, built.conditioning, told.schema)
+    x, n = jnp.zeros((1, *model.latent_shape)), len(told.schema.names)
+    params = module.init(jax.random.key(0), x, jnp.zeros(1), jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]
+    state = jax.tree.map(np.asarray, {CODEC: codec_state(built.codec, model.network_params)})
+    return checkpoints.write_run(folder, "latent_diffusion", _random(params), declared.record(built), told, state)
 
 
 def class_run(folder: Path, *overrides: str) -> Path:

@@ -9,9 +9,11 @@ from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.api.protocols import Generator, Predictor
 from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.autoencoder.model import AutoencoderModel
 from brain_diffusion_jax.tasks.classifier.model import ClassModel
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 from brain_diffusion_jax.tasks.gan.model import GanModel
+from brain_diffusion_jax.tasks.latent_diffusion.model import LatentDiffusionModel
 
 if TYPE_CHECKING:
     from brain_diffusion_jax.api.preparation import prepare
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 _LATER = {"prepare": "api.preparation", "study": "api.studies", "train": "tasks.train", "write_samples": "api.samples"}
 __all__ = [
     "AgeModel",
+    "AutoencoderModel",
     "ClassModel",
     "DiffusionModel",
     "GanModel",
     "Generator",
+    "LatentDiffusionModel",
     "Predictor",
     "Sampling",
     "load",

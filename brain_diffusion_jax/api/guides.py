@@ -91,7 +91,7 @@ class Guides:
         if self.weak is not None:
             found["autoguidance"] = {"weak": self.weak.denoise}
         if self.predictor is not None:
-            likelihood = self.predictor.likelihood(model.schema, model.process, self.std)
+            likelihood = self.predictor.likelihood(model.schema, model.codec, self.std)
             found["classifier_gradient"] = {"log_likelihood": likelihood}
         return found
 
@@ -106,6 +106,9 @@ def _weaker(model: DiffusionModel, name: str, checkpoint: int | None) -> Diffusi
         mine, other = getattr(model.process, field), getattr(weak.process, field)
         if mine != other:
             raise InputError(name, f"diffusion.{field}", other, f"{mine}, as the model it guides")
+    mine, other = (getattr(one.config, "codec", None) for one in (model, weak))
+    if (mine and mine.identity) != (other and other.identity):
+        raise InputError(name, "codec", other and other.identity, f"{mine and mine.identity}, as the model it guides")
     return weak
 
 

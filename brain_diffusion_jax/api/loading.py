@@ -8,15 +8,17 @@ from typing import Literal, TypedDict, Unpack, cast, overload
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.age.model import AgeModel
+from brain_diffusion_jax.tasks.autoencoder.model import AutoencoderModel
 from brain_diffusion_jax.tasks.classifier.model import ClassModel
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 from brain_diffusion_jax.tasks.gan.model import GanModel
 from brain_diffusion_jax.tasks.model import Model
 from brain_diffusion_jax.tasks.opening import open_run
+from brain_diffusion_jax.tasks.predictor import PredictorModel
 from brain_diffusion_jax.tasks.spec import TASKS, spec, spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints
 
-AnyModel = DiffusionModel | GanModel | AgeModel | ClassModel
+AnyModel = DiffusionModel | GanModel | AgeModel | ClassModel | AutoencoderModel
 
 
 class _Weights(TypedDict, total=False):
@@ -37,13 +39,16 @@ def load(path: str | Path, kind: Literal["age"], **weights: Unpack[_Weights]) ->
 @overload
 def load(path: str | Path, kind: Literal["class"], **weights: Unpack[_Weights]) -> ClassModel: ...
 @overload
+def load(path: str | Path, kind: Literal["autoencoder"], **weights: Unpack[_Weights]) -> AutoencoderModel: ...
+@overload
 def load(path: str | Path, kind: Literal["generator"], **weights: Unpack[_Weights]) -> DiffusionModel | GanModel: ...
 @overload
 def load(path: str | Path, kind: Literal["predictor"], **weights: Unpack[_Weights]) -> AgeModel | ClassModel: ...
 def load(path: str | Path, kind: str | None = None, *, step: int | None = None, ema: bool = True) -> AnyModel:
     """Open a run folder or a converted checkpoint.
 
-    kind: what it must be: a kind of `tasks.spec.TASKS`, "generator" (makes images) or "predictor" (reads them).
+    kind: what it must be: a kind of `tasks.spec.TASKS` ("diffusion" on pixels or latents), "generator" (makes images)
+    or "predictor" (reads them).
     step: which checkpoint (None: the newest whole one; of a model that reads images the best in validation).
     ema: the averaged parameters where they exist.
     Raises InputError when the folder is no run or of another kind, its config and weights do not belong together, or
@@ -51,14 +56,17 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
     """
     path = Path(path)
     found = spec_of(checkpoints.read_config(path), path / checkpoints.CONFIG)
-    groups = {"generator": (True, "makes"), "predictor": (False, "reads")}
+    groups: dict[str | None, tuple[tuple[type[Model], ...], str]] = {
+        "generator": ((DiffusionModel, GanModel), "makes"),
+        "predictor": ((PredictorModel,), "reads"),
+    }
     if kind in groups:
-        makes_images, verb = groups[kind]
-        if found.makes_images != makes_images:
-            fitting = " or ".join(name for name in TASKS if spec(name).makes_images == makes_images)
+        classes, verb = groups[kind]
+        if not issubclass(found.model, classes):
+            fitting = " or ".join(name for name in TASKS if issubclass(spec(name).model, classes))
             raise InputError(path, "kind", found.kind, f"{fitting}: a model that {verb} images")
-    elif kind is not None and found.kind != kind:
-        command = "train" if kind == "diffusion" else f"train-{kind}"
+    elif kind is not None and not issubclass(found.model, spec(kind).model):
+        command = f"train-{kind}" if kind in ("age", "class", "gan") else "train"
         raise InputError(path, "kind", found.kind, f"{kind}, a run of `brain-diffusion {command}`")
     return cast(AnyModel, open_run(path, step=step, ema=ema))
 

@@ -82,7 +82,9 @@ def register_optimised(model: DiffusionModel, conditions: Conditions, most: int 
     """Make "optimised" the spacing that suits this model, found on up to `most` of the conditions without guidance."""
     chosen = np.unique(np.linspace(0, len(conditions) - 1, min(most, len(conditions))).astype(int))
     condition = Condition(*model.schema.encode([conditions[i] for i in chosen]))
-    x = initial_noise(plan.noise_keys(2**31 - 3, len(chosen)), (len(chosen), *model.image_shape()))
+    x = initial_noise(
+        plan.noise_keys(2**31 - 3, len(chosen)), (len(chosen), *model.codec.latent_shape(model.image_shape()))
+    )
     levels.register("optimised", spacing_search.Optimised(model.denoise, x, condition), replace=True)
 
 

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("gate", "accept or reject generated images by limits learned from real ones"),
     "train-gan": ("train.GanOptions", "train the WGAN-GP baseline"),
     "sample": ("sample", "synthetic images for given conditions"),
+    "generate": ("generate", "a data set of synthetic volumes in BIDS layout"),
     "sweep": ("sweep", "one compiled call over guidance scales"),
     "age-edit": ("age_edit", "a given slice as it would look under another age, with an audit"),
     "evaluate": ("evaluate", "numbers for a folder of images beside real ones"),

@@ -15,6 +15,8 @@ from brain_diffusion_jax.errors import InputError, nearest
 # below, since kinds and data stand above this package.
 _KINDS = "brain_diffusion_jax.tasks.spec"
 PREPARE, COHORT = "prepare", "cohort"
+# The kinds of 0.1, whose settings a config file that names no kind begins with.
+_FIRST = ("diffusion", "age", "class", "gan")
 # What commands read that do not train.
 _PARTS = {PREPARE: "PrepareConfig", COHORT: "CohortConfig"}
 
@@ -34,8 +36,8 @@ def _kinds() -> dict[str, str]:
 
 
 def base_config(kind: str = "") -> ConfigDict:
-    """What `prepare` and a model of a kind read, with its defaults; "" gives the settings of all kinds, as in 0.1."""
-    config = derive.union([config_class(name) for name in (PREPARE, *([kind] if kind else _kinds()))])
+    """What `prepare` and a model of a kind read, with its defaults; "" gives the settings of the kinds of 0.1."""
+    config = derive.union([config_class(name) for name in (PREPARE, *([kind] if kind else _FIRST))])
     if kind:
         config.kind = kind
     return config

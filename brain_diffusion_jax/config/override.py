@@ -18,7 +18,10 @@ from brain_diffusion_jax.seeds import check_seed
 T = TypeVar("T")
 
 # Files and folders, whose ~ no shell expands after a "=".
-_PATHS = ("data.shards", "cohort.root", "cohort.table", "pictures.root", "age_model.pretrained")
+_PATHS = (
+    *("data.shards", "cohort.root", "cohort.table", "pictures.root", "age_model.pretrained"),
+    *("codec.autoencoder", "codec.cache", "loss.perceptual_run"),
+)
 # Sections whose keys the user invents (columns of their own table).
 OPEN = ("cohort.columns", "cohort.sex_codes", "cohort.keep")
 # A word, or numbers.

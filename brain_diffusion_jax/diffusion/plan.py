@@ -160,9 +160,13 @@ def programs(
     return [tuple(group) for group in groups.values()]
 
 
-def noise_keys(seed: int, batch: int, start: int = 0) -> Array:
-    """One key a condition, from the seed and the condition's position: common to all configurations of a seed."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), start + jnp.arange(batch))
+def noise_keys(seed: int, batch: int, start: int | Sequence[int] = 0) -> Array:
+    """One key a condition, from the seed and the condition's position: common to all configurations of a seed.
+
+    start: position of the first condition, or those of all.
+    """
+    positions = start + np.arange(batch) if isinstance(start, int) else np.asarray(start)
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), positions.astype(np.uint32))
 
 
 def run_configs(
@@ -172,17 +176,17 @@ def run_configs(
     condition: Condition,
     shape: tuple[int, ...],
     *,
-    start: int = 0,
+    start: int | Sequence[int] = 0,
     fixed: Mapping[str, Any] | None = None,
     plain_apart: bool = False,
     **settings: Any,
 ) -> Float[Array, "s batch *spatial channels"]:
     """Samples of configurations that share a program. shape: [*spatial, channels] of one sample.
 
-    start: position of the first condition, so that parts of a long list get their own noise. fixed: options of
-    the rule that are no numbers (weak, log_likelihood). plain_apart: configurations of cfg at scale 1 run without
-    the null branch, in a program of their own: less work for one more compilation. settings: chunk, memory_limit,
-    devices, share_first of `sweep`. Raises InputError for configurations of several programs.
+    start: position of the first condition, or those of all, so that parts of a long list get their own noise.
+    fixed: options of the rule that are no numbers (weak, log_likelihood). plain_apart: configurations of cfg at scale
+    1 run without the null branch, in a program of their own: less work for one more compilation. settings: chunk,
+    memory_limit, devices, share_first of `sweep`. Raises InputError for configurations of several programs.
     """
     if len({config.program for config in group}) != 1:
         raise InputError("sweep", "configurations", [config.label() for config in group], "those of one program")

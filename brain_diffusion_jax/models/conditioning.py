@@ -65,13 +65,15 @@ class ConditionalUNet(nn.Module):
     conditioner: CovariateTokens, RawToken, or None for an unconditional network. The tokens reach the
     UNet as the context of its cross-attention if it has one. summary: also all tokens together,
     through an MLP onto the time embedding, so that the condition reaches every block. planes: also the
-    numbers of a single token as constant extra input channels (Pinaya et al. 2022).
+    numbers of a single token as constant extra input channels (Pinaya et al. 2022); beside learned tokens the numbers
+    are those of `numbers`.
     """
 
     unet: UNet
     conditioner: CovariateTokens | RawToken | None
     summary: TimeMLP | None = None
     planes: bool = False
+    numbers: RawToken | None = None
 
     def __call__(
         self, x: Features, t: Float[Array, " batch"], values: Values, present: Present, *, train: bool = False
@@ -85,7 +87,8 @@ class ConditionalUNet(nn.Module):
         tokens = self.conditioner(values, present)
         embedding = None if self.summary is None else self.summary(tokens.reshape(tokens.shape[0], -1))
         if self.planes:
-            numbers = tokens.reshape(x.shape[0], *(1,) * (x.ndim - 2), -1).astype(x.dtype)
+            shown = tokens if self.numbers is None else self.numbers(values, present)
+            numbers = shown.reshape(x.shape[0], *(1,) * (x.ndim - 2), -1).astype(x.dtype)
             x = jnp.concatenate([x, jnp.broadcast_to(numbers, (*x.shape[:-1], numbers.shape[-1]))], axis=-1)
         context = tokens if self.unet.config.cross_attention else None
         return self.unet(x, t, context, embedding=embedding, train=train)

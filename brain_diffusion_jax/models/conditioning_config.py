@@ -16,8 +16,8 @@ class ConditioningConfig:
     "external" (foreign weights whose context has no schema: only the raw network can be called) | "none".
 
     width: of the tokens, None: model.context_dim. time_embedding: tokens are also summed into the time embedding.
-    raw_null: what stands for an absent number in the modes raw, scaled and scalar. planes: the numbers as planes
-    beside the image, too (raw and scaled); model.in_channels counts them.
+    raw_null: what stands for an absent number in the modes raw, scaled and scalar, and in planes. planes: the numbers
+    as planes beside the image, too, of tokens those of mode scaled; model.in_channels counts them.
     """
 
     mode: str = "tokens"

@@ -78,9 +78,11 @@ def diffusion_network(
     summary = None
     if tokens is not None and how.time_embedding and how.mode == "tokens":
         summary = TimeMLP(network.time_dim)
-    right = not how.planes or isinstance(tokens, RawToken)
-    _refuse_unless(right, "conditioning.planes", how.planes, "mode raw or scaled")
-    return ConditionalUNet(UNet(network), tokens, summary, how.planes)
+    _refuse_unless(not how.planes or tokens is not None, "conditioning.planes", how.planes, "False, without conditions")
+    numbers = None
+    if how.planes and not isinstance(tokens, RawToken):
+        numbers = RawToken(*_raw_scaling(schema, False), float(how.raw_null))
+    return ConditionalUNet(UNet(network), tokens, summary, how.planes, numbers)
 
 
 def age_network(settings: AgeNetworkConfig, axis_name: str | None = None) -> AgeNetwork:

@@ -35,6 +35,15 @@ def require_finite(path: Path, finite: Any, conditions: Conditions, settings: st
         raise InputError(path, "sampled images", found, "finite ones: try other settings, conditions or weights")
 
 
+def hash_of(params: Params) -> str:
+    """12 hex digits over names and values of all arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:12]
+
+
 class Model:
     """path, config, contract (None: foreign weights without one), params of a run folder, and the step they are of."""
 
@@ -51,11 +60,7 @@ class Model:
     @functools.cached_property
     def version(self) -> str:
         """A short hash of all weights: names what measured, or what was measured."""
-        digest = hashlib.sha256()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
-            digest.update(jax.tree_util.keystr(path).encode())
-            digest.update(np.ascontiguousarray(leaf).tobytes())
-        return digest.hexdigest()[:12]
+        return hash_of(self.params)
 
     def __repr__(self) -> str:
         count = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(self.params))

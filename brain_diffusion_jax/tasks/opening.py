@@ -13,7 +13,7 @@ from brain_diffusion_jax.training.run_folder import checkpoints
 def open_run(path: str | Path, *, step: int | None = None, ema: bool = True) -> Model:
     """The model of a run folder or a converted checkpoint, of whatever kind.
 
-    step: which checkpoint (None: the newest whole one; of a model that reads images the best in validation).
+    step: which checkpoint (None: the newest whole one; of a predictor the best in validation).
     ema: the averaged parameters where they exist.
     Raises InputError when the folder is no run, its config and weights do not belong together, or the weights are
     damaged or not finite.
@@ -21,10 +21,10 @@ def open_run(path: str | Path, *, step: int | None = None, ema: bool = True) -> 
     path = Path(path)
     items = checkpoints.read_config(path)
     declared = spec_of(items, path / checkpoints.CONFIG)
-    if not declared.makes_images and step is None:
+    if not declared.makes_images and declared.ranks and step is None:
         step = checkpoints.best_step(path)  # such a network overfits; the newest is rarely the best
     step, params, state = checkpoints.load_weights(path, step, ema)
-    if not declared.makes_images:
+    if state or not declared.makes_images:
         params = {"params": params, **state}
     config = configs.from_json({**items, "kind": declared.kind}, path / checkpoints.CONFIG)
     return declared.model(path, declared.read(config), checkpoints.read_contract(path), params, step)

@@ -1,7 +1,8 @@
 """A kind of model is declared once: the TaskSpec in `tasks/<folder>/__init__.py`, which imports nothing heavy.
 
-Beside it stand `config.py` (CONFIG, the dataclass of its settings), `task.py` (build, settings, loading, and resolve
-where settings follow from the data), `model.py` (MODEL, the class that opens a run) and, where a training ends with a
+Beside it stand `config.py` (CONFIG, the dataclass of its settings), `task.py` (build, settings, loading; resolve where
+settings follow from the data, shards where it learns from others than those of the images, finish where a training
+ends with more than weights), `model.py` (MODEL, the class that opens a run) and, where a training ends with a
 report, `report.py` (write, summary); they are imported on use.
 """
 
@@ -37,6 +38,8 @@ TASKS = {
     "age": "brain_diffusion_jax.tasks.age",
     "class": "brain_diffusion_jax.tasks.classifier",
     "gan": "brain_diffusion_jax.tasks.gan",
+    "autoencoder": "brain_diffusion_jax.tasks.autoencoder",
+    "latent_diffusion": "brain_diffusion_jax.tasks.latent_diffusion",
 }
 
 
@@ -139,6 +142,22 @@ class TaskSpec(Generic[C]):
         """The settings with those that follow from the data or from another run."""
         module = self._module("task")
         return module.resolve(config, data) if hasattr(module, "resolve") else config
+
+    def shards(self, config: C, data: DataInfo) -> str:
+        """The folder that batches are read from: data.shards, or what the kind makes of it. config: of `resolve`."""
+        module = self._module("task")
+        return module.shards(config, data) if hasattr(module, "shards") else data.shards
+
+    def stored(self, config: C, data: DataInfo) -> tuple[tuple[int, ...], str]:
+        """(shape, dtype) of the stored images of those batches, before any is there. config: of `resolve`."""
+        module = self._module("task")
+        return module.stored(config, data) if hasattr(module, "stored") else (data.shape, "uint8")
+
+    def finish(self, run: Path, data: DataInfo) -> None:
+        """What the first process adds to a run whose steps are all done."""
+        module = self._module("task")
+        if hasattr(module, "finish"):
+            module.finish(run, data)
 
     def build(self, config: C, data: DataInfo) -> Task:
         """What the loop trains. config: of `resolve`."""

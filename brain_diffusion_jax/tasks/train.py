@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -43,14 +44,18 @@ def train(
         data_parallel=settings.data_parallel,
         fsdp=settings.fsdp,
     )
-    validation = validation_arrays(given.data.shards, loading)
-    data = DataInfo(contract.schema, contract.image_size, given.data.shards, validation, contract.channels)
+    data = DataInfo(contract.schema, contract.image_size, given.data.shards, channels=contract.channels)
     resolved = declared.resolve(given, data)
+    shards = declared.shards(resolved, data)
+    data = replace(data, validation=validation_arrays(shards, loading))
     task = declared.build(resolved, data)
-    loader = _loader(given, declared.section, loading)
+    loader = _loader(shards, given.seed, declared.section, loading)
     record = RunRecord(declared.record(resolved), contract, declared.kept, given.seed, show_progress, profile_steps)
-    run = run or Path("runs") / f"{given.name}{declared.suffix}"
-    return fit(task, run, RunData(loader, loading.batch_size, validation), settings, record)
+    run = Path(run or Path("runs") / f"{given.name}{declared.suffix}")
+    outcome = fit(task, run, RunData(loader, loading.batch_size, data.validation), settings, record)
+    if not outcome.exit_code and jax.process_index() == 0:
+        declared.finish(run, data)
+    return outcome
 
 
 def open_config(
@@ -80,13 +85,13 @@ def _contract(config: RunConfig) -> Contract:
     return Contract.load(config.data.shards)
 
 
-def _loader(config: RunConfig, section: str, loading: Loading) -> Loader:
+def _loader(shards: str, seed: int, section: str, loading: Loading) -> Loader:
     """The endless loader of this process's part of the training split; a batch beyond the data is refused."""
     loader = Loader(
-        config.data.shards,
+        shards,
         "train",
         batch_size=loading.batch_size,
-        seed=config.seed,
+        seed=seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         mirror=loading.mirror,
@@ -130,9 +135,11 @@ def plan(config: ConfigDict, mesh_text: str = "") -> estimate.Estimate:
     data, fsdp = parse_mesh(mesh_text, settings)
     batch = declared.loading(given, known.schema).batch_size
     mesh.require_divisible(batch, data * fsdp, settings.accumulation, 1)
-    task = declared.build(declared.resolve(given, known), known)
+    resolved = declared.resolve(given, known)
+    task = declared.build(resolved, known)
+    shape, dtype = declared.stored(resolved, known)
     example = {
-        "image": jax.ShapeDtypeStruct((batch, *known.shape), "uint8"),
+        "image": jax.ShapeDtypeStruct((batch, *shape), dtype),
         "values": jax.ShapeDtypeStruct((batch, len(known.schema.names)), "float32"),
         "present": jax.ShapeDtypeStruct((batch, len(known.schema.names)), "bool"),
         "index": jax.ShapeDtypeStruct((batch,), "int32"),

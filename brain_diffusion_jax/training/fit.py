@@ -286,7 +286,7 @@ class _Fitting:
         s, task = self.settings, self.task
         made = [hooks.trace(self.run, first, self.record.profile_steps)]
         if self.data.validation is not None and s.validate_every:
-            measured = hooks.Measured(task.measure, self.data.validation, self.data.batch_size)
+            measured = hooks.Measured(task.measure, self.data.validation, self.data.batch_size, task.guard)
             rules = hooks.Rules(task.plateau, s.early_stopping)
             made.append(hooks.validation(self.layout, measured, s.validate_every, lambda: self.validated, rules))
         if task.preview is not None and s.sample_every:

@@ -68,11 +68,12 @@ def batches_of(arrays: dict[str, np.ndarray], batch_size: int) -> list[dict[str,
 
 @dataclass(frozen=True)
 class Measured:
-    """measure: of the task, on all of `arrays` (stacked), batch_size samples at a time."""
+    """measure, guard: of the task, on all of `arrays` (stacked), batch_size samples at a time."""
 
     measure: MeasureFn
     arrays: dict[str, np.ndarray]
     batch_size: int
+    guard: Callable[[int, Mapping[str, float]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def validation(
         sums = [compiled(progress.state.ema, progress.state.model_state, batch) for batch in batches]
         means = jax.tree.map(lambda *parts: sum(float(part) for part in parts) / count, *sums)
         progress.row.update(means)
+        if measured.guard is not None:
+            measured.guard(progress.step, means)
         if validated().add(means["validation_loss"], rules.plateau.patience):
             state = progress.state
             progress.state = state.replace(lr_scale=state.lr_scale * rules.plateau.factor)

@@ -32,11 +32,12 @@ NO_PLATEAU = Plateau()
 class Task:
     """What is trained. init(key) -> variables {"params", ...}; measure: for validation.
 
-    kind: of the run folder ("diffusion", "age", "class", "gan"). make_loss(axis_name): a loss as in `step`; axis_name
+    kind: of the run folder. make_loss(axis_name): a loss as in `step`; axis_name
     is the mapped axis under pmap, for networks that average over the batch, else None.
     optimizer: optax; learning_rate(step): what it uses, for the log; plateau: see Plateau.
     known: batch -> bool [b], samples whose label is known; None: all samples count alike. preview: averaged
-    parameters -> uint8 image [rows, cols] for the eye; None: nothing to show.
+    parameters -> uint8 image [rows, cols] for the eye; None: nothing to show. guard: told the step and the means of
+    every validation; it raises InputError where the training is of no use; None: nothing is asked.
     """
 
     kind: str
@@ -48,3 +49,4 @@ class Task:
     plateau: Plateau = NO_PLATEAU
     known: Callable[[Batch], jax.Array] | None = None
     preview: Callable[[Params], np.ndarray] | None = None
+    guard: Callable[[int, Mapping[str, float]], None] | None = None

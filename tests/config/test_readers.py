@@ -23,6 +23,8 @@ PACKAGE = Path(inspect.getfile(derive)).parents[1]
 
 # What a command that reads a part of a config without its dataclass imports.
 COMMANDS = {name: f"brain_diffusion_jax.config.defaults.{name.upper()}" for name in (PREPARE, COHORT)}
+# Blocks of two networks know their settings by what both have (BlockConfig).
+BLOCKS = dict.fromkeys(("autoencoder", "latent_diffusion"), "brain_diffusion_jax.models.unet_blocks")
 
 
 def sections(declared: type, holders: frozenset[str] = frozenset()) -> Iterator[tuple[type, frozenset[str], str]]:
@@ -80,7 +82,7 @@ def unread(declared: type, readers: frozenset[str] = frozenset()) -> list[str]:
 
 @pytest.mark.parametrize("name", [*TASKS, PREPARE, COHORT])
 def test_every_setting_has_a_reader(name: str) -> None:
-    assert unread(config_class(name), frozenset({COMMANDS.get(name, "")})) == []
+    assert unread(config_class(name), frozenset({(COMMANDS | BLOCKS).get(name, "")})) == []
 
 
 @pytest.mark.parametrize("key", ["bootstraps", "learning_rate", "layout"])

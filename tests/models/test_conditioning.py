@@ -94,6 +94,13 @@ def test_planes_and_no_condition() -> None:
     assert jax.eval_shape(network.init_with_output, jax.random.key(0), x, t, values, present)[0].shape == x.shape
     np.testing.assert_allclose(network.conditioner(values, present)[0, 0], [0.5, 1.0, 0.5])
 
+    # Beside learned tokens the planes are the same numbers, with raw_null where one is absent, and no parameter.
+    both = factory.diffusion_network(model, ConditioningConfig("tokens", planes=True), SCHEMA)
+    np.testing.assert_allclose(both.numbers(values, present & [True, False, True])[0, 0], [0.5, -1.0, 0.5])
+    shapes = jax.eval_shape(both.init, jax.random.key(0), x, t, values, present)["params"]
+    assert shapes["unet"]["conv_in"]["kernel"].shape[-2] == 4
+    assert set(shapes) == {"unet", "conditioner", "summary"}
+
     plain = factory.diffusion_network(ModelConfig(**{**MODEL, "context_dim": None}), ConditioningConfig("none"), SCHEMA)
     shapes = jax.eval_shape(plain.init, jax.random.key(0), x, t, values, present)
     assert set(shapes["params"]) == {"unet"}

@@ -43,7 +43,7 @@ MODEL = dict(
         ({}, {"mode": "raw", "planes": False, "width": None} | {"mode": "none"}, ["context_dim", "3", "None"]),
         ({"context_dim": 5}, {"mode": "raw"}, ["context_dim", "5", "age"]),
         ({}, {"width": 7}, ["conditioning.width", "7"]),
-        ({}, {"mode": "tokens", "planes": True}, ["planes", "raw or scaled"]),
+        ({"context_dim": None}, {"mode": "none", "planes": True}, ["planes", "without conditions"]),
     ],
 )
 def test_contradictions_are_refused_with_the_field(model: dict, conditioning: dict, words: list[str]) -> None:

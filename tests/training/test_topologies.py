@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+KINDS = ("diffusion", "age", "norm", "class", "gan", "autoencoder", "latent_diffusion")
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
 # Little optimisation: these programs are compiled once and run for four steps.
@@ -24,7 +25,7 @@ def measured():
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "age", "norm", "class", "gan", "few labels: age", "few labels: class"])
+@pytest.mark.parametrize("kind", [*KINDS, "few labels: age", "few labels: class"])
 def test_losses_do_not_depend_on_the_layout(measured, kind):
     found = {k: v for k, v in measured["losses"].items() if k.startswith(kind)}
     assert len(found) >= 3

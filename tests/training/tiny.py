@@ -1,4 +1,4 @@
-"""The smallest tasks that have every part: a denoiser, a regressor, a classifier, a GAN; endless data without files."""
+"""The smallest tasks that have every part, one of each kind; endless data without files."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import numpy as np
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
 from brain_diffusion_jax.diffusion.process import Process
+from brain_diffusion_jax.models.autoencoder import Autoencoder
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
 from brain_diffusion_jax.models.gan import GanNetworks, make_gan
 from brain_diffusion_jax.models.layers import conv
+from brain_diffusion_jax.models.patch_discriminator import DiscriminatorConfig, PatchDiscriminator
 from brain_diffusion_jax.tasks import labels
 from brain_diffusion_jax.tasks.age import loss as age_loss
+from brain_diffusion_jax.tasks.autoencoder import loss as autoencoder_loss
+from brain_diffusion_jax.tasks.autoencoder.augmentation import IntensityAndPlace
+from brain_diffusion_jax.tasks.autoencoder.config import AutoencoderLoss, Crops, RangedAutoencoder
 from brain_diffusion_jax.tasks.classifier import loss as class_loss
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
 from brain_diffusion_jax.tasks.gan import loss as gan_loss
+from brain_diffusion_jax.tasks.latent_diffusion.frozen import CODEC, Frozen
 from brain_diffusion_jax.tasks.spec import spec
 from brain_diffusion_jax.training import optimizer
 from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
@@ -123,6 +129,50 @@ def gan_task() -> Task:
         gan_loss.make_measure(gan),
         gan_loss.make_optimizer(how),
         lambda step: how.learning_rate,
+    )
+
+
+def autoencoder_task() -> Task:
+    """Crops for two steps, then whole images; a discriminator from the second step on."""
+    config = RangedAutoencoder(
+        channels=(16,), num_res_blocks=1, attention_levels=False, latent_channels=2, norm_num_groups=4
+    )
+    critic = PatchDiscriminator(DiscriminatorConfig(channels=8, num_layers=1, norm_num_groups=4))
+    weights = AutoencoderLoss(mse=0.5, kl=1e-3, adversarial=0.1, adversarial_from=0.1)
+    module = Autoencoder(config)
+    how = autoencoder_loss.Learning(weights, Crops(6, 0.2), IntensityAndPlace(share=0.5), 10, mirror_axis=1)
+    return Task(
+        "autoencoder",
+        autoencoder_loss.make_init(module, critic, (*SIZE, 1)),
+        lambda axis: autoencoder_loss.make_loss(module, critic, how),
+        autoencoder_loss.make_measure(module),
+        **autoencoder_loss.make_optimizer(ADAM, how),
+    )
+
+
+def latent_task() -> Task:
+    """The denoiser on a latent of one channel, drawn anew in every step from the image."""
+    frozen = Frozen(
+        RangedAutoencoder(
+            channels=(8,), num_res_blocks=1, attention_levels=False, latent_channels=1, norm_num_groups=4
+        ),
+        SIZE,
+    )
+    params = frozen.module.init(jax.random.key(1), jnp.zeros((1, *SIZE, 1)))["params"]
+    state = {"autoencoder": params, "mean": jnp.asarray([0.1]), "std": jnp.asarray([0.5])}
+    module, process = TinyDenoiser(), Process(num_train_steps=100, clip_x0=False)
+    settings = diffusion_loss.DiffusionLoss(batch_size=BATCH)
+    plain = diffusion_loss.make_init(module, frozen.codec(state).shape, 2, settings)
+
+    def codec_of(model_state):
+        return frozen.codec(model_state[CODEC])
+
+    return Task(
+        "latent_diffusion",
+        lambda key: {**plain(key), CODEC: state},
+        lambda axis: diffusion_loss.make_loss(module, process, settings, codec_of),
+        diffusion_loss.make_measure(module, process, codec_of),
+        **_recipe(),
     )
 
 

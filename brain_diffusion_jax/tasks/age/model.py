@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 
 from brain_diffusion_jax.array_types import Image, Params
 from brain_diffusion_jax.covariates import Condition, Continuous, Schema
+from brain_diffusion_jax.diffusion.codec import Codec
 from brain_diffusion_jax.diffusion.guidance import gaussian_log_likelihood
-from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
@@ -29,10 +29,9 @@ class _AgeLikelihood:
     module: Any
     age: Continuous
     column: int
-    process: Process
     std: float
 
-    def __call__(self, params: Params, x0: Image, condition: Condition | None) -> Float[Array, " batch"]:
+    def __call__(self, params: Params, codec: Codec, x0: Image, condition: Condition | None) -> Float[Array, " batch"]:
         def wanted(condition: Any) -> Any:
             return self.age.in_unit(condition.values[:, self.column])
 
@@ -41,7 +40,7 @@ class _AgeLikelihood:
 
         if condition is None:
             return jnp.zeros(len(x0))
-        log_likelihood = gaussian_log_likelihood(predict, wanted, self.std, self.process.to_unit)(x0, condition)
+        log_likelihood = gaussian_log_likelihood(predict, wanted, self.std, codec.decode)(x0, condition)
         return jnp.where(condition.present[:, self.column], log_likelihood, 0.0)
 
 
@@ -60,11 +59,14 @@ class AgeModel(PredictorModel):
         """Ages in years. images: [n, *spatial, 1 or 3] in [0, 1]."""
         return self._run(images, batch_size).reshape(-1)
 
-    def likelihood(self, schema: Schema, process: Process, std: float) -> jax.tree_util.Partial:
-        """The predictor of `guidance.classifier_gradient` for conditions of this schema. std: in years."""
+    def likelihood(self, schema: Schema, codec: Codec, std: float) -> jax.tree_util.Partial:
+        """The predictor of `guidance.classifier_gradient` for conditions of this schema. std: in years.
+
+        codec: of the model that is guided; it makes what the regressor reads.
+        """
         for column, covariate in enumerate(schema.covariates):
             if covariate.name == "age" and isinstance(covariate, Continuous):
-                return jax.tree_util.Partial(_AgeLikelihood(self.module, covariate, column, process, std), self.params)
+                return jax.tree_util.Partial(_AgeLikelihood(self.module, covariate, column, std), self.params, codec)
         raise InputError(self.path, "covariates", ", ".join(schema.names), "an age that is a number")
 
 

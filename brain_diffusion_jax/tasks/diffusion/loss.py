@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from brain_diffusion_jax.array_types import Key, Params
+from brain_diffusion_jax.diffusion.codec import Codec, PixelCodec
 from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.losses import denoising
@@ -32,6 +33,8 @@ GOLDEN = 0.6180339887498949
 # The setting of loss_weight, and the name of its parameters.
 UNCERTAINTY = LOSS_PARAMETERS
 _FEATURES = 64
+# Of a network's collections beside its parameters: the codec that it works under.
+CodecOf = Callable[[Any], Codec]
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,13 @@ def _noise(key: Key, index: Array, shape: tuple[int, ...]) -> Array:
     return jax.vmap(lambda k: jax.random.normal(k, shape))(sample_keys(key, index))
 
 
-def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> LossFn:
-    """loss(params, model_state, batch, key, update) for `step.build_step`.
+def _clean(codec: Codec, batch: Batch, key: Key) -> Array:
+    """What noise is added to. The key is folded with a number of its own: other draws stay as they are."""
+    return codec.encode(to_unit(batch["image"]), sample_keys(jax.random.fold_in(key, 4), batch["index"]))
+
+
+def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss, codec_of: CodecOf | None = None) -> LossFn:
+    """loss(params, model_state, batch, key, update) for `step.build_step`. codec_of: None works on pixels.
 
     batch: image uint8|float32 [b, *spatial, c], values f32 [b, n], present bool [b, n], index int32 [b].
     Metrics: "mse", the unweighted squared error of the network's own output.
@@ -104,7 +112,7 @@ def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> L
     ) -> tuple[Array, tuple[Metrics, Any]]:
         time_key, noise_key, drop_key, dropout_key = jax.random.split(key, 4)
         index = batch["index"]
-        x0 = process.to_network(to_unit(batch["image"]))
+        x0 = _clean(codec_of(model_state) if codec_of else PixelCodec(process), batch, key)
         level = process.level(spread_times(time_key, index, settings.batch_size, process.num_train_steps))
         eps = _noise(noise_key, index, x0.shape[1:])
         x = process.add_noise(x0, eps, level)
@@ -133,7 +141,7 @@ def make_loss(module: nn.Module, process: Process, settings: DiffusionLoss) -> L
     return loss
 
 
-def make_measure(module: nn.Module, process: Process) -> MeasureFn:
+def make_measure(module: nn.Module, process: Process, codec_of: CodecOf | None = None) -> MeasureFn:
     """measure(params, model_state, batch, key) -> {"validation_loss": [b]}: unweighted MSE, nothing dropped.
 
     Noise and time of an image depend on its index alone: values are comparable between runs that share
@@ -142,7 +150,7 @@ def make_measure(module: nn.Module, process: Process) -> MeasureFn:
 
     def measure(params: Params, model_state: Any, batch: Batch, key: Key) -> Metrics:
         index = batch["index"]
-        x0 = process.to_network(to_unit(batch["image"]))
+        x0 = _clean(codec_of(model_state) if codec_of else PixelCodec(process), batch, key)
         steps = process.num_train_steps
         uniform = ((index + 0.5) * GOLDEN) % 1.0
         level = process.level(jnp.minimum((uniform * steps).astype(jnp.int32), steps - 1))

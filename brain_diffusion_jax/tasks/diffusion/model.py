@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from brain_diffusion_jax.array_types import DenoiseFn, Params
 from brain_diffusion_jax.covariates import Condition, Schema
 from brain_diffusion_jax.diffusion import levels, plan, samplers
+from brain_diffusion_jax.diffusion.codec import Codec, PixelCodec
 from brain_diffusion_jax.diffusion.guidance import classifier_free
 from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.diffusion.process import Process
@@ -53,7 +54,7 @@ class DiffusionModel(Model):
 
     def with_params(self, params: Params) -> DiffusionModel:
         """This model with other weights of the same network, such as those of `power_ema.reconstruct`."""
-        return DiffusionModel(self.path, self.config, self.contract, params, self.step)
+        return type(self)(self.path, self.config, self.contract, params, self.step)
 
     @functools.cached_property
     def schema(self) -> Schema:
@@ -71,6 +72,15 @@ class DiffusionModel(Model):
     def process(self) -> Process:
         """The noise the network was trained on."""
         return self.config.diffusion
+
+    @functools.cached_property
+    def codec(self) -> Codec:
+        """Between images and what the network sees."""
+        return PixelCodec(self.process)
+
+    def _images(self, x: Any) -> Float[np.ndarray, "*n rows cols 1"]:
+        """Images in [0, 1] of what a sampler made, [..., *shape]."""
+        return np.asarray(self.codec.decode(x))
 
     @functools.cached_property
     def module(self) -> ConditionalUNet | ScalarLabelUNet:
@@ -125,6 +135,7 @@ class DiffusionModel(Model):
         batch_size: int | None = None,
         start: int = 0,
         image_size: tuple[int, ...] | None = None,
+        positions: Sequence[int] | None = None,
         **settings: Any,
     ) -> Iterator[tuple[int, Float[np.ndarray, "configs b *spatial c"]]]:
         """Yield (position of the first, images in [0, 1]) batch by batch.
@@ -132,13 +143,14 @@ class DiffusionModel(Model):
         configs: those of one program (`plan.programs`), sampled from the same noise. settings: fixed, plain_apart of
         `plan.run_configs` and share_first of `sweep.sweep` (both on where there is more than one batch), memory_limit,
         devices of `sweep.sweep`, by default all devices of this process. Image i depends on its configuration, i and
-        its condition alone, not on batch_size; start skips the first ones. One compiled program whatever scales,
-        seeds, conditions; with plain_apart one more for scale 1. Raises InputError, naming configuration and
-        condition, where an image is not finite.
+        its condition alone, not on batch_size; start skips the first ones. positions: of the conditions in a longer
+        list, whose noise they then have (None: 0, 1, 2 ...). One compiled program whatever scales, seeds, conditions;
+        with plain_apart one more for scale 1. Raises InputError, naming configuration and condition, where an image
+        is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
         encoded = self.schema.encode(conditions)
-        shape = self.image_shape(image_size)
+        shape = self.codec.latent_shape(self.image_shape(image_size))
         size = max(1, (batch_size or self.config.sample.batch_size) // len(configs))
         size = max(1, min(size, len(conditions) - start))
         again = len(configs) > 1 and len(conditions) - start > size  # less work a batch, for more to compile
@@ -147,11 +159,12 @@ class DiffusionModel(Model):
         for first in range(start, len(conditions), size):
             index = np.minimum(np.arange(first, first + size), len(conditions) - 1)  # the last batch is padded
             batch = Condition(encoded.values[index], encoded.present[index])
-            x = plan.run_configs(configs, self.denoise, self.process.table, batch, shape, start=first, **settings)
+            places = first if positions is None else [positions[i] for i in index]
+            x = plan.run_configs(configs, self.denoise, self.process.table, batch, shape, start=places, **settings)
             chosen = conditions[first : first + size]
             for config, finite in zip(configs, np.asarray(_finite(x, len(shape))), strict=True):
                 require_finite(self.path, finite[: len(chosen)], chosen, config.label())
-            yield first, np.asarray(self.process.to_unit(x))[:, : len(chosen)]
+            yield first, self._images(x[:, : len(chosen)])
 
     def sampling(self, **given: Any) -> Sampling:
         """The settings of the run's config with what is given (None: not given), see `Sampling`.
@@ -237,14 +250,14 @@ class DiffusionModel(Model):
         path = jax.tree.map(jnp.asarray, levels.select(self.process.table, config.num_steps, config.spacing))
         encoded = Condition(*map(jnp.asarray, self.schema.encode(conditions)))
         scale = None if config.guidance_scale == 1.0 else jnp.float32(config.guidance_scale)
-        fixed = self.image_shape(), tuple(sorted(couplings.items()))
+        fixed = self.codec.latent_shape(self.image_shape()), tuple(sorted(couplings.items()))
         x = _sample_stack(self.denoise, path, encoded, scale, jax.random.key(seed), *fixed)
         require_finite(self.path, _finite(x, x.ndim - 1), conditions, f"{config.label()} {couplings}")
-        return np.asarray(self.process.to_unit(x))
+        return self._images(x)
 
 
 def _finite(x: Any, axes: int) -> Any:
-    """Which images, of so many last axes, are finite; before `to_unit`, which makes infinity white."""
+    """Which images, of so many last axes, are finite; before they are clipped, which makes infinity white."""
     return jnp.isfinite(x).all(axis=tuple(range(-axes, 0)))
 
 

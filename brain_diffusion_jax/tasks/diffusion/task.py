@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
@@ -12,6 +14,11 @@ from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training import optimizer
 from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.task import Task
+
+
+def resolve(config: DiffusionConfig, data: DataInfo) -> DiffusionConfig:
+    """With a network of as many dimensions as the images have."""
+    return replace(config, model=replace(config.model, spatial_dims=len(data.image_size)))
 
 
 def build(config: DiffusionConfig, data: DataInfo) -> Task:
