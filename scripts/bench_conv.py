@@ -1,4 +1,4 @@
-"""Where `models.convolution.kernel_gradient` pays: its GFLOP/s beside those of XLA's own weight gradient, on the CPU.
+"""Where `models.plane_convolution.kernel_gradient` pays: its GFLOP/s beside those of XLA's, on the CPU.
 
   python scripts/bench_conv.py
   python scripts/bench_conv.py --shape 4 48 64 128 64      (batch, rows, cols, channels in, channels out)
@@ -34,8 +34,8 @@ def compare(shape: tuple[int, ...], repeats: int) -> dict:
     import jax
     import jax.numpy as jnp
 
-    from brain_diffusion_jax.models.convolution import kernel_gradient
     from brain_diffusion_jax.models.layers import conv
+    from brain_diffusion_jax.models.plane_convolution import kernel_gradient
 
     batch, rows, cols, wide_in, wide_out = shape
     rng = np.random.default_rng(0)

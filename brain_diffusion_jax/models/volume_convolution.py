@@ -15,27 +15,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from brain_diffusion_jax.models.plane_convolution import Window, convolve_plane
+
 Volume = Float[Array, "batch x y z c"]
 Kernel = Float[Array, "i j k c d"]
 # With fewer input or output channels XLA's own gradient of the planes is as fast, or faster.
 FEWEST_CHANNELS = 32
-_PLANES = ("NHWC", "HWIO", "NHWC")
 _VOLUMES = ("NDHWC", "DHWIO", "NDHWC")
-
-
-class Window(NamedTuple):
-    """strides, zeros before and after, and the distance between the kernel's weights, of each axis."""
-
-    strides: tuple[int, ...] = (1, 1, 1)
-    pads: tuple[tuple[int, int], ...] = ((1, 1), (1, 1), (1, 1))
-    dilations: tuple[int, ...] = (1, 1, 1)
 
 
 def whole(x: Volume, kernel: Kernel, how: Window) -> Volume:
@@ -49,18 +41,12 @@ def by_planes(x: Volume, kernel: Kernel, how: Window) -> Volume:
     """The convolution as one over two axes for each plane of the kernel."""
     x = jnp.pad(x, ((0, 0), how.pads[0], (0, 0), (0, 0), (0, 0)))
     stride, apart = how.strides[0], how.dilations[0]
+    in_plane = Window(how.strides[1:], how.pads[1:], how.dilations[1:])
     planes = (x.shape[1] - (kernel.shape[0] - 1) * apart - 1) // stride + 1
 
     def one(i: int) -> Float[Array, "planes_of_batch y2 z2 d"]:
         there = lax.slice_in_dim(x, i * apart, i * apart + (planes - 1) * stride + 1, stride, axis=1)
-        return lax.conv_general_dilated(
-            there.reshape(-1, *x.shape[2:]),
-            kernel[i],
-            how.strides[1:],
-            how.pads[1:],
-            rhs_dilation=how.dilations[1:],
-            dimension_numbers=_PLANES,
-        )
+        return convolve_plane(there.reshape(-1, *x.shape[2:]), kernel[i], in_plane)
 
     total = sum((one(i) for i in range(1, kernel.shape[0])), start=one(0))
     return total.reshape(x.shape[0], planes, *total.shape[1:])
@@ -85,10 +71,10 @@ def _backward(how: Window, saved: tuple[Array, Array], g: Volume) -> tuple[Array
     sizes = kernel.shape[:3]
 
     def input_gradient(convolution: Callable[..., Volume], kernel: Kernel, g: Volume) -> Volume:
-        return jax.linear_transpose(lambda a: convolution(a, kernel, how), x)(g)[0]
+        return jax.vjp(lambda a: convolution(a, kernel, how), x)[1](g)[0]
 
     def weight_gradient(convolution: Callable[..., Volume], x: Volume, g: Volume) -> Kernel:
-        return jax.linear_transpose(lambda k: convolution(x, k, how), kernel)(g)[0]
+        return jax.vjp(lambda k: convolution(x, k, how), kernel)[1](g)[0]
 
     def by_products(x: Volume, g: Volume) -> Kernel:
         return kernel_gradient(x, g, sizes, how.pads)

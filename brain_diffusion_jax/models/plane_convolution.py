@@ -1,0 +1,119 @@
+"""A convolution over two axes whose gradients are fast on the CPU, anywhere in a program; elsewhere they are XLA's.
+
+XLA writes gradients as convolutions with other orders of the axes. Its CPU code puts them into the order that it is
+fast in, but not inside a branch, a loop or a scan, where they take 10 to 30 times as long: here they are written in
+that order. The gradient of a kernel is a convolution with a window as large as the image besides, for which the CPU
+code gathers single numbers. Where that pays, the window is the image without its last axis; the last axis (u) and the
+batch (n) are features, which are summed over like channels:
+
+  dW[k, j, c, d] = sum over n, p, u of x[n, p + k - r, u, c] g[n, p, u - (j - r), d],   r = (size - 1) / 2,
+
+one convolution for each offset j - r along the last axis. scripts/bench_conv.py measures where it pays.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+# With fewer input or output channels the window over the whole image is as fast, or faster.
+FEWEST_CHANNELS = 32
+_ORDER = ("NHWC", "HWIO", "NHWC")
+
+Plane = Float[Array, "batch rows cols c"]
+Kernel = Float[Array, "i j c d"]
+
+
+class Window(NamedTuple):
+    """strides, zeros before and after, and the distance between the kernel's weights, of each axis."""
+
+    strides: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    dilations: tuple[int, ...]
+
+
+def plain(x: Plane, kernel: Kernel, how: Window) -> Plane:
+    """The convolution as XLA has it."""
+    return lax.conv_general_dilated(x, kernel, how.strides, how.pads, None, how.dilations, _ORDER)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve_plane(x: Plane, kernel: Kernel, how: Window) -> Plane:
+    """`lax.conv_general_dilated` over two axes, channels last. Cannot be differentiated in forward mode (jax.jvp)."""
+    return plain(x, kernel, how)
+
+
+def _backward(how: Window, saved: tuple[Array, Array], g: Plane) -> tuple[Array, Array]:
+    x, kernel = saved
+    sizes = kernel.shape[:2]
+    centred = all(size % 2 and pad == (size // 2,) * 2 for size, pad in zip(sizes, how.pads, strict=True))
+    own = centred and {*how.strides, *how.dilations} == {1} and min(kernel.shape[2:]) >= FEWEST_CHANNELS
+    dx = lax.platform_dependent(
+        kernel,
+        g,
+        cpu=lambda kernel, g: input_gradient(kernel, g, x.shape, how),
+        default=lambda kernel, g: jax.linear_transpose(lambda a: plain(a, kernel, how), x)(g)[0],
+    )
+    dkernel = lax.platform_dependent(
+        x,
+        g,
+        cpu=lambda x, g: kernel_gradient(x, g, sizes) if own else whole_kernel_gradient(x, g, sizes, how),
+        default=lambda x, g: jax.linear_transpose(lambda k: plain(x, k, how), kernel)(g)[0],
+    )
+    return dx, dkernel
+
+
+convolve_plane.defvjp(lambda x, kernel, how: (plain(x, kernel, how), (x, kernel)), _backward)
+
+
+def input_gradient(kernel: Kernel, g: Plane, shape: tuple[int, ...], how: Window) -> Plane:
+    """The gradient of an input of `shape` from that of the output."""
+    pads = []
+    for size, out, span, (low, _), stride in zip(
+        shape[1:3], g.shape[1:3], _spans(kernel.shape, how), how.pads, how.strides, strict=True
+    ):
+        before = span - 1 - low
+        pads.append((before, size + span - 2 - (out - 1) * stride - before))
+    turned = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2))
+    return lax.conv_general_dilated(g, turned, (1, 1), pads, how.strides, how.dilations, _ORDER)
+
+
+def whole_kernel_gradient(x: Plane, g: Plane, sizes: tuple[int, ...], how: Window) -> Kernel:
+    """The gradient of a kernel of `sizes`: a convolution of the images, over the batch, with all of the output's."""
+    pads = [
+        (low, (out - 1) * stride + span - size - low)
+        for size, out, span, (low, _), stride in zip(
+            x.shape[1:3], g.shape[1:3], _spans(sizes, how), how.pads, how.strides, strict=True
+        )
+    ]
+    images, window = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
+    found = lax.conv_general_dilated(images, window, how.dilations, pads, None, how.strides, _ORDER)
+    return found.transpose(1, 2, 0, 3)
+
+
+def _spans(sizes: tuple[int, ...], how: Window) -> list[int]:
+    return [(size - 1) * apart + 1 for size, apart in zip(sizes, how.dilations, strict=False)]
+
+
+def kernel_gradient(x: Plane, g: Plane, sizes: tuple[int, ...]) -> Kernel:
+    """The gradient of a kernel of odd `sizes`; stride 1 and (size - 1) / 2 zeros on both sides."""
+    rows = x.shape[1]
+    # The barriers keep the transposed and shifted copies: fused into their users they are made again, slowly.
+    first = lax.optimization_barrier(x.transpose(3, 1, 0, 2).reshape(x.shape[-1], rows, -1))
+    last = g.transpose(1, 0, 2, 3)
+    pads = [(sizes[0] // 2, sizes[0] // 2)]
+
+    def at(offset: int) -> Float[Array, "c i d"]:
+        edges = [(0, 0, 0), (0, 0, 0), (offset, -offset, 0), (0, 0, 0)]
+        shifted = lax.optimization_barrier(lax.pad(last, jnp.zeros((), g.dtype), edges)) if offset else last
+        shifted = shifted.reshape(rows, -1, g.shape[-1])
+        return lax.conv_general_dilated(first, shifted, (1,), pads, dimension_numbers=("NHC", "HIO", "NHC"))
+
+    reach = sizes[1] // 2
+    offsets = jnp.stack([at(offset) for offset in range(-reach, reach + 1)], axis=2)  # [c, i, j, d]
+    return jnp.moveaxis(offsets, 0, 2)
