@@ -6,9 +6,9 @@ that order. The gradient of a kernel is a convolution with a window as large as 
 code gathers single numbers. Where that pays, the window is the image without its last axis; the last axis (u) and the
 batch (n) are features, which are summed over like channels:
 
-  dW[k, j, c, d] = sum over n, p, u of x[n, p + k - r, u, c] g[n, p, u - (j - r), d],   r = (size - 1) / 2,
+  dW[k, j, c, d] = sum over n, p, u of x[n, p + k - before, u, c] g[n, p, u - (j - before), d],
 
-one convolution for each offset j - r along the last axis. scripts/bench_conv.py measures where it pays.
+one convolution for each j. scripts/bench_conv.py measures where it pays.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 # With fewer input or output channels the window over the whole image is as fast, or faster.
-FEWEST_CHANNELS = 32
+FEWEST_CHANNELS = 4
 _ORDER = ("NHWC", "HWIO", "NHWC")
 
 Plane = Float[Array, "batch rows cols c"]
@@ -51,8 +51,7 @@ def convolve_plane(x: Plane, kernel: Kernel, how: Window) -> Plane:
 def _backward(how: Window, saved: tuple[Array, Array], g: Plane) -> tuple[Array, Array]:
     x, kernel = saved
     sizes = kernel.shape[:2]
-    centred = all(size % 2 and pad == (size // 2,) * 2 for size, pad in zip(sizes, how.pads, strict=True))
-    own = centred and {*how.strides, *how.dilations} == {1} and min(kernel.shape[2:]) >= FEWEST_CHANNELS
+    own = {*how.strides, *how.dilations} == {1} and min(kernel.shape[2:]) >= FEWEST_CHANNELS
     dx = lax.platform_dependent(
         kernel,
         g,
@@ -62,7 +61,7 @@ def _backward(how: Window, saved: tuple[Array, Array], g: Plane) -> tuple[Array,
     dkernel = lax.platform_dependent(
         x,
         g,
-        cpu=lambda x, g: kernel_gradient(x, g, sizes) if own else whole_kernel_gradient(x, g, sizes, how),
+        cpu=lambda x, g: kernel_gradient(x, g, sizes, how.pads) if own else whole_kernel_gradient(x, g, sizes, how),
         default=lambda x, g: jax.linear_transpose(lambda k: plain(x, k, how), kernel)(g)[0],
     )
     return dx, dkernel
@@ -91,8 +90,10 @@ def whole_kernel_gradient(x: Plane, g: Plane, sizes: tuple[int, ...], how: Windo
             x.shape[1:3], g.shape[1:3], _spans(sizes, how), how.pads, how.strides, strict=True
         )
     ]
-    images, window = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
-    found = lax.conv_general_dilated(images, window, how.dilations, pads, None, how.strides, _ORDER)
+    # With the zeros in the images: a window that is larger than its image is slow.
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
+    images, window = lax.optimization_barrier((padded.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
+    found = lax.conv_general_dilated(images, window, how.dilations, "VALID", None, how.strides, _ORDER)
     return found.transpose(1, 2, 0, 3)
 
 
@@ -100,20 +101,22 @@ def _spans(sizes: tuple[int, ...], how: Window) -> list[int]:
     return [(size - 1) * apart + 1 for size, apart in zip(sizes, how.dilations, strict=False)]
 
 
-def kernel_gradient(x: Plane, g: Plane, sizes: tuple[int, ...]) -> Kernel:
-    """The gradient of a kernel of odd `sizes`; stride 1 and (size - 1) / 2 zeros on both sides."""
-    rows = x.shape[1]
-    # The barriers keep the transposed and shifted copies: fused into their users they are made again, slowly.
-    first = lax.optimization_barrier(x.transpose(3, 1, 0, 2).reshape(x.shape[-1], rows, -1))
+def kernel_gradient(x: Plane, g: Plane, sizes: tuple[int, ...], pads: tuple[tuple[int, int], ...]) -> Kernel:
+    """The gradient of a kernel of `sizes`; stride 1, no dilation."""
+    columns, across = x.shape[2], pads[1][0]
+    # The barriers keep the transposed and shifted copies: fused into their users they are made again, slowly. Rows of
+    # zeros are among the copies: a window that is larger than its image is slow.
+    zero = jnp.zeros((), x.dtype)
+    padded = lax.pad(x, zero, [(0, 0, 0), (*pads[0], 0), (0, 0, 0), (0, 0, 0)]).transpose(3, 1, 0, 2)
+    first = lax.optimization_barrier(padded.reshape(x.shape[-1], padded.shape[1], -1))
     last = g.transpose(1, 0, 2, 3)
-    pads = [(sizes[0] // 2, sizes[0] // 2)]
 
-    def at(offset: int) -> Float[Array, "c i d"]:
-        edges = [(0, 0, 0), (0, 0, 0), (offset, -offset, 0), (0, 0, 0)]
-        shifted = lax.optimization_barrier(lax.pad(last, jnp.zeros((), g.dtype), edges)) if offset else last
-        shifted = shifted.reshape(rows, -1, g.shape[-1])
-        return lax.conv_general_dilated(first, shifted, (1,), pads, dimension_numbers=("NHC", "HIO", "NHC"))
+    def at(j: int) -> Float[Array, "c i d"]:
+        offset = j - across  # from an output to the column that it reads
+        edges = [(0, 0, 0), (0, 0, 0), (offset, columns - g.shape[2] - offset, 0), (0, 0, 0)]
+        shifted = lax.optimization_barrier(lax.pad(last, zero, edges))
+        shifted = shifted.reshape(g.shape[1], -1, g.shape[-1])
+        return lax.conv_general_dilated(first, shifted, (1,), "VALID", dimension_numbers=("NHC", "HIO", "NHC"))
 
-    reach = sizes[1] // 2
-    offsets = jnp.stack([at(offset) for offset in range(-reach, reach + 1)], axis=2)  # [c, i, j, d]
-    return jnp.moveaxis(offsets, 0, 2)
+    found = jnp.stack([at(j) for j in range(sizes[1])], axis=2)  # [c, i, j, d]
+    return jnp.moveaxis(found, 0, 2)

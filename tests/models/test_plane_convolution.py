@@ -66,12 +66,16 @@ def test_the_switch():
         {"kernel_dilation": 2},
         {"padding": "VALID"},
         {"kernel_size": (2, 2)},
+        {"kernel_size": (2, 2), "padding": 1},
+        {"kernel_size": (2, 4), "padding": ((0, 2), (3, 1))},
         {"kernel_size": (1, 1), "strides": 3},
         {"kernel_size": (5, 4), "padding": "VALID", "strides": 3},
     ],
 )
 @pytest.mark.parametrize("sizes", [(6, 7), (9, 6)])
-def test_windows_of_every_kind(how, sizes):
+@pytest.mark.parametrize("wide", [True, False])
+def test_windows_of_every_kind(monkeypatch, how, sizes, wide):
+    monkeypatch.setattr(plane_convolution, "FEWEST_CHANNELS", 1 if wide else 100)
     how = {"features": 6, "kernel_size": (3, 3), **how}
     plain = nn.Conv(**how, param_dtype=jnp.float64)
     ours = nn.Conv(**how, param_dtype=jnp.float64, conv_general_dilated=convolution.convolve)
