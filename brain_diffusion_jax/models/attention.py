@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from brain_diffusion_jax.models.layers import Dtype, Features, GroupNorm, conv
+from brain_diffusion_jax.models.layers import Dtype, Features, conv, norm
 
 Tokens = Float[Array, "batch tokens width"]
 _LAYER_NORM_EPS = 1e-5  # torch's; flax would take 1e-6
@@ -104,7 +104,7 @@ class SpatialSelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
-        flat = GroupNorm(self.groups, self.eps, self.dtype, name="norm")(x).reshape(x.shape[0], -1, x.shape[-1])
+        flat = norm(self.groups, self.eps, self.dtype, "norm")(x).reshape(x.shape[0], -1, x.shape[-1])
         attention = Attention(
             heads=x.shape[-1] // self.head_channels,
             head_channels=self.head_channels,
@@ -162,7 +162,7 @@ class SpatialTransformer(nn.Module):
         dims, channels = x.ndim - 2, x.shape[-1]
         heads = channels // self.head_channels
         inner = heads * self.head_channels
-        y = GroupNorm(self.groups, self.eps, self.dtype, name="norm")(x)
+        y = norm(self.groups, self.eps, self.dtype, "norm")(x)
         y = conv(inner, dims, "proj_in", kernel=1, dtype=self.dtype)(y).reshape(x.shape[0], -1, inner)
         shared = dict(
             heads=heads,

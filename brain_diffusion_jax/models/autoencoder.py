@@ -12,10 +12,12 @@ from brain_diffusion_jax.models.autoencoder_config import AutoencoderConfig
 from brain_diffusion_jax.models.layers import (
     Features,
     GroupNorm,
+    average_halves,
     conv,
     depth_to_space,
     pad_to_multiple,
     space_to_depth,
+    upsample_nearest,
 )
 from brain_diffusion_jax.models.unet_blocks import block_conv, res_block, self_attention, upsample_conv
 
@@ -43,8 +45,12 @@ class _Level(nn.Module):
             if self.attention:
                 x = self_attention(self.features, c, f"attention_{i}")(x)
         if self.then == "down":
-            return block_conv(c, dims, self.features, "downsample", stride=2, padding=(0, 1))(x)
-        return upsample_conv(c, dims, self.features, "upsample")(x) if self.then == "up" else x
+            change, beside = block_conv(c, dims, self.features, "downsample", stride=2, padding=(0, 1)), average_halves
+        elif self.then == "up":
+            change, beside = upsample_conv(c, dims, self.features, "upsample"), upsample_nearest
+        else:
+            return x
+        return change(x) + beside(x) if c.shortcuts else change(x)
 
 
 class _Middle(nn.Module):
@@ -57,6 +63,11 @@ class _Middle(nn.Module):
         x = res_block(x.shape[-1], self.config, "res_0")(x, None)
         x = self_attention(x.shape[-1], self.config, "attention_0")(x)
         return res_block(x.shape[-1], self.config, "res_1")(x, None)
+
+
+def _out_norm(c: AutoencoderConfig, x: Features) -> Features:
+    """MONAI's norm before the last convolution. With norms of positions there is none: it would take the intensity."""
+    return GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="out_norm")(x) if c.norm_num_groups else x
 
 
 class Encoder(nn.Module):
@@ -72,7 +83,7 @@ class Encoder(nn.Module):
             x = _Level(*level, "none" if i == last else "down", c, name=f"down_{i}")(x)
         if c.encoder_attention:
             x = _Middle(c, name="middle")(x)
-        x = GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="out_norm")(x)
+        x = _out_norm(c, x)
         return block_conv(c, dims, c.latent_channels, "conv_out")(x)
 
 
@@ -90,7 +101,7 @@ class Decoder(nn.Module):
             x = _Middle(c, name="middle")(x)
         for i, level in enumerate(reversed(list(zip(c.channels, c.num_res_blocks, c.attention_levels)))):
             x = _Level(*level, "none" if i == last else "up", c, name=f"up_{i}")(x)
-        x = GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="out_norm")(x)
+        x = _out_norm(c, x)
         return block_conv(c, dims, self.out_channels, "conv_out")(x)
 
 

@@ -23,9 +23,12 @@ def _refuse_unless(right: bool, field: str, found: object, expected: str) -> Non
 class AutoencoderConfig:
     """What an autoencoder is built from; raises InputError where settings contradict each other.
 
-    layout: "patched" works on blocks of patch_size^d pixels as channels; "monai" is MONAI's AutoencoderKL (Rombach
-    et al. 2022, Pinaya et al. 2022), which ignores patch_size. channels, num_res_blocks, attention_levels: one entry
-    a level, finest first (one number stands for every level); each level but the last halves the resolution.
+    layout: "patched" works on blocks of patch_size^d pixels as channels, and adds to every halving the mean and to
+    every doubling the nearest pixel; "monai" is MONAI's AutoencoderKL (Rombach et al. 2022, Pinaya et al. 2022), which
+    ignores patch_size. channels, num_res_blocks, attention_levels: one entry a level, finest first (one number stands
+    for every level); each level but the last halves the resolution. norm_num_groups: of group norms, whose statistics
+    are those of a whole image; 0 (patched only) normalises every position by itself, so that a network that learned
+    on crops is right on whole images.
     encoder_attention, decoder_attention: residual block, attention, residual block at the coarsest level (MONAI's
     with_encoder_nonlocal_attn). include_fc: attention ends with a dense layer; use_combined_linear: it has one for
     q, k and v. Parameters are float32; dtype is that of the computation, except norms, softmax, the latent's mean
@@ -38,7 +41,7 @@ class AutoencoderConfig:
     num_res_blocks: tuple[int, ...] = (1, 1, 1)
     attention_levels: tuple[bool, ...] = (False, False, False)
     latent_channels: int = 8
-    norm_num_groups: int = 8
+    norm_num_groups: int = 0
     norm_eps: float = 1e-6
     encoder_attention: bool = False
     decoder_attention: bool = False
@@ -62,13 +65,20 @@ class AutoencoderConfig:
         _refuse_unless(self.remat in ("none", "blocks"), "remat", self.remat, "none or blocks")
         _refuse_unless(self.patch_size >= 1, "patch_size", self.patch_size, "1 or more")
         _refuse_unless(self.latent_channels >= 1, "latent_channels", self.latent_channels, "1 or more")
-        divides = all(c % self.norm_num_groups == 0 for c in self.channels)
-        _refuse_unless(divides, "norm_num_groups", self.norm_num_groups, f"a divisor of every one of {self.channels}")
+        groups = self.norm_num_groups
+        fits = (groups > 0 and all(c % groups == 0 for c in self.channels)) or (groups == 0 and self.shortcuts)
+        expected = f"a divisor of every one of {self.channels}" + (", or 0" if self.shortcuts else "")
+        _refuse_unless(fits, "norm_num_groups", groups, expected)
 
     @property
     def patch(self) -> int:
         """Pixels along each axis that the first layer takes together; 1 in MONAI's layout."""
         return 1 if self.layout == "monai" else self.patch_size
+
+    @property
+    def shortcuts(self) -> bool:
+        """Whether a change of resolution adds what it does to the mean, or to the nearest pixel."""
+        return self.layout == "patched"
 
     @property
     def size_multiple(self) -> int:

@@ -12,10 +12,10 @@ from brain_diffusion_jax.models.attention import SpatialSelfAttention, SpatialTr
 from brain_diffusion_jax.models.layers import (
     Dtype,
     Features,
-    GroupNorm,
     UpsampleConv,
     average_halves,
     conv,
+    norm,
     upsample_nearest,
 )
 from brain_diffusion_jax.models.unet_config import UNetConfig
@@ -73,7 +73,7 @@ class ResBlock(nn.Module):
     def __call__(self, x: Features, embedding: Embedding | None) -> Features:
         c, dims = self.config, x.ndim - 2
         change = {"none": lambda a: a, "up": upsample_nearest, "down": average_halves}[self.resample]
-        y = nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="norm1")(x))
+        y = nn.silu(norm(c.norm_num_groups, c.norm_eps, c.compute_dtype, "norm1")(x))
         x = change(x)
         if self.resample == "up":
             y = _conv_of_upsampled(y, self.features, c, "conv1")
@@ -82,7 +82,7 @@ class ResBlock(nn.Module):
         if embedding is not None:
             shift = nn.Dense(self.features, dtype=c.compute_dtype, name="time_projection")(nn.silu(embedding))
             y = y + shift.reshape(shift.shape[0], *(1,) * dims, self.features)
-        y = nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, c.compute_dtype, name="norm2")(y))
+        y = nn.silu(norm(c.norm_num_groups, c.norm_eps, c.compute_dtype, "norm2")(y))
         y = block_conv(c, dims, self.features, "conv2", zero=True)(y)
         if x.shape[-1] != self.features:
             x = block_conv(c, dims, self.features, "skip", kernel=1)(x)

@@ -78,7 +78,7 @@ class UNetConfig(ModelConfig):
         _refuse_unless(self.patch_size >= 1, "patch_size", self.patch_size, "1 or more")
         _refuse_unless(self.remat in ("none", "blocks"), "remat", self.remat, "none or blocks")
         _refuse_unless(0.0 <= self.dropout_cattn < 1.0, "dropout_cattn", self.dropout_cattn, "0 up to below 1")
-        divides = all(c % self.norm_num_groups == 0 for c in self.channels)
+        divides = self.norm_num_groups > 0 and all(c % self.norm_num_groups == 0 for c in self.channels)
         _refuse_unless(divides, "norm_num_groups", self.norm_num_groups, f"a divisor of every one of {self.channels}")
         # The middle always has attention, with the last level's head channels.
         attends = zip(

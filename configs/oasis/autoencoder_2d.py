@@ -18,14 +18,17 @@ def get_config():
     c.autoencoder.attention_levels = (False, False)
     c.autoencoder.latent_channels = 4
     c.crops.size = 64
+    c.crops.share = 0.9
+    c.loss.mse = 10.0
+    c.loss.laplacian = 0.5
     c.loss.kl = 1e-6
     # The discriminator brings the fine structure that L1 leaves out.
     c.loss.adversarial = 0.01
-    c.loss.adversarial_from = 0.25
+    c.loss.adversarial_from = 0.5
     c.data.batch_size = 8
-    c.optimizer.learning_rate = 5e-4
+    c.optimizer.learning_rate = 1e-3
     c.optimizer.warmup_steps = 100
-    c.train.num_steps = 6000
+    c.train.num_steps = 4000
     c.train.ema_decay = 0.998
     c.train.validate_every = 500
     c.train.sample_every = 1000

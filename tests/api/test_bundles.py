@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 import brain_diffusion_jax as bdj
+from brain_diffusion_jax.api import bundles
 from brain_diffusion_jax.errors import InputError
 from tests.conversion.test_monai_bundle import CONFIG, NETWORK, UNET, original, params, rewrite
 from tests.models.random_weights import cheaply
-
-pytest.importorskip("brain_diffusion_jax.tasks.latent_diffusion")
-from brain_diffusion_jax.api import bundles
 
 __all__ = ["original", "params"]
 NAMES = ["sex", "age", "ventricular_volume", "brain_volume"]

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brain_diffusion_jax.models.autoencoder import LOG_VARIANCE_BOUNDS, Autoencoder, is_key
+from brain_diffusion_jax.models.autoencoder import LOG_VARIANCE_BOUNDS, Autoencoder, _Level, is_key
 from brain_diffusion_jax.models.autoencoder_config import AutoencoderConfig
+from brain_diffusion_jax.models.layers import average_halves, upsample_nearest
 from tests.models.random_weights import cheaply, randomised
 
 TINY = dict(channels=(4, 8), num_res_blocks=1, attention_levels=(False, True), latent_channels=3, norm_num_groups=2)
@@ -116,6 +117,32 @@ def test_recomputed_blocks_keep_less_and_change_nothing():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4), *grads)
 
 
+def middle_of_crop_and_whole(**settings):
+    """Pixels in the middle of a decoded image, and the same ones decoded from the latent without its rim."""
+    module, z = network(attention_levels=False, **settings), image(1, 20, 20, 3)
+    params = randomised(module, jnp.zeros((1, 32, 32, 1)))
+    whole, part = (run(module, params, latent, method="decode") for latent in (z, z[:, 2:18, 2:18]))
+    return whole[:, 39:41, 39:41], part[:, 31:33, 31:33]
+
+
+def test_a_crop_is_decoded_as_the_whole_is_without_group_norms():
+    whole, part = middle_of_crop_and_whole(norm_num_groups=0)
+    np.testing.assert_allclose(part, whole, atol=1e-5)
+    whole, part = middle_of_crop_and_whole(norm_num_groups=2)
+    assert np.abs(part - whole).max() > 1e-2
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("then", ["down", "up"])
+def test_a_change_of_resolution_adds_to_the_mean_or_the_nearest_pixel(dims, then):
+    x = image(1, *(4,) * dims, 4)
+    for layout, beside in (("patched", True), ("monai", False)):
+        level = _Level(4, 0, False, then, AutoencoderConfig(layout=layout, norm_num_groups=2))
+        params = jax.tree.map(jnp.zeros_like, cheaply(level.init, jax.random.key(0), x))
+        wanted = (average_halves if then == "down" else upsample_nearest)(x) * beside
+        np.testing.assert_allclose(cheaply(level.apply, params, x), wanted, atol=1e-6)
+
+
 def test_what_does_not_fit_is_refused():
     module, x = network(), image(1, 8, 8, 1)
     params = randomised(module, x)
@@ -131,8 +158,8 @@ def test_what_does_not_fit_is_refused():
     ("settings", "millions"),
     [
         (dict(**PUBLISHED, latent_channels=3, norm_num_groups=32), 13.766248),
-        (dict(channels=(128, 128, 128), num_res_blocks=2), 12.507624),
-        (dict(), 2.968968),
+        (dict(channels=(128, 128, 128), num_res_blocks=2, norm_num_groups=8), 12.507624),
+        (dict(norm_num_groups=8), 2.968968),
     ],
 )
 def test_sizes_of_known_volume_networks(settings, millions):

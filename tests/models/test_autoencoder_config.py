@@ -13,7 +13,7 @@ def test_latent_shapes_are_rounded_up():
     assert patched.size_multiple == 8
     assert patched.latent_shape((80, 96, 80, 1)) == (10, 12, 10, 8)
     assert patched.latent_shape((109, 91, 1)) == (14, 12, 8)
-    monai = AutoencoderConfig(layout="monai", latent_channels=3)
+    monai = AutoencoderConfig(layout="monai", latent_channels=3, norm_num_groups=8)
     assert monai.size_multiple == 4
     assert monai.latent_shape((80, 97, 80, 1)) == (20, 25, 20, 3)
 
@@ -22,7 +22,9 @@ def test_latent_shapes_are_rounded_up():
     ("settings", "field"),
     [
         ({"layout": "mona"}, "layout"),
-        ({"channels": (32, 60, 128)}, "norm_num_groups"),
+        ({"channels": (32, 60, 128), "norm_num_groups": 8}, "norm_num_groups"),
+        ({"norm_num_groups": -1}, "norm_num_groups"),
+        ({"layout": "monai", "norm_num_groups": 0}, "norm_num_groups"),
         ({"num_res_blocks": (1, 2)}, "num_res_blocks"),
         ({"attention_levels": (False,)}, "attention_levels"),
         ({"channels": (), "num_res_blocks": (), "attention_levels": ()}, "channels"),

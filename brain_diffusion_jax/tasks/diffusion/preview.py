@@ -39,7 +39,7 @@ def make_preview(
     decode = jax.jit(codec.decode)
     shown = codec.encode(to_unit(jnp.asarray(validation["image"][rows])), jax.random.split(jax.random.key(2), columns))
     real = np.concatenate([np.asarray(decode(one[None])) for one in shown])
-    points = levels.select(process.table, min(20, settings.num_steps), settings.spacing)
+    points = levels.steps(process.table, min(20, settings.num_steps), settings.spacing)
     scales = jnp.asarray([1.0, settings.guidance_scale], jnp.float32)
     noise = jax.random.normal(jax.random.key(0), shown.shape)
 
