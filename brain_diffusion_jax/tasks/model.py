@@ -45,10 +45,14 @@ def hash_of(params: Params) -> str:
 
 
 class Model:
-    """path, config, contract (None: foreign weights without one), params of a run folder, and the step they are of."""
+    """path, config, contract (None: foreign weights without one), params of a run folder, and the step they are of.
+
+    whole_variables: params are {"params": parameters, [other collections of a checkpoint]}.
+    """
 
     kind = ""
     needs_contract = False
+    whole_variables = False
 
     def __init__(
         self, path: Path, config: RunConfig, contract: Contract | None, params: Params, step: int | None = None

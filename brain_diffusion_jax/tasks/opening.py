@@ -24,7 +24,7 @@ def open_run(path: str | Path, *, step: int | None = None, ema: bool = True) -> 
     if not declared.makes_images and declared.ranks and step is None:
         step = checkpoints.best_step(path)  # such a network overfits; the newest is rarely the best
     step, params, state = checkpoints.load_weights(path, step, ema)
-    if state or not declared.makes_images:
+    if declared.model.whole_variables:
         params = {"params": params, **state}
     config = configs.from_json({**items, "kind": declared.kind}, path / checkpoints.CONFIG)
     return declared.model(path, declared.read(config), checkpoints.read_contract(path), params, step)

@@ -21,6 +21,7 @@ from brain_diffusion_jax.training.settings import SharedSettings, TrainSettings
 class PredictorModel(Model):
     """A network that reads images. params are whole variables: parameters and batch statistics."""
 
+    whole_variables = True
     module: Any
 
     @functools.cached_property

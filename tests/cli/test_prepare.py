@@ -157,6 +157,7 @@ part_pool.save_part = save  # in every worker too, which imports this file
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
     from brain_diffusion_jax.cli.main import main
     sys.exit(main(sys.argv[1:]))
 """

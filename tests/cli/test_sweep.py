@@ -153,7 +153,7 @@ def test_a_regressor_guides_the_age(folders, tmp_path):
 
 def test_the_likelihood_of_an_age(folders):
     model, judge = api.load(folders / "run"), api.load(folders / "age")
-    likelihood = judge.likelihood(model.schema, model.process, std=4.0)
+    likelihood = judge.likelihood(model.schema, model.codec, std=4.0)
     x0 = jax.random.uniform(jax.random.key(0), (2, *tiny_runs.SIZE, 1), minval=-1.0)
     values, present = model.schema.encode([{"age": 50.0, "sex": "F"}, {"sex": "F"}])
     ages = judge.predict(np.asarray(model.process.to_unit(x0)))

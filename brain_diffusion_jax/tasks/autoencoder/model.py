@@ -40,6 +40,7 @@ class AutoencoderModel(Model):
 
     kind = "autoencoder"
     needs_contract = True
+    whole_variables = True
     contract: Contract
     config: AutoencoderRunConfig
 

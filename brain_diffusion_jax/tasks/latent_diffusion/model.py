@@ -28,6 +28,7 @@ class LatentDiffusionModel(DiffusionModel):
 
     kind = "latent_diffusion"
     needs_contract = True
+    whole_variables = True
     contract: Contract
     config: LatentDiffusionConfig
 
