@@ -45,6 +45,12 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     return f"nearest: {', '.join(close)}" if close else f"known: {', '.join(names)}"
 
 
+def require(right: object, field: str, found: object, expected: object, where: object = "config") -> None:
+    """Raise InputError unless `right`."""
+    if not right:
+        raise InputError(where, field, found, expected)
+
+
 def require_one_of(value: object, choices: Collection[str], where: object, field: str) -> None:
     """Raise InputError unless `value` is one of the names; the message lists few of them, or the nearest of many."""
     if value not in choices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def import_bundle(
         found = f"{planes} planes and a context of {model['context_dim']}"
         raise InputError(folder, "conditions", found, f"{count} of {', '.join(known.schema.names)}, or none")
     range_ = tuple(float(v) for v in told.get("value_range", (0.0, 1.0)))
-    section = {**_fields(ae.config), "data_range": range_}
+    section = {**asdict(ae.config), "data_range": range_}
 
     with files.replacing_folder(out) as part:
         config = configs.kind_config(configs.base_config(AUTOENCODER), AUTOENCODER)
@@ -82,10 +83,6 @@ def import_bundle(
     if not contract:
         lines.append(f"assumed: {', '.join(known.schema.names)} are fractions from 0 to 1 (else: --contract)")
     return [*lines, f"written: {out / AUTOENCODER}", f"written: {out / LATENT}"]
-
-
-def _fields(config: Any) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in config.__dataclass_fields__}
 
 
 def _format(metadata: dict[str, Any]) -> dict[str, Any]:

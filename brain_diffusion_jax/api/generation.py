@@ -113,5 +113,10 @@ def participants(rows: Sequence[DrawnRow], names: Sequence[str]) -> str:
     lines = [["participant_id", "seed", *names]]
     for row in rows:
         asked = [row.condition.get(name) for name in names]
-        lines.append([f"sub-{row.row:06d}", str(row.seed), *("n/a" if v is None else str(v) for v in asked)])
+        lines.append([f"sub-{row.row:06d}", str(row.seed), *("n/a" if v is None else _cell(v) for v in asked)])
     return table_text(lines, "\t")
+
+
+def _cell(value: object) -> str:
+    """A word as it is; a number with the seven digits that shards keep of it."""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)

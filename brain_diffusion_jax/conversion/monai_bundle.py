@@ -18,6 +18,8 @@ _SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 # A key that only such a network has.
 _LANDMARKS = {"autoencoder": "quant_conv_mu.conv.weight", "unet": "time_embed.0.weight"}
 _TARGETS = {"autoencoder": "AutoencoderKL", "unet": "DiffusionModelUNet", "scheduler": "Scheduler"}
+_NORMS = {"norm_num_groups": 32, "norm_eps": 1e-6}
+_DEFAULTS: dict[str, dict[str, Any]] = {"autoencoder": _NORMS, "unet": {**_NORMS, "num_head_channels": 8}}
 _SCHEDULES = {"linear_beta": "linear", "scaled_linear_beta": "scaled_linear", "cosine": "cosine"}
 _PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
@@ -47,7 +49,8 @@ def read_bundle(folder: str | Path, latent_scale: float | None = None) -> Bundle
     folder = Path(folder)
     states = _weights(folder)
     told, notes = _definitions(folder)
-    ae, unet = (told.get(name, {}) for name in ("autoencoder", "unet"))
+    # What a config leaves out is what MONAI builds; without a definition nothing is known.
+    ae, unet = ({**_DEFAULTS[name], **told[name]} if name in told else {} for name in ("autoencoder", "unet"))
     (ae_file, ae_state), (unet_file, unet_state) = states["autoencoder"], states["unet"]
     autoencoder = monai_autoencoder.from_monai(
         ae_state, norm_num_groups=ae.get("norm_num_groups"), norm_eps=ae.get("norm_eps"), where=ae_file

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from brain_diffusion_jax.array_types import Image, Key
 from brain_diffusion_jax.diffusion.process import Process
-from brain_diffusion_jax.errors import InputError
 
 # Images in [0, 1] to the mean and log variance of their latents; latents to images, about [0, 1].
 Moments = Callable[[Image], tuple[Image, Image]]
@@ -69,13 +68,6 @@ class LatentScale:
         return x * self.std + self.mean
 
 
-def single_scale(factor: float, channels: int) -> LatentScale:
-    """x = factor z, one number for all channels (Rombach et al. 2022, app. G), as published weights have it."""
-    if not 0 < factor < float("inf"):
-        raise InputError("codec", "scale", factor, "a finite number above 0")
-    return LatentScale(jnp.zeros(channels), jnp.full(channels, 1.0 / factor))
-
-
 def draw_posterior(mean: Image, log_variance: Image, keys: Key) -> Image:
     """mean + sigma noise; the noise of each sample from its own key."""
     noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], mean.dtype))(keys)
@@ -108,13 +100,3 @@ class LatentCodec(Codec):
 
     def decode(self, latent: Image) -> Image:
         return jnp.clip(self.decoder(self.scale.restore(latent)), 0.0, 1.0)
-
-
-def decode_in_parts(codec: Codec, latents: Image, size: int) -> Image:
-    """`codec.decode`, at most `size` samples at a time: an image needs many times the memory of its latent."""
-    if len(latents) <= size:
-        return codec.decode(latents)
-    count = -(-len(latents) // size)
-    filled = jnp.concatenate([latents, jnp.repeat(latents[-1:], count * size - len(latents), axis=0)])
-    images = jax.lax.map(codec.decode, filled.reshape(count, size, *latents.shape[1:]))
-    return images.reshape(-1, *images.shape[2:])[: len(latents)]

@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import nearest, require
 from brain_diffusion_jax.models.layers import Dtype
 from brain_diffusion_jax.models.unet_config import DTYPES
 
 LAYOUTS = ("patched", "monai")
 _PER_LEVEL = ("num_res_blocks", "attention_levels")
-
-
-def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
-    if not right:
-        raise InputError("config", f"autoencoder.{field}", found, expected)
 
 
 @dataclass(frozen=True)
@@ -55,20 +50,20 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
         depth = len(self.channels)
-        _refuse_unless(depth > 0, "channels", self.channels, "one number a level")
+        require(depth > 0, "autoencoder.channels", self.channels, "one number a level")
         for key in _PER_LEVEL:
             value = getattr(self, key)
             object.__setattr__(self, key, tuple(value) if isinstance(value, list | tuple) else (value,) * depth)
-            _refuse_unless(len(getattr(self, key)) == depth, key, value, f"{depth} entries, as channels")
-        _refuse_unless(self.layout in LAYOUTS, "layout", self.layout, f"one of {', '.join(LAYOUTS)}")
-        _refuse_unless(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
-        _refuse_unless(self.remat in ("none", "blocks"), "remat", self.remat, "none or blocks")
-        _refuse_unless(self.patch_size >= 1, "patch_size", self.patch_size, "1 or more")
-        _refuse_unless(self.latent_channels >= 1, "latent_channels", self.latent_channels, "1 or more")
+            require(len(getattr(self, key)) == depth, f"autoencoder.{key}", value, f"{depth} entries, as channels")
+        require(self.layout in LAYOUTS, "autoencoder.layout", self.layout, f"one of {', '.join(LAYOUTS)}")
+        require(self.dtype in DTYPES, "autoencoder.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.remat in ("none", "blocks"), "autoencoder.remat", self.remat, "none or blocks")
+        require(self.patch_size >= 1, "autoencoder.patch_size", self.patch_size, "1 or more")
+        require(self.latent_channels >= 1, "autoencoder.latent_channels", self.latent_channels, "1 or more")
         groups = self.norm_num_groups
         fits = (groups > 0 and all(c % groups == 0 for c in self.channels)) or (groups == 0 and self.shortcuts)
         expected = f"a divisor of every one of {self.channels}" + (", or 0" if self.shortcuts else "")
-        _refuse_unless(fits, "norm_num_groups", groups, expected)
+        require(fits, "autoencoder.norm_num_groups", groups, expected)
 
     @property
     def patch(self) -> int:
@@ -99,5 +94,5 @@ def autoencoder_config(section: Mapping[str, Any]) -> AutoencoderConfig:
     """The AutoencoderConfig of an `autoencoder` section; an unknown key is refused with the nearest ones."""
     known = {f.name for f in fields(AutoencoderConfig)}
     for key in section:
-        _refuse_unless(key in known, key, "an unknown key", nearest(key, known))
+        require(key in known, f"autoencoder.{key}", "an unknown key", nearest(key, known))
     return AutoencoderConfig(**dict(section))

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from brain_diffusion_jax.covariates import Categorical, Schema
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import require
 from brain_diffusion_jax.models.age_config import AgeNetworkConfig, TrunkConfig
 from brain_diffusion_jax.models.conditioning import ConditionalUNet, CovariateTokens, RawToken
 from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
@@ -16,11 +16,6 @@ from brain_diffusion_jax.models.embeddings import TimeMLP
 from brain_diffusion_jax.models.scalar_label import ScalarLabelUNet
 from brain_diffusion_jax.models.unet import UNet
 from brain_diffusion_jax.models.unet_config import ModelConfig, UNetConfig, unet_config
-
-
-def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
-    if not right:
-        raise InputError("config", field, found, expected)
 
 
 def unet(section: Mapping[str, Any]) -> UNet:
@@ -45,11 +40,9 @@ def conditioner(
         return None
     if mode == "tokens":
         width = config.width or context_dim or 64
-        _refuse_unless(context_dim in (None, width), "conditioning.width", width, f"model.context_dim ({context_dim})")
+        require(context_dim in (None, width), "conditioning.width", width, f"model.context_dim ({context_dim})")
         return CovariateTokens(schema.cardinalities, width)
-    _refuse_unless(
-        context_dim in (None, count), "model.context_dim", context_dim, f"{count}, one for each of {schema.names}"
-    )
+    require(context_dim in (None, count), "model.context_dim", context_dim, f"{count}, one for each of {schema.names}")
     offsets, scales = _raw_scaling(schema, mode == "raw")
     return RawToken(offsets, scales, float(config.raw_null))
 
@@ -69,7 +62,7 @@ def diffusion_network(
         return ScalarLabelUNet(tuple(model.channels), model.out_channels, float(how.raw_null))
     tokens = conditioner(how, schema, model.context_dim)
     network = UNetConfig(**vars(model))
-    _refuse_unless(
+    require(
         tokens is not None or network.context_dim is None or how.mode == "external",
         "model.context_dim",
         network.context_dim,
@@ -78,7 +71,7 @@ def diffusion_network(
     summary = None
     if tokens is not None and how.time_embedding and how.mode == "tokens":
         summary = TimeMLP(network.time_dim)
-    _refuse_unless(not how.planes or tokens is not None, "conditioning.planes", how.planes, "False, without conditions")
+    require(not how.planes or tokens is not None, "conditioning.planes", how.planes, "False, without conditions")
     numbers = None
     if how.planes and not isinstance(tokens, RawToken):
         numbers = RawToken(*_raw_scaling(schema, False), float(how.raw_null))

@@ -29,7 +29,7 @@ def conv(
     bias: float | None = 0.0,
     kernel_init: nn.initializers.Initializer | None = None,
     dtype: Dtype = None,
-    fast_gradient: bool = False,
+    fast_gradient: bool = True,
 ) -> nn.Module:
     """A convolution over `dims` axes with (kernel - 1) / 2 zeros on both sides, as torch pads (not SAME).
 

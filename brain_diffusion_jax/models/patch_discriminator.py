@@ -65,7 +65,7 @@ class PatchDiscriminator(nn.Module):
         c, dims, dtype = self.config, x.ndim - 2, self.config.compute_dtype
         if min(x.shape[1:-1]) < c.smallest_size:
             raise ValueError(f"x has shape {x.shape}; expected {c.smallest_size} pixels or more along each axis")
-        shared = dict(kernel=_KERNEL, dtype=dtype, fast_gradient=True, kernel_init=nn.initializers.normal(0.02))
+        shared = dict(kernel=_KERNEL, dtype=dtype, kernel_init=nn.initializers.normal(0.02))
         x = nn.leaky_relu(conv(c.channels, dims, "conv_in", stride=2, **shared)(x.astype(dtype)), _SLOPE)
         features = [x]
         for i in range(c.num_layers):

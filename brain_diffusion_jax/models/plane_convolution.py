@@ -49,22 +49,16 @@ def convolve_plane(x: Plane, kernel: Kernel, how: Window) -> Plane:
 
 
 def _backward(how: Window, saved: tuple[Array, Array], g: Plane) -> tuple[Array, Array]:
-    x, kernel = saved
-    sizes = kernel.shape[:2]
-    own = {*how.strides, *how.dilations} == {1} and min(kernel.shape[2:]) >= FEWEST_CHANNELS
-    dx = lax.platform_dependent(
-        kernel,
-        g,
-        cpu=lambda kernel, g: input_gradient(kernel, g, x.shape, how),
-        default=lambda kernel, g: jax.linear_transpose(lambda a: plain(a, kernel, how), x)(g)[0],
-    )
-    dkernel = lax.platform_dependent(
-        x,
-        g,
-        cpu=lambda x, g: kernel_gradient(x, g, sizes, how.pads) if own else whole_kernel_gradient(x, g, sizes, how),
-        default=lambda x, g: jax.linear_transpose(lambda k: plain(x, k, how), kernel)(g)[0],
-    )
-    return dx, dkernel
+    def cpu(x: Plane, kernel: Kernel, g: Plane) -> tuple[Array, Array]:
+        sizes = kernel.shape[:2]
+        own = {*how.strides, *how.dilations} == {1} and min(kernel.shape[2:]) >= FEWEST_CHANNELS
+        dkernel = kernel_gradient(x, g, sizes, how.pads) if own else whole_kernel_gradient(x, g, sizes, how)
+        return input_gradient(kernel, g, x.shape, how), dkernel
+
+    def default(x: Plane, kernel: Kernel, g: Plane) -> tuple[Array, Array]:
+        return jax.vjp(lambda x, kernel: plain(x, kernel, how), x, kernel)[1](g)  # type: ignore[no-any-return]
+
+    return lax.platform_dependent(*saved, g, cpu=cpu, default=default)
 
 
 convolve_plane.defvjp(lambda x, kernel, how: (plain(x, kernel, how), (x, kernel)), _backward)

@@ -8,10 +8,13 @@ images at all noise levels do not fit a sampler, whose batch is at one level.
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from brain_diffusion_jax.models.convolution import convolve
 from brain_diffusion_jax.models.layers import Features
 
 _GROUPS = 8
@@ -25,6 +28,10 @@ def sinusoids(t: Float[Array, " b"], width: int = TIME_WIDTH) -> Float[Array, "b
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
+# nn.Conv with gradients that are fast on the CPU.
+Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
+
+
 class LabelledBlock(nn.Module):
     """conv, norm, + Linear(time) + Linear(label), conv, norm, then half or double size."""
 
@@ -34,11 +41,11 @@ class LabelledBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Features, time: Float[Array, "b d"], label: Float[Array, "b n"]) -> Features:
         dims = x.ndim - 2
-        y = nn.GroupNorm(_GROUPS, name="norm1")(nn.relu(nn.Conv(self.features, (3,) * dims, name="conv1")(x)))
+        y = nn.GroupNorm(_GROUPS, name="norm1")(nn.relu(Conv(self.features, (3,) * dims, name="conv1")(x)))
         shift = nn.relu(nn.Dense(self.features, name="time")(time)) + nn.Dense(self.features, name="label")(label)
         y = y + jnp.expand_dims(shift, range(1, dims + 1))
-        y = nn.GroupNorm(_GROUPS, name="norm2")(nn.relu(nn.Conv(self.features, (3,) * dims, name="conv2")(y)))
-        resample = nn.ConvTranspose if self.up else nn.Conv
+        y = nn.GroupNorm(_GROUPS, name="norm2")(nn.relu(Conv(self.features, (3,) * dims, name="conv2")(y)))
+        resample = nn.ConvTranspose if self.up else Conv
         return resample(self.features, (4,) * dims, (2,) * dims, name="resample")(y)
 
 
@@ -68,7 +75,7 @@ class ScalarLabelUNet(nn.Module):
         x = jnp.pad(x, ((0, 0), *((0, -size % multiple) for size in sizes), (0, 0)))
         label = jnp.where(present, values, self.null).astype(jnp.float32)
         time = nn.relu(nn.Dense(TIME_WIDTH, name="time")(sinusoids(t)))
-        x = nn.Conv(self.channels[0], (3,) * len(sizes), name="conv_in")(x)
+        x = Conv(self.channels[0], (3,) * len(sizes), name="conv_in")(x)
         skips = []
         for level, width in enumerate(self.channels[1:]):
             x = LabelledBlock(width, name=f"down{level}")(x, time, label)
@@ -77,5 +84,5 @@ class ScalarLabelUNet(nn.Module):
             x = LabelledBlock(width, up=True, name=f"up{level}")(
                 jnp.concatenate([x, skips.pop()], axis=-1), time, label
             )
-        x = nn.Conv(self.out_channels, (1,) * len(sizes), name="conv_out")(x)
+        x = Conv(self.out_channels, (1,) * len(sizes), name="conv_out")(x)
         return x[:, *(slice(size) for size in sizes)].astype(jnp.float32)

@@ -8,16 +8,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from brain_diffusion_jax.errors import InputError, nearest
+from brain_diffusion_jax.errors import nearest, require
 from brain_diffusion_jax.models.layers import Dtype
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 _PER_LEVEL = ("num_res_blocks", "attention_levels", "num_head_channels")
-
-
-def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
-    if not right:
-        raise InputError("config", f"model.{field}", found, expected)
 
 
 @dataclass(frozen=True)
@@ -72,14 +67,14 @@ class UNetConfig(ModelConfig):
         for key in _PER_LEVEL:
             value = getattr(self, key)
             object.__setattr__(self, key, tuple(value) if isinstance(value, list | tuple) else (value,) * depth)
-            _refuse_unless(len(getattr(self, key)) == depth, key, value, f"{depth} entries, as channels")
-        _refuse_unless(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
-        _refuse_unless(self.spatial_dims in (2, 3), "spatial_dims", self.spatial_dims, "2 or 3")
-        _refuse_unless(self.patch_size >= 1, "patch_size", self.patch_size, "1 or more")
-        _refuse_unless(self.remat in ("none", "blocks"), "remat", self.remat, "none or blocks")
-        _refuse_unless(0.0 <= self.dropout_cattn < 1.0, "dropout_cattn", self.dropout_cattn, "0 up to below 1")
+            require(len(getattr(self, key)) == depth, f"model.{key}", value, f"{depth} entries, as channels")
+        require(self.dtype in DTYPES, "model.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.spatial_dims in (2, 3), "model.spatial_dims", self.spatial_dims, "2 or 3")
+        require(self.patch_size >= 1, "model.patch_size", self.patch_size, "1 or more")
+        require(self.remat in ("none", "blocks"), "model.remat", self.remat, "none or blocks")
+        require(0.0 <= self.dropout_cattn < 1.0, "model.dropout_cattn", self.dropout_cattn, "0 up to below 1")
         divides = self.norm_num_groups > 0 and all(c % self.norm_num_groups == 0 for c in self.channels)
-        _refuse_unless(divides, "norm_num_groups", self.norm_num_groups, f"a divisor of every one of {self.channels}")
+        require(divides, "model.norm_num_groups", self.norm_num_groups, f"a divisor of every one of {self.channels}")
         # The middle always has attention, with the last level's head channels.
         attends = zip(
             (*self.channels, self.channels[-1]),
@@ -88,9 +83,7 @@ class UNetConfig(ModelConfig):
         )
         for channels, head, attention in attends:
             right = not attention or (0 < head <= channels and (self.cross_attention or channels % head == 0))
-            _refuse_unless(
-                right, "num_head_channels", self.num_head_channels, f"a divisor of {channels} for that level"
-            )
+            require(right, "model.num_head_channels", self.num_head_channels, f"a divisor of {channels} for that level")
 
     @property
     def cross_attention(self) -> bool:
@@ -117,5 +110,5 @@ def unet_config(section: Mapping[str, Any]) -> UNetConfig:
     """The UNetConfig of a `model` section; an unknown key is refused with the nearest ones."""
     known = {f.name for f in fields(UNetConfig)}
     for key in section:
-        _refuse_unless(key in known, key, "an unknown key", nearest(key, known))
+        require(key in known, f"model.{key}", "an unknown key", nearest(key, known))
     return UNetConfig(**dict(section))

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.conditioning import Present, Values
+from brain_diffusion_jax.models.convolution import convolve
 from brain_diffusion_jax.models.gan import ConditionSummary
 from brain_diffusion_jax.models.layers import GroupNorm, conv, pad_to_multiple, upsample_nearest
 
@@ -81,7 +82,7 @@ class SpectralConv(nn.Module):
         axes = "XYZ"[:dims]
         order = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
         kernel = kernel / spectral_norm(kernel)
-        return jax.lax.conv_general_dilated(x, kernel, (2,) * dims, [(1, 1)] * dims, dimension_numbers=order) + bias
+        return convolve(x, kernel, (2,) * dims, [(1, 1)] * dims, dimension_numbers=order) + bias
 
 
 class SpectralDense(nn.Module):

@@ -140,6 +140,15 @@ def test_what_cannot_be_read_is_named(bundle):
         monai_bundle.read_bundle(bundle)
 
 
+def test_what_a_definition_leaves_out_is_what_monai_builds(bundle):
+    short = {k: v for k, v in CONFIG["autoencoder_def"].items() if k not in ("norm_num_groups", "norm_eps")}
+    rewrite(bundle, autoencoder_def=short)
+    with pytest.raises(InputError, match=r"norm_num_groups: found 32; expected a divisor"):  # of (4, 4)
+        monai_bundle.read_bundle(bundle)
+    rewrite(bundle, autoencoder_def={**short, "norm_num_groups": 2})
+    assert monai_bundle.read_bundle(bundle).autoencoder.config.norm_eps == 1e-6
+
+
 def test_weights_that_are_not_there_or_twice(bundle):
     models = bundle / "models"
     shutil.copy(models / "model.safetensors", models / "other.safetensors")

@@ -9,7 +9,6 @@ import pytest
 
 from brain_diffusion_jax.diffusion import codec
 from brain_diffusion_jax.diffusion.process import Process
-from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.training.step import sample_keys
 
 RNG = np.random.default_rng(0)
@@ -70,17 +69,6 @@ def test_a_stored_posterior_gives_what_its_image_gives():
         np.testing.assert_allclose(latent_codec(sample=sample, stored=True).encode(kept, KEYS), expected, rtol=1e-6)
 
 
-def test_a_single_factor_is_one_over_a_deviation_without_a_mean():
-    z = jnp.asarray(RNG.normal(size=(2, 3, 3, 4)), jnp.float32)
-    np.testing.assert_allclose(codec.single_scale(0.18215, 4).standard(z), 0.18215 * z, rtol=1e-6)
-    for wrong in (0.0, -1.0, float("inf"), float("nan")):
-        with pytest.raises(InputError, match="scale"):
-            codec.single_scale(wrong, 4)
-
-
-def test_parts_are_decoded_as_the_whole_and_weights_are_arguments():
+def test_weights_are_arguments():
     exact = latent_codec(sample=False)
-    x = jnp.asarray(RNG.normal(size=(5, 8, 3, 2)), jnp.float32)
-    for size in (1, 2, 5, 9):
-        np.testing.assert_allclose(codec.decode_in_parts(exact, x, size), exact.decode(x), atol=1e-6)
     assert len(jax.tree.leaves(exact)) == 4  # two weights, mean, std: nothing is compiled in

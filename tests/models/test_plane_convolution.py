@@ -53,8 +53,8 @@ def test_the_switch():
         x = jnp.zeros((1, 4, 4, 8))
         return takes_own_way(lambda p: gradients(module, p, x), module.init(jax.random.key(0), x))
 
-    assert own(fast_gradient=True)
-    assert not own()
+    assert own()
+    assert not own(fast_gradient=False)
 
 
 @pytest.mark.parametrize(

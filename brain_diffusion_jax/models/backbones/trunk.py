@@ -57,7 +57,7 @@ class Trunk(nn.Module):
             padding=padding,
             use_bias=bias,
             dtype=self.dtype,
-            conv_general_dilated=convolve if dims == 3 else None,
+            conv_general_dilated=convolve,
             name=name,
         )(x)
 

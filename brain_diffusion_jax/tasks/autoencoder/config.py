@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from brain_diffusion_jax.data.shards.settings import BatchedShards
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import require
 from brain_diffusion_jax.models.autoencoder_config import AutoencoderConfig
 from brain_diffusion_jax.models.patch_discriminator import DiscriminatorConfig
 from brain_diffusion_jax.tasks.autoencoder.augmentation import IntensityAndPlace
 from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.settings import TrainSettings
-
-
-def _refuse_unless(right: bool, field: str, found: object, expected: str) -> None:
-    if not right:
-        raise InputError("config", field, found, expected)
 
 
 @dataclass(frozen=True)
@@ -29,7 +24,7 @@ class RangedAutoencoder(AutoencoderConfig):
         super().__post_init__()
         object.__setattr__(self, "data_range", tuple(float(v) for v in self.data_range))
         right = len(self.data_range) == 2 and self.data_range[0] < self.data_range[1]
-        _refuse_unless(right, "autoencoder.data_range", self.data_range, "two numbers, low < high")
+        require(right, "autoencoder.data_range", self.data_range, "two numbers, low < high")
 
 
 @dataclass(frozen=True)
@@ -58,15 +53,13 @@ class AutoencoderLoss:
     def __post_init__(self) -> None:
         weights = ("l1", "mse", "laplacian", "kl", "perceptual", "adversarial")
         for name in weights:
-            _refuse_unless(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
-        _refuse_unless(
-            self.l1 + self.mse + self.laplacian > 0, "loss", "no l1, mse or laplacian", "one of them above 0"
-        )
+            require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
+        require(self.l1 + self.mse + self.laplacian > 0, "loss", "no l1, mse or laplacian", "one of them above 0")
         named = bool(self.perceptual_run) or not self.perceptual
-        _refuse_unless(named, "loss.perceptual_run", "nothing", "a run folder of kind age")
-        _refuse_unless(0 < self.perceptual_share <= 1, "loss.perceptual_share", self.perceptual_share, "above 0, to 1")
+        require(named, "loss.perceptual_run", "nothing", "a run folder of kind age")
+        require(0 < self.perceptual_share <= 1, "loss.perceptual_share", self.perceptual_share, "above 0, to 1")
         inside = 0 <= self.adversarial_from < 1
-        _refuse_unless(inside, "loss.adversarial_from", self.adversarial_from, "0 up to below 1")
+        require(inside, "loss.adversarial_from", self.adversarial_from, "0 up to below 1")
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,8 @@ class Crops:
     share: float = 0.8
 
     def __post_init__(self) -> None:
-        _refuse_unless(self.size >= 0, "crops.size", self.size, "0 or more")
-        _refuse_unless(0 <= self.share < 1, "crops.share", self.share, "0 up to below 1: whole images come last")
+        require(self.size >= 0, "crops.size", self.size, "0 or more")
+        require(0 <= self.share < 1, "crops.share", self.share, "0 up to below 1: whole images come last")
 
 
 @dataclass(frozen=True)
