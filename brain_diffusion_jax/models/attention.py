@@ -163,7 +163,9 @@ class SpatialTransformer(nn.Module):
         heads = channels // self.head_channels
         inner = heads * self.head_channels
         y = norm(self.groups, self.eps, self.dtype, "norm")(x)
-        y = conv(inner, dims, "proj_in", kernel=1, dtype=self.dtype)(y).reshape(x.shape[0], -1, inner)
+        y = conv(inner, dims, "proj_in", kernel=1, dtype=self.dtype, fast_gradient=False)(y).reshape(
+            x.shape[0], -1, inner
+        )
         shared = dict(
             heads=heads,
             head_channels=self.head_channels,
@@ -179,4 +181,4 @@ class SpatialTransformer(nn.Module):
             for i in range(self.num_layers):
                 y = TransformerLayer(**shared, name=f"layer_{i}")(y, context, train)
         y = y.reshape(*x.shape[:-1], inner)
-        return x + conv(channels, dims, "proj_out", kernel=1, zero=True, dtype=self.dtype)(y)
+        return x + conv(channels, dims, "proj_out", kernel=1, zero=True, dtype=self.dtype, fast_gradient=False)(y)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -129,11 +131,12 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(c, out * c.patch**dims)
 
         # Of size 1, and in float32: the latent is what another model learns.
-        self.to_mean = conv(c.latent_channels, dims, "to_mean", kernel=1)
+        latent: dict[str, Any] = dict(kernel=1, fast_gradient=c.fast_conv_gradient)
+        self.to_mean = conv(c.latent_channels, dims, "to_mean", **latent)
         self.to_log_variance = conv(
-            c.latent_channels, dims, "to_log_variance", kernel=1, zero=True, bias=_FIRST_LOG_VARIANCE
+            c.latent_channels, dims, "to_log_variance", **latent, zero=True, bias=_FIRST_LOG_VARIANCE
         )
-        self.from_latent = conv(c.latent_channels, dims, "from_latent", kernel=1)
+        self.from_latent = conv(c.latent_channels, dims, "from_latent", **latent)
 
     def encode(self, x: Features, *, pad: bool = True) -> tuple[Latent, Latent]:
         """(mean, log variance) in float32 of the latent; the log variance is kept within LOG_VARIANCE_BOUNDS.

@@ -13,13 +13,12 @@ from brain_diffusion_jax.models.embeddings import TimeMLP, timestep_embedding
 from brain_diffusion_jax.models.layers import (
     Features,
     GroupNorm,
-    conv,
     coordinate_features,
     depth_to_space,
     pad_to_multiple,
     space_to_depth,
 )
-from brain_diffusion_jax.models.unet_blocks import DownLevel, MiddleLevel, UpLevel
+from brain_diffusion_jax.models.unet_blocks import DownLevel, MiddleLevel, UpLevel, block_conv
 from brain_diffusion_jax.models.unet_config import UNetConfig
 
 
@@ -72,7 +71,7 @@ class UNet(nn.Module):
         if embedding is not None:
             time = time + embedding.astype(time.dtype)
 
-        x = conv(c.channels[0], dims, "conv_in", dtype=dtype)(x)
+        x = block_conv(c, dims, c.channels[0], "conv_in")(x)
         states, depth = [x], len(c.channels)
         heads = tuple(h if a else 0 for h, a in zip(c.num_head_channels, c.attention_levels, strict=True))
         for i in range(depth):
@@ -91,5 +90,5 @@ class UNet(nn.Module):
             up = UpLevel(c.channels[i], count, heads[i], i == 0, c, name=f"up_{depth - 1 - i}")
             x = up(x, mine, time, context, train)
         x = nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, dtype, name="out_norm")(x))
-        x = conv(c.out_channels * c.patch_size**dims, dims, "conv_out", zero=True, dtype=dtype)(x)
+        x = block_conv(c, dims, c.out_channels * c.patch_size**dims, "conv_out", zero=True)(x)
         return depth_to_space(x, c.patch_size)[inside].astype(jnp.float32)

@@ -44,7 +44,11 @@ def test_volumes_lie_in_bids_layout_with_what_was_asked(whole):
     lines = (out / PARTICIPANTS).read_text().splitlines()
     assert lines[0].split("\t") == ["participant_id", "seed", "age", "sex"]
     assert len(lines) == 6
-    assert lines[1].split("\t") == ["sub-000000", str(ROWS[0].seed), *map(str, ROWS[0].condition.values())]
+    assert lines[1].split("\t") == [
+        "sub-000000",
+        str(ROWS[0].seed),
+        *(f"{v:.7g}" if isinstance(v, float) else v for v in ROWS[0].condition.values()),
+    ]
     assert read_json(out / DESCRIPTION)["DatasetType"] == "derivative"
     volume = nibabel.load(out / volume_file(3))
     assert volume.shape == SIZE
@@ -99,7 +103,7 @@ def test_the_command_makes_parts_of_tables_and_of_draws(model, tmp_path, capsys)
         assert main.main([*words, "--shard", shard]) == 0
     assert "part 1/2 of 3 volumes" in capsys.readouterr().out
     assert len(list((tmp_path / "out").glob("sub-*/anat/*.nii.gz"))) == 3
-    assert (tmp_path / "out" / PARTICIPANTS).read_text().splitlines()[3].endswith("50.0\tn/a")
+    assert (tmp_path / "out" / PARTICIPANTS).read_text().splitlines()[3].endswith("50\tn/a")
     shards = small_shards.write_blobs(tmp_path / "shards", SIZE)
     drawn = ["generate", str(model.path), "--draw", "2", "--data", str(shards), "--out", str(tmp_path / "drawn"), *told]
     assert main.main(drawn) == 0
