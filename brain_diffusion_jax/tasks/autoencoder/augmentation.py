@@ -1,4 +1,8 @@
-"""Crops and small random changes of images and volumes, drawn sample by sample inside the jitted step."""
+"""Crops and small random changes of images and volumes, drawn sample by sample inside the jitted step.
+
+Apart from `training.augmentation`, which turns images and fills what comes from outside with 0: a crop has no black
+border, so that its edges are repeated, and changes without a turn are one small matrix an axis.
+"""
 
 from __future__ import annotations
 
