@@ -1,6 +1,7 @@
 """Data sets of synthetic volumes of any size, in BIDS layout: every file depends on its row alone.
 
-    OUT/dataset_description.json  participants.tsv  generation.json  sub-000007/anat/sub-000007_T1w.nii.gz
+    OUT/dataset_description.json  participants.tsv  generation.json  measured.tsv
+        sub-000007/anat/sub-000007_T1w.nii.gz  sub-000007_T1w.json
 
 Rows may be made in any order, by any number of processes that share the folder, and after any interruption: row k of
 a data set is the same file.
@@ -17,20 +18,28 @@ from brain_diffusion_jax import __version__, files
 from brain_diffusion_jax.api.samples import record_of
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.condition_draw import DrawnRow, shard_rows
+from brain_diffusion_jax.data.prepare import head_volumes
+from brain_diffusion_jax.data.prepare.head_volumes import Region
 from brain_diffusion_jax.data.sample_folder import volume_nifti
 from brain_diffusion_jax.data.table import table_text
 from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.pixels import to_uint8
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 
 RECORD = "generation.json"
 DESCRIPTION = "dataset_description.json"
 PARTICIPANTS = "participants.tsv"
+MEASURED = "measured.tsv"
 
 
 def volume_file(row: int) -> str:
     """Where the volume of a row lies in its data set."""
     return f"sub-{row:06d}/anat/sub-{row:06d}_T1w.nii.gz"
+
+
+def _sidecar(volume: Path) -> Path:
+    return volume.with_name(volume.name.replace(".nii.gz", ".json"))
 
 
 def generate(
@@ -41,21 +50,24 @@ def generate(
     *,
     shard: str = "0/1",
     ema: bool = True,
+    region: Region | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write one volume a row into `out`, with the requested conditions in participants.tsv; what is there stays.
 
     rows: all of the data set, row k at place k (`condition_draw.ConditionDraw`, `condition_draw.table_rows`). shard:
     "i/n", the part of them that this call makes; every part writes the same tables. ema: which weights were loaded,
-    for the record. progress: (done, of this part). Raises InputError, before anything is written, for a model of slices
-    and for a folder of another data set.
+    for the record. region: measures ventricles and brain of every volume as it is written, into a file beside it; the
+    part that finds all volumes there writes measured.tsv. progress: (done, of this part). Raises InputError, before
+    anything is written, for a model of slices and for a folder of another data set.
     """
     out, contract = Path(out), model.contract
     if contract is None or contract.kind != "volumes":
         found = "no contract" if contract is None else contract.kind
         raise InputError(model.path, "contract", found, "volumes: `sample` writes slices and pictures")
     mine = [rows[k] for k in shard_rows(len(rows), shard)]
-    _open(out, {**record_of(model, ema=ema), **sampling.record(), "rows": len(rows)}, contract, rows)
+    record = {**record_of(model, ema=ema), **sampling.record(), "rows": len(rows)}
+    _open(out, record | ({"region": region.digest} if region else {}), contract, rows)
     missing = [row for row in mine if not (out / volume_file(row.row)).is_file()]
     done = len(mine) - len(missing)
     if progress is not None:
@@ -71,11 +83,26 @@ def generate(
         for row, volume in zip(chosen, images[0], strict=False):
             path = out / volume_file(row.row)
             path.parent.mkdir(parents=True, exist_ok=True)
+            if region is not None:  # before its volume, whose file says that the row is done
+                found = head_volumes.measure(to_uint8(volume)[None], region)
+                files.write_json(_sidecar(path), {name: float(value[0]) for name, value in found.items()})
             files.write_bytes(path, gzip.compress(volume_nifti(volume, contract).to_bytes(), 1, mtime=0))
         done += len(chosen)
         if progress is not None:
             progress(done, len(mine))
+    if region is not None and all((out / volume_file(row.row)).is_file() for row in rows):
+        files.write_text(out / MEASURED, measured(out, rows))
     return out
+
+
+def measured(out: Path, rows: Sequence[DrawnRow]) -> str:
+    """measured.tsv: of every row what was requested and what was measured on its volume, in the same unit."""
+    found = [files.read_json(_sidecar(out / volume_file(row.row)), "measured values") for row in rows]
+    lines = [["participant_id", *(f"{when}_{name}" for name in found[0] for when in ("requested", "measured"))]]
+    for row, values in zip(rows, found, strict=True):
+        both = [v for name in values for v in (row.condition.get(name), values[name])]
+        lines.append([_name(row), *map(_cell, both)])
+    return table_text(lines, "\t")
 
 
 def _open(out: Path, record: dict[str, Any], contract: Contract, rows: Sequence[DrawnRow]) -> None:
@@ -112,11 +139,16 @@ def participants(rows: Sequence[DrawnRow], names: Sequence[str]) -> str:
     """participants.tsv: id, seed and the requested conditions of every row, n/a where none was requested."""
     lines = [["participant_id", "seed", *names]]
     for row in rows:
-        asked = [row.condition.get(name) for name in names]
-        lines.append([f"sub-{row.row:06d}", str(row.seed), *("n/a" if v is None else _cell(v) for v in asked)])
+        lines.append([_name(row), str(row.seed), *(_cell(row.condition.get(name)) for name in names)])
     return table_text(lines, "\t")
 
 
+def _name(row: DrawnRow) -> str:
+    return f"sub-{row.row:06d}"
+
+
 def _cell(value: object) -> str:
-    """A word as it is; a number with the seven digits that shards keep of it."""
+    """A word as it is; a number with the seven digits that shards keep of it; n/a for what is absent."""
+    if value is None:
+        return "n/a"
     return f"{value:.7g}" if isinstance(value, float) else str(value)

@@ -3,14 +3,15 @@
   brain-diffusion generate runs/NAME --conditions wanted.csv --out dataset
   brain-diffusion generate runs/NAME --draw 1000 --shard 0/4 --out dataset
 
-A row's volume depends on the row alone: any number of parts, on any number of machines, makes the same files. The same
-command goes on with what an interrupted one left.
+With a model that was told measured volumes (`prepare --measure volumes`) every volume is measured in the same way:
+measured.tsv holds requested beside measured. A row's volume depends on the row alone: any number of parts, on any
+number of machines, makes the same files. The same command goes on with what an interrupted one left.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brain_diffusion_jax.cli.options import WeightOptions
 from brain_diffusion_jax.cli.parsing import argument, option, seed
@@ -29,7 +30,8 @@ class Options(WeightOptions):
     conditions: Path | None = option("a CSV or TSV with one volume a row (columns: the covariates)", metavar="CSV")
     draw: int | None = option("instead, so many whole rows drawn from the training conditions", metavar="N")
     spread: float = option("with --draw, noise on each number, as a share of its domain (default 0)", 0.0)
-    data: str | None = option("with --draw, the shards (default: those of the run)")
+    data: str | None = option("the shards that --draw takes rows of and region.npz lies in (default: the run's)")
+    no_measure: bool = option("do not measure ventricles and brain (of models that were told them)", False)
     shard: str = option("the part to make, i/n, counted from 0 (default 0/1)", "0/1", metavar="I/N")
     seed: int = option("of the draw and of every volume (default 0)", 0, type=seed)
     batch: int | None = option("volumes at once (default: the config's)")
@@ -45,16 +47,19 @@ def run(options: Options) -> int:
 
     from brain_diffusion_jax.api.generation import generate
     from brain_diffusion_jax.cli.progress import bar_of
+    from brain_diffusion_jax.data.prepare.head_volumes import load_region
 
     model = options.load(options.run, "diffusion")
     rows = _rows(options, model)
     sampling = model.sampling(
         sampler=options.sampler, num_steps=options.steps, guidance_scale=options.guidance, batch_size=options.batch
     )
+    region = None
+    if model.contract and model.contract.measured and not options.no_measure:
+        region = load_region(options.data or model.config.data.shards, str(model.contract.measured["region"]))
+    given: dict[str, Any] = dict(shard=options.shard, ema=not options.no_ema, region=region)
     with bar_of("volume") as progress:
-        out = generate(
-            model, rows, sampling, options.out, shard=options.shard, ema=not options.no_ema, progress=progress
-        )
+        out = generate(model, rows, sampling, options.out, progress=progress, **given)
     summary = {"out": str(out), "rows": len(rows), "shard": options.shard}
     print(json.dumps(summary) if options.json else f"part {options.shard} of {len(rows)} volumes in {out}")
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -9,10 +11,13 @@ import small_shards
 import tiny_runs
 
 from brain_diffusion_jax import api
-from brain_diffusion_jax.api.generation import DESCRIPTION, PARTICIPANTS, RECORD, generate, volume_file
+from brain_diffusion_jax.api.generation import DESCRIPTION, MEASURED, PARTICIPANTS, RECORD, generate, volume_file
+from brain_diffusion_jax.covariates import Continuous, Schema
 from brain_diffusion_jax.data.condition_draw import ConditionDraw, DrawnRow
+from brain_diffusion_jax.data.prepare.head_volumes import Region
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.files import read_json
+from brain_diffusion_jax.pixels import to_uint8
 
 SIZE = (6, 5, 4)
 VALUES = np.array([[0.1, 0.0], [0.5, 1.0], [0.9, 0.0]], np.float32)
@@ -68,6 +73,40 @@ def test_any_sharding_and_any_interruption_gives_the_same_files(model, whole, tm
     (parts / volume_file(2)).unlink()
     generate(model, ROWS, sampling, parts)
     assert everything(parts) == everything(out)
+
+
+@pytest.fixture(scope="module")
+def region():
+    ventricles = np.zeros(SIZE, bool)
+    ventricles[2:4, 1:4, 1:3] = True
+    return Region(ventricles, np.ones(SIZE, bool), np.diag([4.0, 4.0, 4.0, 1.0]), 0.5, 0.1, 0.6)
+
+
+def test_a_model_that_was_told_measured_volumes_puts_measured_beside_requested(model, region, tmp_path, capsys):
+    from brain_diffusion_jax.cli import main
+
+    schema = Schema((Continuous("age", "years", 20, 80), Continuous("ventricles", "MNI-scaled mm3", 0, 2000)))
+    given = replace(model.contract, schema=schema, measured={"region": region.digest, "covariates": ["ventricles"]})
+    told = tiny_runs.diffusion_run(tmp_path / "run", "model.spatial_dims=3", given=given)
+    table, out = tmp_path / "wanted.csv", tmp_path / "out"
+    table.write_text("age,ventricles\n30,700\n70,1500\n")
+    words = ["generate", str(told), "--conditions", str(table), "--steps", "1", "--batch", "1", "--data", str(tmp_path)]
+    assert main.main([*words, "--out", str(out)]) == main.EXIT_BAD_INPUT
+    assert "region.npz" in capsys.readouterr().err
+    region.save(tmp_path)
+    assert main.main([*words, "--out", str(out), "--shard", "1/2"]) == 0
+    assert not (out / MEASURED).exists()  # not all volumes are there
+    assert main.main([*words, "--out", str(out), "--shard", "0/2"]) == 0
+    lines = [line.split("\t") for line in (out / MEASURED).read_text().splitlines()]
+    names = ("requested_ventricles", "measured_ventricles", "requested_brain", "measured_brain")
+    assert lines[0] == ["participant_id", *names]
+    assert [line[:2] for line in lines[1:]] == [["sub-000000", "700"], ["sub-000001", "1500"]]
+    for row, line in enumerate(lines[1:]):
+        volume = to_uint8(np.asarray(nibabel.load(out / volume_file(row)).dataobj))
+        assert float(line[2]) == (volume[region.ventricles] < 0.5 * 255).sum() * 64
+        assert line[3] == "n/a"
+        assert float(line[4]) == pytest.approx((volume >= 0.5 * 255).mean(), abs=1e-6)
+    assert main.main([*words, "--out", str(out), "--no-measure"]) == main.EXIT_BAD_INPUT  # another data set
 
 
 def test_other_settings_rows_and_folders_are_refused(model, whole, tmp_path):

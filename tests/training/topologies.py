@@ -11,13 +11,11 @@ import jax
 import numpy as np
 import tiny
 
-from brain_diffusion_jax.models import plane_convolution
 from brain_diffusion_jax.training import state, step
 from brain_diffusion_jax.training.devices import mesh
 from brain_diffusion_jax.training.run_folder import store
 
 STEPS = 4
-plane_convolution.FEWEST_CHANNELS = 1  # the tiny networks take the way of wide ones
 KEY = jax.random.key(3)
 
 

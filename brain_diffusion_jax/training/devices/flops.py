@@ -50,11 +50,16 @@ def _conv(eqn: Any) -> float:
 def count(jaxpr: Any) -> float:
     """FLOPs of the matrix products and convolutions of a (closed) jaxpr; loops with known length count fully.
 
+    What nothing reads does not count: a compiler leaves it out (the forward pass beside a gradient of jax.vjp).
     Recomputation of rematerialised blocks counts too: with model.remat this is more than the model's own.
     """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     total = 0.0
-    for eqn in jaxpr.eqns:
+    read = {id(var) for var in jaxpr.outvars}
+    for eqn in reversed(jaxpr.eqns):
+        if read.isdisjoint(id(var) for var in eqn.outvars):
+            continue
+        read.update(id(var) for var in eqn.invars)
         name = eqn.primitive.name
         if name == "dot_general":
             total += _dot(eqn)
