@@ -13,8 +13,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "brain-diffusion-tests"))
-# One device, whatever training.host would choose; programs that run once compile in half the time unoptimised.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0")
+# One device, whatever training.host would choose. Programs are compiled as users' are: without optimisation
+# (--xla_backend_optimization_level=0) they compile in half the time, but XLA's gradients of a small CNN were wrong.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -38,6 +39,11 @@ def real_data():
         return folder
 
     return find
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests first: at the end, where workers take tests from each other, two would make what a file shares."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_sessionfinish() -> None:

@@ -1,4 +1,4 @@
-"""Counterfactual images: a slice of a person as it would look under another covariate, with an audit."""
+"""Counterfactual images: a slice or volume of a person as it would look under another covariate, with an audit."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import nibabel
 import numpy as np
 from jaxtyping import Float
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.api.loading import slice_contract
 from brain_diffusion_jax.array_types import DenoiseFn, Image, Level
+from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.covariates import Condition
 from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.checks import scan_checks
+from brain_diffusion_jax.data.prepare import head_volumes
 from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
-from brain_diffusion_jax.data.prepare.pipeline import PreparedScan, prepare_volume
+from brain_diffusion_jax.data.prepare.pipeline import PreparedScan, prepare_volume, prepare_whole
+from brain_diffusion_jax.data.sample_folder import volume_nifti, volume_picture
 from brain_diffusion_jax.diffusion import editing, guidance, levels
+from brain_diffusion_jax.diffusion.codec import Codec
 from brain_diffusion_jax.diffusion.prediction import Clipped
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics import anatomy
@@ -47,8 +52,8 @@ class EditSettings:
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A slice of a scan and what is true of the person. index: on the model's grid; None is the middle one.
+class Subject:
+    """A scan and what is true of the person. index: of a slice on the model's grid; None is the middle one.
 
     allowed: see `check_inputs`.
     """
@@ -57,6 +62,22 @@ class Slice:
     truth: Mapping[str, Any]
     index: int | None = None
     allowed: tuple[str, ...] = ()
+
+
+class Known(NamedTuple):
+    """A subject as the model knows it: a unit image and its condition.
+
+    row: index of the slice, None for a whole volume. notes: on the scan.
+    """
+
+    image: Float[np.ndarray, "*spatial c"]
+    truth: dict[str, Any]
+    row: int | None
+    notes: list[str]
+
+
+# Name of a measurement -> its values of unit images [n, *spatial, c].
+Readings = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 
 
 class Change(NamedTuple):
@@ -112,93 +133,151 @@ def _edited(
     return editing.edit_condition(denoise, path, x0, source, target, strength=strength, method=method)
 
 
+def known(model: DiffusionModel, subject: Subject, predictor: AgeModel | None) -> Known:
+    """The slice or volume of a scan as the model's contract prepares it. predictor: the model that will read ages.
+
+    Raises InputError for a model of other images, for a scan that is unlike the predictor's own, and for a predictor of
+    other images.
+    """
+    contract = model.contract
+    if contract is None or contract.kind != "volumes":
+        prepared, row = prepare_scan(model, subject.scan, subject.index)
+        notes = check_inputs(predictor, prepared, subject.scan, subject.allowed) if predictor is not None else []
+        truth = with_slice(model, subject.truth, prepared, row)
+        return Known(to_unit(prepared.pictures[row])[..., None], truth, prepared.indices[row], notes)
+    if subject.index is not None:
+        raise InputError("age-edit", "--slice", subject.index, "none: this model makes whole volumes")
+    if predictor is not None:
+        path, told = predictor.path, predictor.contract
+        if told is None:
+            raise InputError(path, "contract", "none", "an age model that was trained on these volumes")
+        require_same(told, contract, path, ignore=("schema", "split", "measured"))
+    whole = prepare_whole(subject.scan, preparation_of(contract, model.path, "volumes"))
+    return Known(to_unit(whole.data)[..., None], dict(subject.truth), None, whole.warnings)
+
+
 def edit(
     model: DiffusionModel,
-    image: Float[np.ndarray, "rows cols"],
+    image: Float[np.ndarray, "*spatial c"],
     truth: dict[str, Any],
     wanted: Sequence[dict[str, Any]],
     settings: EditSettings,
-) -> Float[np.ndarray, "edits rows cols"]:
-    """Unit images [1 + n, rows, cols]: the slice under its own condition, then under each wanted one."""
-    process = model.process
+) -> Float[np.ndarray, "edits *spatial c"]:
+    """Unit images [1 + n, *spatial, c]: the image under its own condition, then under each wanted one."""
     targets = [truth, *wanted]
     source, target = model.schema.encode([truth] * len(targets)), model.schema.encode(targets)
-    path = levels.select(process.table, settings.num_steps, "trailing")
+    path = levels.select(model.process.table, settings.num_steps, "trailing")
     bare = model.denoise.inner if isinstance(model.denoise, Clipped) else model.denoise
 
-    x0 = process.to_network(jnp.asarray(np.repeat(np.asarray(image)[None, ..., None], len(targets), 0)))
+    x0 = jnp.repeat(_mean(model.codec, jnp.asarray(image)[None]), len(targets), 0)
     how = settings.guidance_scale, settings.strength, settings.method
     x = _edited(bare, path, x0, source, target, *how)
-    require_finite(model.path, np.isfinite(x).all(axis=(1, 2, 3)), targets, f"age-edit, {vars(settings)}")
-    return np.asarray(process.to_unit(x))[..., 0]
+    finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+    require_finite(model.path, finite, targets, f"age-edit, {vars(settings)}")
+    return model.decoded(x)
+
+
+@jax.jit
+def _mean(codec: Codec, image: Image) -> Image:
+    return codec.mean(image)
+
+
+def readings(model: DiffusionModel, image: Float[np.ndarray, "*spatial c"], notes: list[str]) -> Readings:
+    """What is measured on edits: the dark fraction of slices, ventricles and brain of volumes that were told them.
+
+    Where the region that volumes were measured in is not there, a line is added to `notes`.
+    """
+    contract = model.contract
+    if contract is None or contract.kind != "volumes":
+        return {"dark_fraction": anatomy.dark_fraction(model.config.study.dark_fraction, contract, image[None])}
+    if not contract.measured:
+        return {}
+    try:
+        region = head_volumes.load_region(model.config.data.shards, str(contract.measured["region"]))
+    except InputError as error:
+        notes.append(f"ventricles and brain are not measured: {error}")
+        return {}
+    return {name: functools.partial(_measured, region, name) for name in (head_volumes.VENTRICLES, head_volumes.BRAIN)}
+
+
+def _measured(region: head_volumes.Region, name: str, images: np.ndarray) -> np.ndarray:
+    return head_volumes.measure(to_uint8(images), region)[name]
 
 
 def audit(
-    image: Float[np.ndarray, "rows cols"],
-    edited: Float[np.ndarray, "edits rows cols"],
+    image: Float[np.ndarray, "*spatial c"],
+    edited: Float[np.ndarray, "edits *spatial c"],
     values: Sequence[float],
-    dark_fraction: Callable[[np.ndarray], np.ndarray],
+    measured: Readings,
 ) -> dict[str, Any]:
-    """What changed and what did not. edited: unchanged first, then one of each value of the covariate.
-
-    dark_fraction: as of evaluation.metrics.anatomy.
-    """
-    dark = [float(v) for v in dark_fraction(np.clip(edited, 0, 1))]
+    """What changed and what did not. edited: unchanged first, then one of each value of the covariate."""
+    word = "slice" if image.ndim == 3 else "volume"
     order = np.argsort(values)
     same = np.repeat(image[None], len(edited), 0)
-    return {
+    report = {
         "reconstruction_mean_absolute_error": float(np.abs(edited[0] - image).mean()),
         "reconstruction_largest_error": float(np.abs(edited[0] - image).max()),
-        "ssim_with_the_slice": [round(float(v), 4) for v in paired_ssim(same, edited)],
-        "correlation_with_the_slice": [float(np.corrcoef(image.ravel(), p.ravel())[0, 1]) for p in edited],
-        "dark_fraction_of_the_slice": float(dark_fraction(image[None])[0]),
-        "dark_fraction": dark,
-        "dark_fraction_grows": bool(np.all(np.diff(np.asarray(dark)[1:][order]) >= 0)),
+        f"ssim_with_the_{word}": [round(float(v), 4) for v in paired_ssim(same, edited)],
+        f"correlation_with_the_{word}": [float(np.corrcoef(image.ravel(), p.ravel())[0, 1]) for p in edited],
     }
+    for name, measure in measured.items():
+        found = [float(v) for v in measure(np.clip(edited, 0, 1))]
+        report |= {
+            f"{name}_of_the_{word}": float(measure(image[None])[0]),
+            name: found,
+            f"{name}_grows": bool(np.all(np.diff(np.asarray(found)[1:][order]) >= 0)),
+        }
+    return report
 
 
 def write_edits(
     model: DiffusionModel,
-    subject: Slice,
+    subject: Subject,
     change: Change,
     settings: EditSettings,
     out: Path,
     *,
     predictor: AgeModel | None = None,
 ) -> dict[str, Any]:
-    """The edits of one slice of a scan as PNGs, grid.png and audit.json, all or none; returns what audit.json holds.
+    """The edits of one scan (PNGs of slices, NIfTI of volumes), grid.png and audit.json, all or none.
 
-    predictor: reads the edits' ages.
+    predictor: reads the edits' ages. Returns what audit.json holds.
     """
     files.require_new_folder(out, "--out")
-    schema, covariate = model.schema, change.covariate
-    prepared, row = prepare_scan(model, subject.scan, subject.index)
-    image = to_unit(prepared.pictures[row])
+    schema, covariate, contract = model.schema, change.covariate, model.contract
+    image, truth, index, notes = known(model, subject, predictor)
     if covariate not in schema.names:
         raise InputError("age-edit", "--covariate", covariate, f"one of {', '.join(schema.names)}")
     if covariate not in subject.truth:
         raise InputError("age-edit", "--set", f"no {covariate}", f"the true one: {covariate}=...")
-    truth = with_slice(model, subject.truth, prepared, row)
-    notes = check_inputs(predictor, prepared, subject.scan, subject.allowed) if predictor is not None else []
     wanted = [{**truth, covariate: word} for word in change.wanted]
     edited = edit(model, image, truth, wanted, settings)
     column = schema.names.index(covariate)
     values = [float(schema.encode([c]).values[0, column]) for c in wanted]
-    dark = anatomy.dark_fraction(model.config.study.dark_fraction, model.contract, image[None])
-    report: dict[str, Any] = {"scan": str(subject.scan), "slice": prepared.indices[row], "truth": truth}
-    report |= {"to": list(change.wanted), **audit(image, edited, values, dark)}
+    report: dict[str, Any] = {"scan": str(subject.scan)} | ({} if index is None else {"slice": index})
+    report |= {"truth": truth, "to": list(change.wanted)}
+    report |= audit(image, edited, values, readings(model, image, notes))
     shown = np.concatenate([image[None], edited])
     if predictor is not None:
-        report["notes"] = notes
-        ages = predictor.predict(np.clip(shown, 0, 1)[..., None])
+        ages = predictor.predict(np.clip(shown, 0, 1))
         report["predicted_age_slice_then_edits"] = [float(v) for v in ages]
+    if predictor is not None or notes:
+        report["notes"] = notes
     changes = np.clip(0.5 + (shown - image), 0, 1)  # around mid grey
-    sheet = picture_grid.tile(np.concatenate([shown, changes]), len(shown))
+    pictures = [_picture(one, contract) for one in (*shown, *changes)]
     with files.replacing_folder(out) as part:
         for name, one in zip(["same", *change.wanted], edited, strict=True):
-            files.write_png(part / f"edited_{covariate}_{name}.png", to_uint8(one))
-        files.write_png(part / "grid.png", sheet)
-        if model.contract is not None:
-            model.contract.save(part)
+            if contract is not None and index is None:
+                nibabel.save(volume_nifti(one, contract), part / f"edited_{covariate}_{name}.nii.gz")
+            else:
+                files.write_png(part / f"edited_{covariate}_{name}.png", to_uint8(one[..., 0]))
+        files.write_png(part / "grid.png", picture_grid.tile(np.stack(pictures), len(shown)))
+        if contract is not None:
+            contract.save(part)
         files.write_json(part / "audit.json", report)
     return report
+
+
+def _picture(image: Float[np.ndarray, "*spatial c"], contract: Contract | None) -> Float[np.ndarray, "rows cols"]:
+    """A slice as it is, a volume in three planes."""
+    return image[..., 0] if image.ndim == 3 or contract is None else volume_picture(image, contract)

@@ -84,8 +84,8 @@ def generate(
             path = out / volume_file(row.row)
             path.parent.mkdir(parents=True, exist_ok=True)
             if region is not None:  # before its volume, whose file says that the row is done
-                found = head_volumes.measure(to_uint8(volume)[None], region)
-                files.write_json(_sidecar(path), {name: float(value[0]) for name, value in found.items()})
+                values = head_volumes.measure(to_uint8(volume)[None], region)
+                files.write_json(_sidecar(path), {name: float(value[0]) for name, value in values.items()})
             files.write_bytes(path, gzip.compress(volume_nifti(volume, contract).to_bytes(), 1, mtime=0))
         done += len(chosen)
         if progress is not None:

@@ -1,12 +1,14 @@
-"""Counterfactual images: a given slice as it would look under another age, with an audit.
+"""Counterfactual images: a given slice or volume as it would look under another age, with an audit.
 
   brain-diffusion age-edit runs/NAME sub-01_T1w.nii.gz --set age=62 sex=F --to 40,60,80 --out edited/
 
-The slice is prepared by the model's contract, inverted under its own condition (exactly, EDICT) and
-generated under the wanted ones. Writes edited_*.png, grid.png (the slice, its reconstruction, the edits;
-below, what changed) and audit.json: error of the reconstruction at the unchanged condition (an edit to
-it is no edit), how much of the person is kept (SSIM and correlation with the slice), the dark fraction of the
-central box (ventricles) and whether it grows with the covariate, and predicted ages with --age-model.
+The slice (of a model of volumes: the whole scan) is prepared by the model's contract, inverted under its own
+condition (exactly, EDICT) and generated under the wanted ones. Writes edited_*.png (volumes: edited_*.nii.gz),
+grid.png (the image, its reconstruction, the edits; below, what changed) and audit.json: error of the
+reconstruction at the unchanged condition (an edit to it is no edit; of a latent model this holds what its
+autoencoder loses), how much of the person is kept (SSIM and correlation with the image), the dark fraction of the
+central box (volumes: measured ventricles and brain) and whether it grows with the covariate, and predicted
+ages with --age-model.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from brain_diffusion_jax.errors import InputError
 class Options(WeightOptions):
     """The slice, what is true of it, and what it becomes."""
 
-    run: str = argument("run folder of a diffusion model trained on slices")
+    run: str = argument("run folder of a diffusion model of slices or volumes")
     scan: Path = argument("a .nii or .nii.gz file")
     set: tuple[str, ...] = option("what is true of the person", (), nargs="+", metavar="NAME=VALUE")
     to: tuple[str, ...] = option("wanted values of the covariate", required=True, metavar="A,B,...")
@@ -56,7 +58,7 @@ def run(options: Options) -> int:
         raise InputError("age-edit", "--set", f"{1 + len(more)} conditions", "one: what is true of the person")
     report = edits.write_edits(
         options.load(options.run, "diffusion"),
-        edits.Slice(options.scan, truth, options.slice, options.allow),
+        edits.Subject(options.scan, truth, options.slice, options.allow),
         edits.Change(options.covariate, options.to),
         edits.EditSettings(options.steps, options.strength, options.method, options.guidance),
         options.out,
@@ -64,7 +66,8 @@ def run(options: Options) -> int:
     )
     for note in report.get("notes", ()):
         print(note, file=sys.stderr)
-    error, kept = report["reconstruction_mean_absolute_error"], report["ssim_with_the_slice"][1:]
-    text = f"{len(options.to)} edits in {options.out}; unchanged to {error:.2g}; SSIM with the slice {kept}"
+    word = "slice" if "slice" in report else "volume"
+    error, kept = report["reconstruction_mean_absolute_error"], report[f"ssim_with_the_{word}"][1:]
+    text = f"{len(options.to)} edits in {options.out}; unchanged to {error:.2g}; SSIM with the {word} {kept}"
     print(json.dumps(report) if options.json else text)
     return 0

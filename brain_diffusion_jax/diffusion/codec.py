@@ -29,6 +29,10 @@ class Codec(Protocol):
         """Latents of images. keys: one a sample, for codecs that draw."""
         ...
 
+    def mean(self, image: Image) -> Image:
+        """Latents of images, without a draw."""
+        ...
+
     def decode(self, latent: Image) -> Image:
         """Images in [0, 1] of latents."""
         ...
@@ -45,6 +49,10 @@ class PixelCodec(Codec):
         return shape
 
     def encode(self, image: Image, keys: Key) -> Image:
+        return self.mean(image)
+
+    def mean(self, image: Image) -> Image:
+        """Images, scaled."""
         return self.process.to_network(image)
 
     def decode(self, latent: Image) -> Image:
@@ -95,8 +103,18 @@ class LatentCodec(Codec):
         return self.shape
 
     def encode(self, image: Image, keys: Key) -> Image:
-        mean, log_variance = jnp.split(image, 2, axis=-1) if self.stored else self.moments(image)
+        mean, log_variance = self._moments(image)
         return self.scale.standard(draw_posterior(mean, log_variance, keys) if self.sample else mean)
+
+    def mean(self, image: Image) -> Image:
+        """The scaled mean of each posterior."""
+        return self.scale.standard(self._moments(image)[0])
+
+    def _moments(self, image: Image) -> tuple[Image, Image]:
+        if not self.stored:
+            return self.moments(image)
+        mean, log_variance = jnp.split(image, 2, axis=-1)
+        return mean, log_variance
 
     def decode(self, latent: Image) -> Image:
         return jnp.clip(self.decoder(self.scale.restore(latent)), 0.0, 1.0)

@@ -72,3 +72,9 @@ def test_a_stored_posterior_gives_what_its_image_gives():
 def test_weights_are_arguments():
     exact = latent_codec(sample=False)
     assert len(jax.tree.leaves(exact)) == 4  # two weights, mean, std: nothing is compiled in
+
+
+def test_the_mean_is_what_is_encoded_without_a_draw() -> None:
+    process = Process()
+    np.testing.assert_array_equal(codec.PixelCodec(process).mean(IMAGES), process.to_network(IMAGES))
+    np.testing.assert_array_equal(latent_codec().mean(IMAGES), latent_codec(sample=False).encode(IMAGES, KEYS))

@@ -18,6 +18,7 @@ from brain_diffusion_jax.training.run_folder import checkpoints, metrics
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
 KILLS = 10
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
 # Little optimisation: these programs are compiled once and run for four steps.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

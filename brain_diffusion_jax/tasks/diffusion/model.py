@@ -78,7 +78,7 @@ class DiffusionModel(Model):
         """Between images and what the network sees."""
         return PixelCodec(self.process)
 
-    def _images(self, x: Any) -> Float[np.ndarray, "*n rows cols 1"]:
+    def decoded(self, x: Any) -> Float[np.ndarray, "*n rows cols 1"]:
         """Images in [0, 1] of what a sampler made, [..., *shape]."""
         return np.asarray(self.codec.decode(x))
 
@@ -164,7 +164,7 @@ class DiffusionModel(Model):
             chosen = conditions[first : first + size]
             for config, finite in zip(configs, np.asarray(_finite(x, len(shape))), strict=True):
                 require_finite(self.path, finite[: len(chosen)], chosen, config.label())
-            yield first, self._images(x[:, : len(chosen)])
+            yield first, self.decoded(x[:, : len(chosen)])
 
     def sampling(self, **given: Any) -> Sampling:
         """The settings of the run's config with what is given (None: not given), see `Sampling`.
@@ -253,7 +253,7 @@ class DiffusionModel(Model):
         fixed = self.codec.latent_shape(self.image_shape()), tuple(sorted(couplings.items()))
         x = _sample_stack(self.denoise, path, encoded, scale, jax.random.key(seed), *fixed)
         require_finite(self.path, _finite(x, x.ndim - 1), conditions, f"{config.label()} {couplings}")
-        return self._images(x)
+        return self.decoded(x)
 
 
 def _finite(x: Any, axes: int) -> Any:

@@ -64,8 +64,8 @@ class LatentDiffusionModel(DiffusionModel):
             raise InputError(self.path, "image_size", tuple(image_size), f"{size}: the autoencoder decodes no other")
         return (*size, self.contract.channels)
 
-    def _images(self, x: Any) -> Float[np.ndarray, "*n rows cols 1"]:
-        """Decoded one by one: an image needs many times the memory of its latent."""
+    def decoded(self, x: Any) -> Float[np.ndarray, "*n rows cols 1"]:
+        """One by one: an image needs many times the memory of its latent."""
         flat = x.reshape(-1, *self.codec.shape)
         images = [np.asarray(_decode(self.codec, flat[i : i + 1]))[0] for i in range(len(flat))]
         return np.stack(images).reshape(*x.shape[: -len(self.codec.shape)], *images[0].shape)
