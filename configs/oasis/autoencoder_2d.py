@@ -2,7 +2,8 @@
 
 Command:  brain-diffusion prepare configs/oasis/diffusion_cpu.py cohort.root=FOLDER --out shards/oasis
           brain-diffusion train configs/oasis/autoencoder_2d.py data.shards=shards/oasis --run runs/oasis-ae2d
-Expected: not yet run. To reach on held-out people: PSNR 32 dB, spectrum 0.8 to 1.25 of the real one up to Nyquist.
+Expected: 34 minutes of one core; on 45 held-out people PSNR 41.6 dB (38.6 in the brain), power 0.81 to 1.00 of the real
+          one up to 0.62 of Nyquist, 0.12 to 0.30 above (docs/results.md).
 """
 
 from pathlib import Path
