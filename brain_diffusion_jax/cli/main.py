@@ -12,7 +12,7 @@ import select
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.cli.parsing import declare, parse
@@ -39,10 +39,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("sample", "synthetic images for given conditions"),
     "generate": ("generate", "a data set of synthetic volumes in BIDS layout"),
     "sweep": ("sweep", "one compiled call over guidance scales"),
-    "age-edit": ("age_edit", "a given slice as it would look under another age, with an audit"),
+    "age-edit": ("age_edit", "a given slice or volume as it would look under another age, with an audit"),
     "evaluate": ("evaluate", "numbers for a folder of images beside real ones"),
     "study": ("study", "every guidance scale against real people, as a report"),
     "audit": ("audit", "people and look-alike images on both sides of a split"),
+    "doctor": ("doctor", "what this machine has for the program, and that it works"),
 }
 
 EXIT_BAD_INPUT = 2
@@ -67,6 +68,13 @@ def _overview(names: Iterable[str] = COMMANDS) -> str:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    """A mistake is answered in one line, not under the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message} (--help explains)\n")
+
+
 def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
     """("convert monai", the rest) or ("sample", the rest) of the words of a command line."""
     two = " ".join(words[:2])
@@ -80,7 +88,7 @@ def command(name: str) -> tuple[Callable[[Any], int], Callable[[Sequence[str]], 
     place, _, options = COMMANDS[name][0].partition(".")
     module = importlib.import_module(f"brain_diffusion_jax.cli.{place}")
     declared = getattr(module, options or "Options")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"brain-diffusion {name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

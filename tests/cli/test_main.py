@@ -102,6 +102,14 @@ def test_a_user_without_a_home(monkeypatch, command):
     assert "HOME" not in os.environ
 
 
+def test_a_missing_option_is_answered_in_one_line(capsys):
+    assert cli.main(["sample", "runs/x"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("brain-diffusion sample: error: ")
+    assert "--out" in said
+
+
 _UNDER_ASCII = r"""
 import sys
 from pathlib import Path
@@ -137,7 +145,7 @@ def test_files_are_utf8_under_an_ascii_locale(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["file/out", "n" * 300, "new/" + "n" * 300])
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "info"])
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in ("info", "doctor")])
 def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys, name, place):
     (tmp_path / "file").touch()
     out = str(tmp_path / place)
