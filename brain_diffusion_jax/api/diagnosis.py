@@ -83,7 +83,7 @@ def _timed_step() -> dict[str, Any]:
     x = jax.random.normal(jax.random.key(0), (2, 32, 32, 16))
     params = layer.init(jax.random.key(1), x)
     started = time.perf_counter()
-    program = jax.jit(jax.value_and_grad(lambda p, x: jnp.mean(layer.apply(p, x) ** 2))).lower(params, x).compile()
+    program = jax.jit(jax.value_and_grad(lambda p, x: jnp.mean(jnp.square(layer.apply(p, x))))).lower(params, x).compile()
     compiled = time.perf_counter()
     loss, gradients = jax.block_until_ready(program(params, x))
     ran = time.perf_counter()
