@@ -2,7 +2,8 @@
 
 Command:  brain-diffusion train configs/oasis/latent_2d.py data.shards=shards/oasis codec.autoencoder=runs/oasis-ae2d \
               --run runs/oasis-latent2d
-Expected: not yet run.
+Expected: 39 minutes of two cores; FD 3.1 on held-out people at w = 1.5, age read with r 0.93 but 12 years too old
+          (docs/results.md).
 """
 
 from pathlib import Path
@@ -32,5 +33,5 @@ def get_config():
     c.train.sample_every = 1000
     c.train.checkpoint_every = 500
     c.sample.num_steps = 20
-    c.sample.guidance_scale = 2.0
+    c.sample.guidance_scale = 1.5
     return c
