@@ -34,12 +34,12 @@ def describe(*, step: bool = True) -> dict[str, Any]:
 
     from brain_diffusion_jax.training.devices import compile_cache, host
 
-    cache = compile_cache.enable()
+    cache = compile_cache.folder()  # not turned on: the step's compile time is to be told
     found: dict[str, Any] = {
         "versions": {name: _version(name) for name in (DISTRIBUTION, *_LIBRARIES)},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": host.usable_cores(),
         "memory_gib": round(host.machine_bytes() / 2**30, 1) if sys.platform.startswith("linux") else None,
         "devices": [_device(device) for device in jax.local_devices()],
         "compile_cache": {"on": bool(cache), "programs": _programs(cache)},
@@ -104,7 +104,7 @@ def text(found: dict[str, Any]) -> str:
     """What `describe` found, a line each."""
     versions = ", ".join(f"{name} {version or 'missing'}" for name, version in found["versions"].items())
     devices = "; ".join(
-        " ".join(f"{v} GiB" if k == "memory_gib" else v for k, v in d.items()) for d in found["devices"]
+        " ".join(dict.fromkeys(f"{v} GiB" if k == "memory_gib" else v for k, v in d.items())) for d in found["devices"]
     )
     memory = "" if found["memory_gib"] is None else f", {found['memory_gib']} GiB"
     cache = found["compile_cache"]

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import nibabel
 import numpy as np
 from jaxtyping import Float
 
@@ -23,6 +22,7 @@ from brain_diffusion_jax.data import picture_grid
 from brain_diffusion_jax.data.checks import scan_checks
 from brain_diffusion_jax.data.prepare import head_volumes
 from brain_diffusion_jax.data.prepare.contract_preparation import preparation_of
+from brain_diffusion_jax.data.prepare.nifti import write_image
 from brain_diffusion_jax.data.prepare.pipeline import PreparedScan, prepare_volume, prepare_whole
 from brain_diffusion_jax.data.sample_folder import volume_nifti, volume_picture
 from brain_diffusion_jax.diffusion import editing, guidance, levels
@@ -76,8 +76,8 @@ class Known(NamedTuple):
     notes: list[str]
 
 
-# Name of a measurement -> its values of unit images [n, *spatial, c].
-Readings = Mapping[str, Callable[[np.ndarray], np.ndarray]]
+# Unit images [n, *spatial, c] -> the values [n] of each measurement, by its name.
+Readings = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 class Change(NamedTuple):
@@ -189,19 +189,14 @@ def readings(model: DiffusionModel, image: Float[np.ndarray, "*spatial c"], note
     """
     contract = model.contract
     if contract is None or contract.kind != "volumes":
-        return {"dark_fraction": anatomy.dark_fraction(model.config.study.dark_fraction, contract, image[None])}
-    if not contract.measured:
-        return {}
+        dark = anatomy.dark_fraction(model.config.study.dark_fraction, contract, image[None])
+        return lambda images: {"dark_fraction": dark(images)}
     try:
-        region = head_volumes.load_region(model.config.data.shards, str(contract.measured["region"]))
+        region = head_volumes.region_of(contract, model.config.data.shards)
     except InputError as error:
         notes.append(f"ventricles and brain are not measured: {error}")
-        return {}
-    return {name: functools.partial(_measured, region, name) for name in (head_volumes.VENTRICLES, head_volumes.BRAIN)}
-
-
-def _measured(region: head_volumes.Region, name: str, images: np.ndarray) -> np.ndarray:
-    return head_volumes.measure(to_uint8(images), region)[name]
+        region = None
+    return lambda images: {} if region is None else head_volumes.measure(to_uint8(images), region)
 
 
 def audit(
@@ -220,11 +215,10 @@ def audit(
         f"ssim_with_the_{word}": [round(float(v), 4) for v in paired_ssim(same, edited)],
         f"correlation_with_the_{word}": [float(np.corrcoef(image.ravel(), p.ravel())[0, 1]) for p in edited],
     }
-    for name, measure in measured.items():
-        found = [float(v) for v in measure(np.clip(edited, 0, 1))]
+    for name, (own, *found) in measured(np.clip(np.concatenate([image[None], edited]), 0, 1)).items():
         report |= {
-            f"{name}_of_the_{word}": float(measure(image[None])[0]),
-            name: found,
+            f"{name}_of_the_{word}": float(own),
+            name: [float(v) for v in found],
             f"{name}_grows": bool(np.all(np.diff(np.asarray(found)[1:][order]) >= 0)),
         }
     return report
@@ -245,11 +239,11 @@ def write_edits(
     """
     files.require_new_folder(out, "--out")
     schema, covariate, contract = model.schema, change.covariate, model.contract
-    image, truth, index, notes = known(model, subject, predictor)
     if covariate not in schema.names:
         raise InputError("age-edit", "--covariate", covariate, f"one of {', '.join(schema.names)}")
     if covariate not in subject.truth:
         raise InputError("age-edit", "--set", f"no {covariate}", f"the true one: {covariate}=...")
+    image, truth, index, notes = known(model, subject, predictor)
     wanted = [{**truth, covariate: word} for word in change.wanted]
     edited = edit(model, image, truth, wanted, settings)
     column = schema.names.index(covariate)
@@ -268,7 +262,7 @@ def write_edits(
     with files.replacing_folder(out) as part:
         for name, one in zip(["same", *change.wanted], edited, strict=True):
             if contract is not None and index is None:
-                nibabel.save(volume_nifti(one, contract), part / f"edited_{covariate}_{name}.nii.gz")
+                write_image(part / f"edited_{covariate}_{name}.nii.gz", volume_nifti(one, contract))
             else:
                 files.write_png(part / f"edited_{covariate}_{name}.png", to_uint8(one[..., 0]))
         files.write_png(part / "grid.png", picture_grid.tile(np.stack(pictures), len(shown)))

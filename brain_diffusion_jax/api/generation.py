@@ -9,7 +9,6 @@ a data set is the same file.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.condition_draw import DrawnRow, shard_rows
 from brain_diffusion_jax.data.prepare import head_volumes
 from brain_diffusion_jax.data.prepare.head_volumes import Region
+from brain_diffusion_jax.data.prepare.nifti import write_image
 from brain_diffusion_jax.data.sample_folder import volume_nifti
 from brain_diffusion_jax.data.table import table_text
 from brain_diffusion_jax.diffusion.sampling import Sampling
@@ -86,7 +86,7 @@ def generate(
             if region is not None:  # before its volume, whose file says that the row is done
                 values = head_volumes.measure(to_uint8(volume)[None], region)
                 files.write_json(_sidecar(path), {name: float(value[0]) for name, value in values.items()})
-            files.write_bytes(path, gzip.compress(volume_nifti(volume, contract).to_bytes(), 1, mtime=0))
+            write_image(path, volume_nifti(volume, contract))
         done += len(chosen)
         if progress is not None:
             progress(done, len(mine))

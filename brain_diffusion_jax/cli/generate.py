@@ -11,7 +11,7 @@ number of machines, makes the same files. The same command goes on with what an 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brain_diffusion_jax.cli.options import WeightOptions
 from brain_diffusion_jax.cli.parsing import argument, option, seed
@@ -47,7 +47,7 @@ def run(options: Options) -> int:
 
     from brain_diffusion_jax.api.generation import generate
     from brain_diffusion_jax.cli.progress import bar_of
-    from brain_diffusion_jax.data.prepare.head_volumes import load_region
+    from brain_diffusion_jax.data.prepare.head_volumes import region_of
 
     model = options.load(options.run, "diffusion")
     rows = _rows(options, model)
@@ -55,11 +55,13 @@ def run(options: Options) -> int:
         sampler=options.sampler, num_steps=options.steps, guidance_scale=options.guidance, batch_size=options.batch
     )
     region = None
-    if model.contract and model.contract.measured and not options.no_measure:
-        region = load_region(options.data or model.config.data.shards, str(model.contract.measured["region"]))
-    given: dict[str, Any] = dict(shard=options.shard, ema=not options.no_ema, region=region)
+    if model.contract is not None and not options.no_measure:
+        region = region_of(model.contract, options.data or model.config.data.shards)
+    ema = not options.no_ema
     with bar_of("volume") as progress:
-        out = generate(model, rows, sampling, options.out, progress=progress, **given)
+        out = generate(
+            model, rows, sampling, options.out, shard=options.shard, ema=ema, region=region, progress=progress
+        )
     summary = {"out": str(out), "rows": len(rows), "shard": options.shard}
     print(json.dumps(summary) if options.json else f"part {options.shard} of {len(rows)} volumes in {out}")
     return 0

@@ -6,7 +6,6 @@ shows three planes.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
 from brain_diffusion_jax.data.picture_grid import CUTS_MM, displayed, three_planes, voxel_at
+from brain_diffusion_jax.data.prepare.nifti import write_image
 from brain_diffusion_jax.data.prepare.slicing import AXES, Fit, from_display
 from brain_diffusion_jax.data.sources.cohort_table import Unusable, parse_value
 from brain_diffusion_jax.data.sources.picture_file import read_colour, read_grey
@@ -183,8 +183,7 @@ class SampleFolder:
             name = _name(index)
             files.write_png(self.path / name, shown[index - first])
             if self.contract is not None and (made := self._nifti(image, condition, nifti)) is not None:
-                data = gzip.compress(made.to_bytes(), 1, mtime=0)
-                files.write_bytes(self.path / _nifti_name(name), data)
+                write_image(self.path / _nifti_name(name), made)
             rows.append([name, index, seed, scale, *(condition.get(c, "") for c in columns)])
         manifest = self.path / MANIFEST
         new = not manifest.exists() or not manifest.stat().st_size

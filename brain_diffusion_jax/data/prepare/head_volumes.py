@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.prepare.nifti import Affine
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.pixels import full_scale, to_uint8, to_unit
@@ -109,6 +110,11 @@ def load_region(folder: str | Path, digest: str = "") -> Region:
     if digest and region.digest != digest:
         raise InputError(path, "region", region.digest, f"{digest}, as the contract says: another region was used")
     return region
+
+
+def region_of(contract: Contract, folder: str | Path) -> Region | None:
+    """The region that volumes of a contract were measured in, of their shards; None where nothing was measured."""
+    return load_region(folder, str(contract.measured["region"])) if contract.measured else None
 
 
 def two_thresholds(counts: Int[np.ndarray, " bins"]) -> tuple[int, int]:

@@ -190,11 +190,16 @@ def save_volume(path: str | Path, data: np.ndarray, affine: Affine) -> Path:
     """Write a RAS volume as NIfTI, complete or not at all; returns the path."""
     import nibabel
 
-    path = Path(path)
     image = nibabel.Nifti1Image(np.asarray(data), np.asarray(affine, np.float64))
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=4)
     image.set_qform(affine, code=4, strip_shears=True)
+    return write_image(path, image)
+
+
+def write_image(path: str | Path, image: Any) -> Path:
+    """Write a nibabel image, complete or not at all; packed where `path` ends in .gz, the same bytes every time."""
+    path = Path(path)
     packed = path.name.lower().endswith(".gz")
     files.write_bytes(path, gzip.compress(image.to_bytes(), 1, mtime=0) if packed else image.to_bytes())
     return path
