@@ -76,6 +76,8 @@ class Known(NamedTuple):
     notes: list[str]
 
 
+MOST_LOST = 0.02  # mean absolute error, unit intensity, of an edit to what is true already
+
 # Unit images [n, *spatial, c] -> the values [n] of each measurement, by its name.
 Readings = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -163,18 +165,28 @@ def edit(
     wanted: Sequence[dict[str, Any]],
     settings: EditSettings,
 ) -> Float[np.ndarray, "edits *spatial c"]:
-    """Unit images [1 + n, *spatial, c]: the image under its own condition, then under each wanted one."""
+    """Unit images [1 + n, *spatial, c]: the image under its own condition, then under each wanted one.
+
+    Raises InputError where the inversion does not come back to the image: few large steps make EDICT diverge, and then
+    the edits are of nobody.
+    """
     targets = [truth, *wanted]
     source, target = model.schema.encode([truth] * len(targets)), model.schema.encode(targets)
     path = levels.select(model.process.table, settings.num_steps, "trailing")
     bare = model.denoise.inner if isinstance(model.denoise, Clipped) else model.denoise
 
-    x0 = jnp.repeat(_mean(model.codec, jnp.asarray(image)[None]), len(targets), 0)
+    coded = _mean(model.codec, jnp.asarray(image)[None])
+    x0 = jnp.repeat(coded, len(targets), 0)
     how = settings.guidance_scale, settings.strength, settings.method
     x = _edited(bare, path, x0, source, target, *how)
     finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     require_finite(model.path, finite, targets, f"age-edit, {vars(settings)}")
-    return model.decoded(x)
+    edited = model.decoded(x)
+    lost = float(np.abs(edited[0] - model.decoded(coded)[0]).mean())
+    if lost > MOST_LOST:
+        found = f"an error of {lost:.2g} where nothing was to change, with {vars(settings)}"
+        raise InputError("age-edit", "inversion", found, f"at most {MOST_LOST}: more --steps or a lower --strength")
+    return edited
 
 
 @jax.jit
