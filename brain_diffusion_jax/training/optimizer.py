@@ -51,14 +51,31 @@ def _decayed(params: Params) -> Any:
     return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
 
 
+def _as_matrices(params: Params) -> Any:
+    """Kernels [*sizes, c, d] are matrices [sizes * c, d] to Muon; biases and norms are left to Adam."""
+    matrix = optax.contrib.MuonDimensionNumbers
+    return jax.tree.map(lambda p: matrix(tuple(range(jnp.ndim(p) - 1)), -1) if jnp.ndim(p) > 1 else None, params)
+
+
+def _muon(settings: OptimizerSettings, rate: optax.Schedule) -> optax.GradientTransformation:
+    """Muon (Jordan 2024) for kernels of every rank, its updates as large as Adam's (Liu et al. 2025, eq. 4)."""
+    return optax.contrib.muon(
+        rate,
+        beta=0.95,
+        weight_decay=settings.weight_decay,
+        adam_b1=settings.betas[0],
+        adam_b2=settings.betas[-1],
+        muon_weight_dimension_numbers=_as_matrices,
+        consistent_rms=0.2,
+    )
+
+
 Build = Callable[["OptimizerSettings", optax.Schedule], optax.GradientTransformation]
 OPTIMIZERS: dict[str, Build] = {
     "adam": lambda s, lr: optax.adam(lr, *s.betas, eps=s.eps),
     "adamw": lambda s, lr: optax.adamw(lr, *s.betas, eps=s.eps, weight_decay=s.weight_decay, mask=_decayed),
     "lion": lambda s, lr: optax.lion(lr, *s.betas, weight_decay=s.weight_decay, mask=_decayed),
-    "muon": lambda s, lr: optax.contrib.muon(
-        lr, beta=0.95, weight_decay=s.weight_decay, weight_decay_mask=_decayed, adam_b1=s.betas[0], adam_b2=s.betas[-1]
-    ),
+    "muon": _muon,
     "sgd": lambda s, lr: optax.sgd(lr, momentum=s.betas[0]),
     "rmsprop": lambda s, lr: optax.rmsprop(lr, decay=s.betas[-1], eps=s.eps),
     "adafactor": lambda s, lr: optax.adafactor(lr, weight_decay_rate=s.weight_decay or None),
