@@ -22,10 +22,11 @@ from brain_diffusion_jax.models.backbones.sfcn import Sfcn
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.backbones.vgg16 import VGG16
 from brain_diffusion_jax.models.residual_cnn import ResidualCnn
-from brain_diffusion_jax.models.small_cnn import SmallCnn
+from brain_diffusion_jax.models.small_cnn import SmallCnn, SmallVolumeCnn
 
 BACKBONES: dict[str, type[Trunk]] = {
     "small_cnn": SmallCnn,
+    "small_volume_cnn": SmallVolumeCnn,
     "residual_cnn": ResidualCnn,
     "vgg16": VGG16,
     "resnet50": ResNet50,
