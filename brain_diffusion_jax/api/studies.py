@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def study(
     plan = replace(plan, **more)
     model: Generator = load(run, "generator") if isinstance(run, str | Path) else run
     shards, contract, real = real_people.open_real(model, plan.data)
-    beside = _beside(model, plan, contract)
+    beside = _beside(model, plan, contract, (baselines.NAME, *(compare or ())))
     predictors = Predictors.load(
         contract,
         age=plan.age_model,
@@ -138,18 +138,19 @@ def study(
     return result
 
 
-def _beside(model: Generator, plan: StudyPlan, contract: Contract) -> dict[str, Generator]:
+def _beside(model: Generator, plan: StudyPlan, contract: Contract, taken: Collection[str]) -> dict[str, Generator]:
     """Run name -> generator of every baseline, with the section `study` of the model's config.
 
     What decides conditions, seeds and intervals is thus that of the studied run; sampler and steps are those of
     the baseline's own config, guidance scales those of the study, or of its own config beside a model without guidance.
-    Raises InputError, before anything is made, for a baseline of another contract and for two runs of one name.
+    Raises InputError, before anything is made, for a baseline of another contract, and for a name that another one or a
+    row of the tables (taken) has.
     """
     found: dict[str, Generator] = {}
     for run in plan.baselines:
         other = load(run, "generator")
         name = other.path.resolve().name
-        if name in found:
+        if name in (*found, *taken):
             raise InputError("--baselines", "names of run folders", f"{name} twice", "another name for each")
         if other.contract is None:
             raise InputError(run, "contract", "none", f"that of {model.path}")

@@ -59,7 +59,7 @@ def test_settings_that_cannot_be_are_refused(settings, words):
 
 
 def test_volumes_from_shards_to_a_trained_lsgan_and_its_nifti(tmp_path, capsys):
-    shards = small_shards.write_blobs(tmp_path / "shards", SIZE, 8)
+    shards = small_shards.write_blobs(tmp_path / "shards", SIZE)
     config, run = tmp_path / "c.py", str(tmp_path / "run")
     config.write_text(
         "from brain_diffusion_jax.config import base_config\n"
