@@ -3,7 +3,7 @@
 Command:  brain-diffusion prepare configs/oasis/volumes_2mm.py cohort.root=FOLDER --measure volumes --out shards/o2
           brain-diffusion train configs/oasis/lsgan_2mm.py data.shards=shards/o2 --run runs/oasis-lsgan2mm
           brain-diffusion study runs/oasis-latent2mm --baselines runs/oasis-lsgan2mm
-Expected: not yet run. About 10 minutes of a core by the count of operations (40 GFLOP a volume and step; not timed):
+Expected: not yet run, nor timed. About 10 minutes of a core at 32 GFLOP/s, 40 GFLOP a volume and step by hand count:
           240 steps of 2 volumes, a short training. More steps: gan.num_steps.
 """
 
