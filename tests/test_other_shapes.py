@@ -27,15 +27,16 @@ from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
-from brain_diffusion_jax.models.gan import GanNetworks, make_gan
 from brain_diffusion_jax.models.unet_config import ModelConfig
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
 from brain_diffusion_jax.tasks.gan import loss as gan_loss
+from brain_diffusion_jax.tasks.gan.config import GanModel
 from brain_diffusion_jax.training import state, step
 
 SCHEMA = Schema.from_json([{"name": "age", "unit": "years", "low": 18, "high": 96}])
 AFFINE = ((20.0, 0, 0, -70.0), (0, 20.0, 0, -70.0), (0, 0, 20.0, -60.0), (0, 0, 0, 1.0))
 FIXED = Intensity("fixed", 0.0, 200.0, "uint8")
+LEAST_SQUARES = {"channels": (8, 8), "critic_channels": (4,), "latent": 2, "width": 4}
 COLOUR = Contract(SCHEMA, (8, 6), kind="pictures", channels=3)
 VOLUMES = Contract(SCHEMA, (8, 6, 4), kind="volumes", grid=Grid("box", (8, 6, 4), AFFINE), intensity=FIXED)
 
@@ -130,16 +131,24 @@ def test_a_train_step_and_a_sampler(contract, shards, tmp_path):
     assert [row["age"] for row in rows] == ["30.0", ""]
 
 
-def test_a_gan_learns_from_it(shards):
+@pytest.mark.parametrize(
+    ("settings", "metrics_of"),
+    [
+        (GanModel(channels=(8,), latent=2, critic_steps=1), ("wasserstein", "penalty")),
+        (GanModel(objective="lsgan", **LEAST_SQUARES), ("critic",)),
+        (GanModel(objective="vae-gan", **LEAST_SQUARES), ("critic", "kl", "features")),
+    ],
+    ids=["wgan-gp", "lsgan", "vae-gan"],
+)
+def test_a_gan_learns_from_it(shards, settings, metrics_of):
     known = Contract.load(shards)
-    gan = make_gan(known.image_size, known.schema.cardinalities, GanNetworks((8,), 2), known.channels)
-    settings = gan_loss.GanSettings(critic_steps=1)
-    optimizer = gan_loss.make_optimizer(settings)
-    before = state.create(gan_loss.make_init(gan, len(known.schema.names))(jax.random.key(0)), optimizer)
-    train = jax.jit(step.build_step(gan_loss.make_loss(gan, settings), optimizer))
+    game = settings.chosen.game(known.shape, known.schema.cardinalities)
+    optimizer = gan_loss.make_optimizer(settings.chosen)
+    before = state.create(gan_loss.make_init(game.module, len(known.schema.names))(jax.random.key(0)), optimizer)
+    train = jax.jit(step.build_step(game.loss, optimizer))
     batch = {**next(Loader(shards, "train", 4)), "index": np.arange(4, dtype=np.int32)}
     after, metrics = train(before, batch, jax.random.key(1))
-    assert all(np.isfinite(metrics[name]) for name in ("wasserstein", "penalty", "generator"))
+    assert all(np.isfinite(metrics[name]) for name in (*metrics_of, "generator"))
     for network in ("generator", "critic"):
         moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before.params[network], after.params[network])
         assert max(jax.tree.leaves(moved)) > 0

@@ -13,7 +13,6 @@ from brain_diffusion_jax.contract import Contract, Fit, Grid, Intensity, SliceSe
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.autoencoder import Autoencoder
-from brain_diffusion_jax.models.gan import make_gan
 from brain_diffusion_jax.tasks.latent_diffusion.frozen import CODEC, codec_state
 from brain_diffusion_jax.tasks.model import hash_of
 from brain_diffusion_jax.tasks.opening import open_run
@@ -103,11 +102,16 @@ def age_run(folder: Path, *overrides: str) -> Path:
     )
 
 
+OBJECTIVES = {
+    name: (f"gan.objective={name}", "gan.critic_channels=(4,)", "gan.width=4") for name in ("lsgan", "vae-gan")
+}
+
+
 def gan_run(folder: Path, *overrides: str, given: Contract | None = None) -> Path:
     """A run folder of kind "gan". given: a contract, else one of SIZE."""
     config = make_config(*overrides)
     told = given or contract(Schema.from_json(config.covariates))
-    gan = make_gan(tuple(told.image_size), told.schema.cardinalities, spec("gan").read(config).gan)
+    gan = spec("gan").read(config).gan.chosen.game(told.shape, told.schema.cardinalities).module
     n = len(told.schema.names)
     z = jnp.zeros((1, gan.generator.latent))
     params = gan.init(jax.random.key(0), z, jnp.zeros((1, n)), jnp.ones((1, n), bool))["params"]

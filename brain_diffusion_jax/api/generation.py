@@ -26,6 +26,7 @@ from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.pixels import to_uint8
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
+from brain_diffusion_jax.tasks.gan.model import GanModel
 
 RECORD = "generation.json"
 DESCRIPTION = "dataset_description.json"
@@ -43,7 +44,7 @@ def _sidecar(volume: Path) -> Path:
 
 
 def generate(
-    model: DiffusionModel,
+    model: DiffusionModel | GanModel,
     rows: Sequence[DrawnRow],
     sampling: Sampling,
     out: str | Path,
@@ -66,7 +67,7 @@ def generate(
         found = "no contract" if contract is None else contract.kind
         raise InputError(model.path, "contract", found, "volumes: `sample` writes slices and pictures")
     mine = [rows[k] for k in shard_rows(len(rows), shard)]
-    record = {**record_of(model, ema=ema), **sampling.record(), "rows": len(rows)}
+    record = {**record_of(model, ema=ema), **(sampling.record() if model.guided else {}), "rows": len(rows)}
     _open(out, record | ({"region": region.digest} if region else {}), contract, rows)
     missing = [row for row in mine if not (out / volume_file(row.row)).is_file()]
     done = len(mine) - len(missing)
@@ -77,10 +78,8 @@ def generate(
         chosen = missing[first : first + size]
         # Always whole batches, so that one program makes every volume, to the last bit.
         padded = [*chosen, *[chosen[-1]] * (size - len(chosen))]
-        conditions = [dict(row.condition) for row in padded]
-        places, configs = [row.seed for row in padded], [sampling.config()]
-        ((_, images),) = model.sample_configs(conditions, configs, batch_size=size, positions=places, plain_apart=True)
-        for row, volume in zip(chosen, images[0], strict=False):
+        images = model.at([dict(row.condition) for row in padded], [row.seed for row in padded], sampling)
+        for row, volume in zip(chosen, images, strict=False):
             path = out / volume_file(row.row)
             path.parent.mkdir(parents=True, exist_ok=True)
             if region is not None:  # before its volume, whose file says that the row is done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from brain_diffusion_jax.api import baselines
 from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.api.predictors import Predictors
 from brain_diffusion_jax.api.protocols import Generator, draw
+from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.image_set import ImageSet
@@ -35,6 +36,7 @@ class StudyPlan:
 
     data: shards (default: those of the run). age_model, second_age_model, classifier: run folders; extractors: of
     other networks. pca_gauss: PCA-Gauss of the training images beside the model, in tables of both; None: of volumes.
+    baselines: run folders of other generators, measured under this plan into the same tables; see `_beside`.
     num_samples: per scale. utility: seeds of train on synthetic, test on real; 0 is off,
     utility_steps 0 a linear probe of pixels. out: default RUN/study.
     """
@@ -45,6 +47,7 @@ class StudyPlan:
     classifier: str | Path | None = None
     extractors: Sequence[Extractor] = ()
     pca_gauss: bool | None = None
+    baselines: Sequence[str | Path] = ()
     guidance_scales: Sequence[float] | None = None
     num_samples: int | None = None
     split: str | None = None
@@ -56,14 +59,17 @@ class StudyPlan:
     out: str | Path | None = None
 
 
-# A baseline has no scales, sampler and steps, and no baseline and no utility of its own.
+# A baseline has its own scales, sampler and steps, if any, and no baseline and no utility of its own.
 _OF_BASELINE: dict[str, Any] = {
     "guidance_scales": None,
     "sampler": None,
     "num_steps": None,
     "pca_gauss": False,
+    "baselines": (),
     "utility": 0,
 }
+# The folder of a study that holds those of its baselines.
+BASELINES = "baselines"
 
 
 def study(
@@ -82,6 +88,7 @@ def study(
     plan = replace(plan, **more)
     model: Generator = load(run, "generator") if isinstance(run, str | Path) else run
     shards, contract, real = real_people.open_real(model, plan.data)
+    beside = _beside(model, plan, contract, (baselines.NAME, *(compare or ())))
     predictors = Predictors.load(
         contract,
         age=plan.age_model,
@@ -114,6 +121,9 @@ def study(
     if train is not None and (len(train.shape) == 4 if plan.pca_gauss is None else plan.pca_gauss):
         own = replace(plan, **_OF_BASELINE, out=out / "pca-gauss")
         others[baselines.NAME] = study(baselines.fit_beside(model, train, contract), own, progress=progress)
+    for name, other in beside.items():
+        own = replace(plan, **_OF_BASELINE, data=shards, out=out / BASELINES / name)
+        others[name] = study(other, own, progress=progress)
     if not result.rows:  # another process measures and writes
         return result
     if not model.guided:
@@ -126,6 +136,32 @@ def study(
     result.save(out)
     report.write_report(result, out, compare=others)
     return result
+
+
+def _beside(model: Generator, plan: StudyPlan, contract: Contract, taken: Collection[str]) -> dict[str, Generator]:
+    """Run name -> generator of every baseline, with the section `study` of the model's config.
+
+    What decides conditions, seeds and intervals is thus that of the studied run; sampler and steps are those of
+    the baseline's own config, guidance scales those of the study, or of its own config beside a model without guidance.
+    Raises InputError, before anything is made, for a baseline of another contract, and for a name that another one or a
+    row of the tables (taken) has.
+    """
+    found: dict[str, Generator] = {}
+    for run in plan.baselines:
+        other = load(run, "generator")
+        name = other.path.resolve().name
+        if name in (*found, *taken):
+            raise InputError("--baselines", "names of run folders", f"{name} twice", "another name for each")
+        if other.contract is None:
+            raise InputError(run, "contract", "none", f"that of {model.path}")
+        require_same(contract, other.contract, f"baseline {run} against {model.path}")
+        section = model.config.study
+        if other.guided:
+            scales = plan.guidance_scales or (section if model.guided else other.config.study).guidance_scales
+            section = replace(section, guidance_scales=tuple(scales))
+        other.config = replace(other.config, study=section)
+        found[name] = other
+    return found
 
 
 def folder_of(model: Generator, plan: StudyPlan) -> Path:

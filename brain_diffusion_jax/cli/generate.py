@@ -13,19 +13,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brain_diffusion_jax.cli.options import WeightOptions
+from brain_diffusion_jax.cli.options import WeightOptions, refuse_unguided
 from brain_diffusion_jax.cli.parsing import argument, option, seed
 from brain_diffusion_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from brain_diffusion_jax.api import DiffusionModel
+    from brain_diffusion_jax.api import DiffusionModel, GanModel
     from brain_diffusion_jax.data.condition_draw import DrawnRow
 
 
 class Options(WeightOptions):
     """What is asked for, how it is sampled, and which part of it this call makes."""
 
-    run: str = argument("run folder of a diffusion model of volumes")
+    run: str = argument("run folder of a diffusion model or a GAN of volumes")
     out: Path = option("folder of the data set (new, or one that is not finished)", required=True)
     conditions: Path | None = option("a CSV or TSV with one volume a row (columns: the covariates)", metavar="CSV")
     draw: int | None = option("instead, so many whole rows drawn from the training conditions", metavar="N")
@@ -49,7 +49,8 @@ def run(options: Options) -> int:
     from brain_diffusion_jax.cli.progress import bar_of
     from brain_diffusion_jax.data.prepare.head_volumes import region_of
 
-    model = options.load(options.run, "diffusion")
+    model = options.load(options.run, "generator")
+    refuse_unguided(model, options, "sampler", "steps", "guidance")
     rows = _rows(options, model)
     sampling = model.sampling(
         sampler=options.sampler, num_steps=options.steps, guidance_scale=options.guidance, batch_size=options.batch
@@ -67,7 +68,7 @@ def run(options: Options) -> int:
     return 0
 
 
-def _rows(options: Options, model: DiffusionModel) -> list[DrawnRow]:
+def _rows(options: Options, model: DiffusionModel | GanModel) -> list[DrawnRow]:
     from brain_diffusion_jax.data.condition_draw import ConditionDraw, table_rows
 
     if (options.conditions is None) == (options.draw is None):

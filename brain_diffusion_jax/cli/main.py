@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert safetensors": ("convert_safetensors", "a run as one file with its model card, and back"),
     "train-class": ("train.ClassOptions", "train the classifier that predicts classes"),
     "gate": ("gate", "accept or reject generated images by limits learned from real ones"),
-    "train-gan": ("train.GanOptions", "train the WGAN-GP baseline"),
+    "train-gan": ("train.GanOptions", "train a GAN, the baseline"),
     "sample": ("sample", "synthetic images for given conditions"),
     "generate": ("generate", "a data set of synthetic volumes in BIDS layout"),
     "sweep": ("sweep", "one compiled call over guidance scales"),

@@ -11,7 +11,7 @@ from brain_diffusion_jax.cli.parsing import OptionGroup, option, seed
 from brain_diffusion_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from brain_diffusion_jax.api import AgeModel, DiffusionModel, Generator
+    from brain_diffusion_jax.api import AgeModel, DiffusionModel, GanModel, Generator
     from brain_diffusion_jax.covariates import Schema
     from brain_diffusion_jax.diffusion.sampling import Sampling
     from brain_diffusion_jax.evaluation.probes.features import Extractor
@@ -33,7 +33,7 @@ class WeightOptions(OptionGroup):
     @overload
     def load(self, run: str, kind: Literal["age"]) -> AgeModel: ...
     @overload
-    def load(self, run: str, kind: Literal["generator"]) -> Generator: ...
+    def load(self, run: str, kind: Literal["generator"]) -> DiffusionModel | GanModel: ...
     def load(self, run: str, kind: Any) -> Any:
         """`api.load` of a run of that kind with these weights, after JAX was set up for this machine."""
         from brain_diffusion_jax import api

@@ -28,7 +28,7 @@ def _interval(text: str) -> tuple[int, int]:
 class Options(ConditionOptions, SamplingOptions):
     """What is drawn, and what is written of it."""
 
-    run: str = argument("run folder of a diffusion model or a WGAN-GP")
+    run: str = argument("run folder of a diffusion model or a GAN")
     people: str | None = option("make what the real images of this split show, e.g. test", metavar="SPLIT")
     data: str | None = option("with --people, the shards (default: those of the run)")
     no_nifti: bool = option("PNG only", False)

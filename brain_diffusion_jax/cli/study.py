@@ -2,6 +2,7 @@
 
   brain-diffusion study runs/oasis --age-model runs/age
   brain-diffusion study runs/oasis --age-model runs/age --scales 1,3,5 --num 200 --inception FILE.pth
+  brain-diffusion study runs/oasis --baselines runs/lsgan runs/vaegan
   brain-diffusion study --compare runs/a runs/b --out comparison/
 
 Conditions are those of the people in the evaluated split; as many images are made at each scale as
@@ -21,7 +22,7 @@ from brain_diffusion_jax.errors import InputError
 class Options(PredictorOptions):
     """What is studied, what reads it, and how it is drawn."""
 
-    run: str | None = argument("run folder of a diffusion model or a WGAN-GP", nargs="?")
+    run: str | None = argument("run folder of a diffusion model or a GAN", nargs="?")
     overrides: tuple[str, ...] = argument("changes to the run's config", nargs="*", metavar="section.key=value")
     second_age_model: str | None = option("another regressor, not used for any choice")
     classifier: str | None = option("run folder of train-class: its features for another Frechet distance")
@@ -34,6 +35,12 @@ class Options(PredictorOptions):
     seed: int | None = option("default: the config's study.seed", type=seed)
     checkpoint: int | None = option("step of the diffusion model (default: the newest)")
     pca_gauss: bool = option("PCA-Gauss, a baseline without a network, beside the model (volumes: always)", False)
+    baselines: tuple[str, ...] = option(
+        "run folders of other generators, drawn for the same conditions and put into the same tables",
+        (),
+        nargs="+",
+        metavar="RUN",
+    )
     utility: int = option("train-on-synthetic test-on-real", 0, metavar="SEEDS")
     utility_steps: int = option("its training steps (default 400); 0: a linear pixel probe", 400)
     out: str | None = option("folder to write (default: RUN/study)")
@@ -69,6 +76,7 @@ def run(options: Options) -> int:
         extractors=options.inception_extractors(),
         guidance_scales=options.scales,
         pca_gauss=options.pca_gauss or None,
+        baselines=options.baselines,
         num_samples=options.num,
         split=options.split,
         seed=options.seed,

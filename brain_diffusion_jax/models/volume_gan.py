@@ -20,7 +20,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.conditioning import Present, Values
 from brain_diffusion_jax.models.convolution import convolve
 from brain_diffusion_jax.models.gan import ConditionSummary
-from brain_diffusion_jax.models.layers import GroupNorm, conv, pad_to_multiple, upsample_nearest
+from brain_diffusion_jax.models.layers import GroupNorm, UpsampleConv, conv, pad_to_multiple
 
 _SLOPE = 0.2
 _GROUPS = 8
@@ -44,7 +44,7 @@ class VolumeGanConfig:
         for field, right, expected in (
             (
                 "channels",
-                len(self.channels) > 1 and not any(c % _GROUPS for c in self.channels),
+                len(self.channels) > 1 and not any(c < 1 or c % _GROUPS for c in self.channels),
                 "2 or more eights",
             ),
             ("critic_channels", len(self.critic_channels) >= 1, "1 or more"),
@@ -115,7 +115,7 @@ class VolumeGenerator(nn.Module):
         x = nn.Dense(math.prod(base) * c.channels[0], name="project")(z)
         x = x.reshape(-1, *base, c.channels[0])
         for stage, width in enumerate(c.channels[1:]):
-            x = conv(width, dims, f"conv_{stage}")(upsample_nearest(x))
+            x = UpsampleConv(width, dims, fast_gradient=True, name=f"conv_{stage}")(x)
             x = nn.leaky_relu(GroupNorm(_GROUPS, name=f"norm_{stage}")(x), _SLOPE)
         x = nn.sigmoid(conv(self.image_channels, dims, "conv_out")(x))
         return x[(slice(None), *(slice(0, n) for n in self.image_size))]
@@ -178,6 +178,11 @@ class VolumeMaker(nn.Module):
     image_channels: int
     config: VolumeGanConfig
     cardinalities: tuple[int, ...]
+
+    @property
+    def latent(self) -> int:
+        """Numbers that are drawn for an image."""
+        return self.config.latent
 
     def setup(self) -> None:
         self.decoder = VolumeGenerator(self.image_size, self.image_channels, self.config, self.cardinalities)

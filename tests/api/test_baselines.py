@@ -1,11 +1,14 @@
-"""PCA-Gauss beside a model: as a generator of its own, and in the tables of its study."""
+"""What stands beside a model in its study: PCA-Gauss, as a generator of its own, and other runs."""
 
 from __future__ import annotations
+
+import shutil
 
 import numpy as np
 import pytest
 import tiny_runs
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.api import baselines, studies
 from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.api.protocols import draw
@@ -62,3 +65,47 @@ def test_a_study_puts_it_beside_the_model(run, tmp_path, monkeypatch):
     assert "PCA-Gauss: w=1" in page
     studies.study(str(run), data=str(run), num_samples=6, out=str(tmp_path / "slices"))
     assert not (tmp_path / "slices" / "pca-gauss").exists()  # of slices only where it is asked for
+
+
+def test_other_runs_are_measured_under_the_plan_of_the_study(run, tmp_path, monkeypatch):
+    sets = {"train": people(24, 1), "test": people(9, 2)}
+    monkeypatch.setattr(real_people, "read_real", lambda shards, contract: sets)
+    gan = tiny_runs.gan_run(tmp_path / "gan", "study.seed=5", "study.num_samples=3", "sample.batch_size=4")
+    guided = shutil.copytree(run, tmp_path / "guided")
+    items = files.read_json(guided / "config.json", "config")
+    items["study"]["guidance_scales"] = [7.0]
+    files.write_json(guided / "config.json", items)
+    out = tmp_path / "study"
+    result = studies.study(
+        str(run), data=str(run), num_samples=6, seed=2, num_steps=1, out=out, baselines=[gan, str(guided)]
+    )
+    assert not (out / "pca-gauss").exists()
+    rows, plans = {}, {"run": files.read_json(out / "plan.json", "plan")}
+    for name in ("gan", "guided"):
+        found = StudyResult.load(out / studies.BASELINES / name)
+        rows[name] = [row.name for row in found.rows]
+        assert {r.num_pictures for r in found.generated} == {6}
+        assert found.real.numbers == result.real.numbers
+        plans[name] = files.read_json(out / studies.BASELINES / name / "plan.json", "plan")
+    assert rows == {
+        name: ["real", "real, training people", scale] for name, scale in (("gan", "w=1"), ("guided", "w=2"))
+    }
+    assert len({(p["seed"], p["conditions"], p["num_pictures"]) for p in plans.values()}) == 1
+    assert plans["run"]["seed"] == 2
+    assert "'num_steps': 2" in plans["guided"]["model"]  # its own config's
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "gan: w=1" in page
+    assert "guided: w=2" in page
+
+
+def test_a_baseline_that_does_not_belong_is_refused_before_anything_is_made(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(real_people, "read_real", lambda shards, contract: {"test": people(9, 2)})
+    contract = Contract.load(run)
+    odd = tiny_runs.gan_run(tmp_path / "odd", given=Contract(contract.schema, (20, 20)))
+    for runs, words in (
+        ([odd], f"baseline {odd} against {run}: contract: .*image_size: "),
+        ([run, run], "--baselines: names of run folders: found run twice"),
+    ):
+        with pytest.raises(InputError, match=words):
+            studies.study(str(run), data=str(run), out=tmp_path / "out", baselines=runs)
+    assert not (tmp_path / "out").exists()

@@ -115,6 +115,7 @@ def test_study_refuses_what_does_not_belong_together(folders, real, tmp_path, ca
         ([run, "--data", str(tmp_path / "other")], "image_size: [14, 12] against [20, 20]"),
         ([run, "--data", shards, "--age-model", run], "kind: found diffusion"),
         ([run, "--data", shards, "--age-model", str(tmp_path)], "config.json"),
+        ([run, "--data", shards, "--baselines", run, age], "kind: found age; expected diffusion or gan"),
         ([run, "--data", shards, "--scales", "1,x"], "--scales: found"),
         ([run, "--data", shards, "--split", "tset"], "evaluated split: found tset"),
         ([run, "--data", shards, "--inception", str(tmp_path / "none.pth")], "no such file"),

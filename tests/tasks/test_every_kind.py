@@ -4,6 +4,7 @@ that runs of 0.1 open and go on in test_released.py.
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
 from pathlib import Path
 
@@ -38,6 +39,12 @@ RUNS = {
     "autoencoder": tiny_runs.autoencoder_run,
     "latent_diffusion": tiny_runs.latent_run,
 }
+# The other objectives of a kind: what holds of every kind must hold of them.
+TINY_OBJECTIVES = {"vae-gan": tiny.vae_gan_task}
+RUNS_OF_OBJECTIVES = {
+    name: functools.partial(lambda folder, more: tiny_runs.gan_run(folder, *more), more=more)
+    for name, more in tiny_runs.OBJECTIVES.items()
+}
 
 
 def everything(run: Path) -> dict[str, np.ndarray]:
@@ -61,22 +68,24 @@ def test_a_kind_is_declared_once_and_whole(kind: str) -> None:
     assert not declared.reports or (declared.report.write and declared.report.summary)
 
 
-@pytest.mark.parametrize("kind", TASKS)
-def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped_bit_for_bit(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*TASKS, *TINY_OBJECTIVES])
+def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped_bit_for_bit(name: str, tmp_path: Path) -> None:
     compile_cache.enable()
     options = dict(validate_every=0, checkpoint_every=0, power_ema=(0.1,), config={"seed": 3}, seed=3)
-    tiny.train(tmp_path / "whole", task=TINY[kind](), num_steps=4, **options)
+    task = {**TINY, **TINY_OBJECTIVES}[name]
+    tiny.train(tmp_path / "whole", task=task(), num_steps=4, **options)
     for steps in (2, 4):
-        assert tiny.train(tmp_path / "halves", task=TINY[kind](), num_steps=steps, **options).step == steps
+        assert tiny.train(tmp_path / "halves", task=task(), num_steps=steps, **options).step == steps
     whole, halves = everything(tmp_path / "whole"), everything(tmp_path / "halves")
     assert whole.keys() == halves.keys()
     for path, leaf in whole.items():
         np.testing.assert_array_equal(leaf, halves[path], err_msg=path)
 
 
-@pytest.mark.parametrize("kind", TASKS)
-def test_a_run_is_described_opened_published_and_opened_again(kind: str, tmp_path: Path) -> None:
-    run = RUNS[kind](tmp_path / "run")
+@pytest.mark.parametrize("name", [*TASKS, *RUNS_OF_OBJECTIVES])
+def test_a_run_is_described_opened_published_and_opened_again(name: str, tmp_path: Path) -> None:
+    kind = name if name in TASKS else "gan"
+    run = {**RUNS, **RUNS_OF_OBJECTIVES}[name](tmp_path / "run")
     assert run_summary.describe(run)["kind"] == kind
     model = api.load(run)
     assert type(model) is spec(kind).model

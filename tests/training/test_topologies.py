@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-KINDS = ("diffusion", "age", "norm", "class", "gan", "autoencoder", "latent_diffusion")
+KINDS = ("diffusion", "age", "norm", "class", "gan", "vae-gan", "autoencoder", "latent_diffusion")
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
 # Little optimisation: these programs are compiled once and run for four steps.

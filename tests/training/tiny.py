@@ -13,7 +13,6 @@ from brain_diffusion_jax.diffusion.process import Process
 from brain_diffusion_jax.models.autoencoder import Autoencoder
 from brain_diffusion_jax.models.backbones.trunk import Trunk
 from brain_diffusion_jax.models.deep_brain_net import AgeNetwork
-from brain_diffusion_jax.models.gan import GanNetworks, make_gan
 from brain_diffusion_jax.models.layers import conv
 from brain_diffusion_jax.models.patch_discriminator import DiscriminatorConfig, PatchDiscriminator
 from brain_diffusion_jax.tasks import labels
@@ -24,6 +23,7 @@ from brain_diffusion_jax.tasks.autoencoder.config import AutoencoderLoss, Crops,
 from brain_diffusion_jax.tasks.classifier import loss as class_loss
 from brain_diffusion_jax.tasks.diffusion import loss as diffusion_loss
 from brain_diffusion_jax.tasks.gan import loss as gan_loss
+from brain_diffusion_jax.tasks.gan.config import GanModel
 from brain_diffusion_jax.tasks.latent_diffusion.frozen import CODEC, Frozen
 from brain_diffusion_jax.tasks.spec import spec
 from brain_diffusion_jax.training import optimizer
@@ -118,18 +118,23 @@ def class_task() -> Task:
     )
 
 
-def gan_task() -> Task:
-    """The generator moves in every second update."""
-    gan = make_gan(SIZE, SCHEMA.cardinalities, GanNetworks((8, 16), 4))
-    how = gan_loss.GanSettings(critic_steps=2, learning_rate=1e-3)
+def gan_task(**more) -> Task:
+    """The generator moves in every second update. more: settings of `GanModel`, by default of a WGAN-GP."""
+    how = GanModel(channels=(8, 16), latent=4, critic_steps=2, learning_rate=1e-3, **more).chosen
+    game = how.game((*SIZE, 1), SCHEMA.cardinalities)
     return Task(
         "gan",
-        gan_loss.make_init(gan, len(SCHEMA.names)),
-        lambda axis: gan_loss.make_loss(gan, how),
-        gan_loss.make_measure(gan),
+        gan_loss.make_init(game.module, len(SCHEMA.names)),
+        lambda axis: game.loss,
+        game.measure,
         gan_loss.make_optimizer(how),
         lambda step: how.learning_rate,
     )
+
+
+def vae_gan_task() -> Task:
+    """As `gan_task`, with an encoder and least squares."""
+    return gan_task(objective="vae-gan", critic_channels=(4, 8), width=4)
 
 
 def autoencoder_task() -> Task:

@@ -90,6 +90,7 @@ def trajectories() -> tuple[dict[str, list[float]], dict[str, Trainer]]:
         "norm": (tiny.age_task(norm=True), ["one", "4x2", "pmap8"]),
         "class": (tiny.class_task(), ["one", "4x2", "pmap8", "one/4"]),
         "gan": (tiny.gan_task(), ["one", "4x2", "pmap8", "one/4"]),
+        "vae-gan": (tiny.vae_gan_task(), ["one", "4x2", "pmap8", "one/4"]),
         "autoencoder": (tiny.autoencoder_task(), ["one", "4x2", "pmap8", "two/4"]),
         "latent_diffusion": (tiny.latent_task(), ["one", "4x2", "pmap8", "two/4"]),
     }

@@ -11,7 +11,7 @@ import numpy as np
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.metrics.metric_id import SSIM, MetricId
+from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.report import figures, report_tables, volume_views
 from brain_diffusion_jax.evaluation.report.headline import headline
 from brain_diffusion_jax.evaluation.report.report_tables import number, table
@@ -300,10 +300,14 @@ def comparison_section(results: Mapping[str, StudyResult]) -> dict[str, Any]:
         text,
         [],
         [
-            table(rows, {**report_tables.distances(rows), MetricId(SSIM): "SSIM over pairs"}),
+            table(rows, report_tables.distances(rows)),
+            table(rows, report_tables.similarity(rows)),
+            report_tables.protocol_table(rows, next(iter(results.values())).method.get("protocol", "")),
+            table(rows, report_tables.fine_structure(rows)),
             *(
-                table(rows, report_tables.agreement(target), caption=f"Of {target}." if len(targets) > 1 else "")
+                table(rows, columns, caption=f"Of {target}." if len(targets) > 1 else "")
                 for target in targets
+                for columns in (report_tables.agreement(target), report_tables.other_covariates(rows, target))
             ),
             table(rows, report_tables.DARK, target=" or ".join(targets)),
             table(rows, report_tables.COPIES),

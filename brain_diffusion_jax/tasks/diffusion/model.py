@@ -190,6 +190,14 @@ class DiffusionModel(Model):
         for first, images in self.sample_configs(conditions, [sampling.config(seed)], **options):
             yield first, images[0]
 
+    def at(
+        self, conditions: Conditions, places: Sequence[int], sampling: Sampling
+    ) -> Float[np.ndarray, "n *spatial c"]:
+        """Images in [0, 1], one a condition, with the noise of these places in an endless list of seed 0: one batch."""
+        how: dict[str, Any] = {"batch_size": len(conditions), "positions": places, "plain_apart": True}
+        ((_, images),) = self.sample_configs(conditions, [sampling.config()], **how)
+        return np.asarray(images[0])
+
     def sweep(
         self,
         conditions: Conditions,

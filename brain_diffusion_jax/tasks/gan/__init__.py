@@ -1,4 +1,4 @@
-"""The WGAN-GP baseline."""
+"""GANs, the baseline that other generators are compared with: WGAN-GP, LSGAN, VAE-GAN."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
 SPEC: TaskSpec[GanConfig] = TaskSpec(
     kind="gan",
-    summary="the WGAN-GP baseline",
+    summary="a GAN, the baseline: WGAN-GP, LSGAN or VAE-GAN",
     package=__name__,
     section="gan",
     suffix="-gan",
-    kept=Kept(paths=("seed", "train.power_ema", *keys("gan", "channels latent conditional"))),
-    numbers=("wasserstein", "penalty"),
+    kept=Kept(
+        paths=("seed", "train.power_ema", *keys("gan", "objective channels critic_channels latent width conditional"))
+    ),
+    numbers=("wasserstein", "penalty", "critic", "kl", "features"),
     ranks=False,
     makes_images=True,
-    use="Research on synthetic brain MRI: the WGAN-GP baseline that other generators are compared with.",
+    use="Research on synthetic brain MRI: a GAN, to compare other generators with.",
     output="Synthetic images of the requested covariates",
-    example="images = model.sample([{condition}])  # [n, rows, cols, 1]",
+    example="images = model.sample([{condition}])  # [n, *spatial, channels]",
 )

@@ -1,4 +1,4 @@
-"""What the WGAN-GP baseline learns from (Gulrajani et al. 2017). A step is one update of the critic."""
+"""What a WGAN-GP learns from (Gulrajani et al. 2017), and what all GANs share. A step is one update of the critic."""
 
 from __future__ import annotations
 
@@ -12,32 +12,40 @@ import optax
 from jaxtyping import Array
 
 from brain_diffusion_jax.array_types import Key, Params
-from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.errors import require
 from brain_diffusion_jax.losses import adversarial
 from brain_diffusion_jax.losses.weighted import Weighted, combine
 from brain_diffusion_jax.models.gan import Gan
+from brain_diffusion_jax.models.volume_gan import VolumeGan
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys
 from brain_diffusion_jax.training.task import MeasureFn
 
 
 @dataclass(frozen=True)
-class GanSettings:
-    """penalty: weight of the gradient penalty; critic_steps: critic updates for one of the generator."""
+class Learning:
+    """critic_steps: critic updates for one of the generator; learning_rate and betas: of Adam, for both."""
 
-    penalty: float = 10.0
     critic_steps: int = 5
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
 
     def __post_init__(self) -> None:
-        if self.critic_steps < 1:
-            raise InputError("config", "gan.critic_steps", self.critic_steps, "1 or more")
-        if self.penalty < 0:
-            raise InputError("config", "gan.penalty", self.penalty, "0 or more")
+        require(self.critic_steps >= 1, "gan.critic_steps", self.critic_steps, "1 or more")
 
 
-def make_optimizer(settings: GanSettings) -> optax.GradientTransformation:
+@dataclass(frozen=True)
+class GanSettings(Learning):
+    """penalty: weight of the gradient penalty."""
+
+    penalty: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.penalty >= 0, "gan.penalty", self.penalty, "0 or more")
+
+
+def make_optimizer(settings: Learning) -> optax.GradientTransformation:
     """Adam for both networks; the generator's updates (and moments) wait for every critic_steps-th step."""
     adam = optax.adam(settings.learning_rate, *settings.betas)
     return adversarial.alternating(adam, adam, settings.critic_steps)
@@ -48,7 +56,7 @@ def draw_latents(key: Key, index: Array, latent: int) -> Array:
     return jax.vmap(lambda k: jax.random.normal(k, (latent,)))(sample_keys(key, index))
 
 
-def make_init(gan: Gan, covariates: int) -> Callable[[Key], dict[str, Any]]:
+def make_init(gan: Gan | VolumeGan, covariates: int) -> Callable[[Key], dict[str, Any]]:
     """init(key) -> variables."""
 
     def init(key: Key) -> dict[str, Any]:
@@ -98,10 +106,16 @@ def make_loss(gan: Gan, settings: GanSettings) -> LossFn:
     return adversarial.two_players(critic, generator, settings.critic_steps)
 
 
-def make_measure(gan: Gan) -> MeasureFn:
+def make_measure(
+    gan: Gan | VolumeGan,
+    real: Callable[[Batch], Array] = _real,
+    scores_of: Callable[[Any], Array] = lambda judged: judged,
+) -> MeasureFn:
     """measure(params, model_state, batch, key) -> {"validation_loss": [b]}: critic's score of generated images
     minus that of real ones it never saw, for fixed z; far below 0 tells an overfitted critic. No distance
     to compare between runs.
+
+    real: batch -> its images in the range of the generator. scores_of: what the critic says -> scores [b].
     """
 
     def measure(params: Params, model_state: Any, batch: Batch, key: Key) -> Metrics:
@@ -109,7 +123,7 @@ def make_measure(gan: Gan) -> MeasureFn:
         variables = {"params": params}
         z = draw_latents(key, batch["index"], gan.generator.latent)
         fake = gan.apply(variables, z, *condition, method="generate")
-        scores: list[Any] = [gan.apply(variables, x, *condition, method="criticise") for x in (fake, _real(batch))]
-        return {"validation_loss": scores[0] - scores[1]}
+        judged: list[Any] = [gan.apply(variables, x, *condition, method="criticise") for x in (fake, real(batch))]
+        return {"validation_loss": scores_of(judged[0]) - scores_of(judged[1])}
 
     return measure

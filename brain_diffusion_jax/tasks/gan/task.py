@@ -1,28 +1,34 @@
-"""How the WGAN-GP baseline is trained."""
+"""How a GAN is trained."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import optax
 
 from brain_diffusion_jax.config import part
 from brain_diffusion_jax.covariates import Schema
-from brain_diffusion_jax.models.gan import make_gan
 from brain_diffusion_jax.tasks.gan.config import GanConfig
-from brain_diffusion_jax.tasks.gan.loss import make_init, make_loss, make_measure, make_optimizer
+from brain_diffusion_jax.tasks.gan.loss import make_init, make_optimizer
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.task import Task
 
 
+def resolve(config: GanConfig, data: DataInfo) -> GanConfig:
+    """With the defaults of its objective, so that a run stays what it is where these change."""
+    return replace(config, gan=config.gan.whole())
+
+
 def build(config: GanConfig, data: DataInfo) -> Task:
     """The task of config section `gan`."""
-    how = config.gan
-    gan = make_gan(data.image_size, data.schema.cardinalities, how, data.channels)
+    how = config.gan.chosen
+    game = how.game(data.shape, data.schema.cardinalities)
     return Task(
         kind="gan",
-        init=make_init(gan, len(data.schema.names)),
-        make_loss=lambda axis_name: make_loss(gan, how),
-        measure=make_measure(gan),
+        init=make_init(game.module, len(data.schema.names)),
+        make_loss=lambda axis_name: game.loss,
+        measure=game.measure,
         optimizer=make_optimizer(how),
         learning_rate=optax.constant_schedule(how.learning_rate),
     )
