@@ -107,7 +107,7 @@ def within_memory(frozen: Frozen, state: Mapping[str, Any], gib: float, *, sampl
     """
     if not gib:
         return frozen.codec(state, sample=sample)
-    needed = {}
+    needed: dict[int, float] = {}
     for slabs in slab_counts(frozen.config, frozen.size[0]):
         codec = frozen.codec(state, sample=sample, slabs=slabs)
         needed[slabs] = decode_memory(codec) / 2**30
