@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brain_diffusion_jax.cli.options import WeightOptions, refuse_unguided
+from brain_diffusion_jax.cli.options import WeightOptions, decode_within, refuse_unguided
 from brain_diffusion_jax.cli.parsing import argument, option, seed
 from brain_diffusion_jax.errors import InputError
 
@@ -38,6 +38,7 @@ class Options(WeightOptions):
     sampler: str | None = option("default: the config's")
     steps: int | None = option("sampling steps (default: the config's)")
     guidance: float | None = option("guidance scale; 1 is off, 0 unconditional (default: config)")
+    memory_gib: float | None = option("decode latents in slabs where a volume takes more (default: config)")
     json: bool = option("print a JSON summary", False)
 
 
@@ -51,6 +52,7 @@ def run(options: Options) -> int:
 
     model = options.load(options.run, "generator")
     refuse_unguided(model, options, "sampler", "steps", "guidance")
+    decode_within(model, options.memory_gib)
     rows = _rows(options, model)
     sampling = model.sampling(
         sampler=options.sampler, num_steps=options.steps, guidance_scale=options.guidance, batch_size=options.batch

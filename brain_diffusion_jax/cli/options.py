@@ -61,6 +61,7 @@ class SamplingOptions(OutputOptions):
     spacing: str | None = option("how steps are spread over the schedule (default: the config's)")
     seed: int = option("same seed, same images (default 0)", 0, type=seed)
     guidance: float | None = option("guidance scale; 1 is off, 0 unconditional (default: config)")
+    memory_gib: float | None = option("decode latents in slabs where an image takes more (default: config)")
 
     def resolve(self, model: Generator) -> Sampling:
         """The model's settings with what was given; refuses what means nothing to it."""
@@ -73,6 +74,17 @@ class SamplingOptions(OutputOptions):
             guidance_scale=self.guidance,
             batch_size=self.batch,
         )
+
+
+def decode_within(model: Any, gib: float | None) -> None:
+    """Set codec.memory_gib of a model that was loaded for this call (None: leave it); refuses one without a codec."""
+    from brain_diffusion_jax.config import changed
+
+    if gib is None:
+        return
+    if model.kind != "latent_diffusion":
+        raise InputError(model.path, "--memory-gib", gib, f"not given: a {model.kind} decodes no latents")
+    model.config = changed(model.config, [f"codec.memory_gib={gib}"])
 
 
 def refuse_unguided(model: Generator, options: object, *names: str) -> None:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax.cli.options import ConditionOptions, SamplingOptions
+from brain_diffusion_jax.cli.options import ConditionOptions, SamplingOptions, decode_within
 from brain_diffusion_jax.cli.parsing import argument, option
 from brain_diffusion_jax.errors import InputError
 
@@ -50,6 +50,7 @@ def run(options: Options) -> int:
     require_usable(options.out, resume=options.resume)
     if options.stack:
         model = options.load(options.run, "diffusion")
+        decode_within(model, options.memory_gib)
         wanted = options.read(model.schema)
         with bar_of("volume") as progress:
             summary = volumes.write_volumes(
@@ -65,6 +66,7 @@ def run(options: Options) -> int:
         text = volumes.describe(summary, volumes.known_slices(model)[1])
     else:
         generator = options.load(options.run, "generator")
+        decode_within(generator, options.memory_gib)
         sampling = options.resolve(generator)
         with bar_of("image") as progress:
             folder = samples.write_samples(

@@ -67,7 +67,9 @@ def run(options: Options) -> int:
         return 0
     model: Any = WeightOptions(checkpoint=options.checkpoint).load(options.run, "generator")
     refuse_unguided(model, options, "steps", "sampler", "scales")
-    model.config = changed(model.config, options.overrides, reads=("data.shards", "sample", "study"))
+    model.config = changed(
+        model.config, options.overrides, reads=("data.shards", "sample", "study", "codec.memory_gib")
+    )
     plan = studies.StudyPlan(
         data=options.data,
         age_model=options.age_model,

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax.cli.options import ConditionOptions, OutputOptions, parse_set
+from brain_diffusion_jax.cli.options import ConditionOptions, OutputOptions, decode_within, parse_set
 from brain_diffusion_jax.cli.parsing import argument, listed, option, seed
 from brain_diffusion_jax.errors import InputError
 
@@ -97,7 +97,7 @@ class Options(ConditionOptions, OutputOptions):
         type=_reference,
     )
     plugin: Path | None = option("a Python file that registers samplers, spacings or guidance rules")
-    memory_gib: float | None = option("refuse what needs more, and say what would fit")
+    memory_gib: float | None = option("refuse what needs more, and say what would fit; latents decode in slabs")
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
         """The axes that were given, for `sweeps.configs_of`."""
@@ -134,6 +134,8 @@ def run(options: Options) -> int:
     if options.plugin:
         sweeps.run_plugin(options.plugin)
     model = options.load(options.run, "diffusion")
+    if model.kind == "latent_diffusion":
+        decode_within(model, options.memory_gib)
     real = _people(options, model)
     wanted = options.read(model.schema) if real is None else list(real.conditions)
     if "optimised" in (options.spacings or ()):

@@ -20,15 +20,15 @@ from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.seeds import check_seed
 
 
-def base_config(kind: str = "", *, prepared_as: str | Path = "") -> ConfigDict:
+def base_config(kind: str = "", *, prepared_as: str | Path | ConfigDict = "") -> ConfigDict:
     """The defaults that a config file starts from; None means "not set" and accepts any type.
 
     kind: what `prepare` and a model of that kind read, and nothing else; "" gives the settings of all kinds, as in
-    0.1. prepared_as: a config file that says how the data are prepared.
+    0.1. prepared_as: a config, or a file of one, that says how the data are prepared.
     """
     config = defaults.base_config(kind)
     if prepared_as:
-        other = load_config(prepared_as)
+        other = prepared_as if isinstance(prepared_as, ConfigDict) else load_config(prepared_as)
         with config.ignore_type():
             for section in defaults.command_config(defaults.PREPARE):
                 if section not in ("name", "data"):

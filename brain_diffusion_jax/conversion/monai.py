@@ -16,8 +16,8 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.unet import UNet
 
-# Keys of config.model that MONAI names otherwise, or does not have.
-_OURS_ALONE = {"patch_size": 1, "coordinates": 0, "scan_blocks": False}  # with the value that MONAI's network has
+# Keys of config.model that MONAI does not have, with the value that its network has, and those that it names otherwise.
+_OURS_ALONE = {"patch_size": 1, "patches": "pixels", "coordinates": 0, "scan_blocks": False}
 _NOT_MONAI = (*_OURS_ALONE, "dtype", "remat", "fast_conv_gradient", "context_dim")
 
 

@@ -40,12 +40,15 @@ class _Level(nn.Module):
     config: AutoencoderConfig
 
     @nn.compact
-    def __call__(self, x: Features) -> Features:
+    def __call__(self, x: Features, part: str = "whole") -> Features:
+        """part: "whole", or of an "up" level what is before ("coarse") and after ("fine") it doubles."""
         c, dims = self.config, x.ndim - 2
-        for i in range(self.count):
+        for i in range(self.count if part != "fine" else 0):
             x = res_block(self.features, c, f"res_{i}")(x, None)
             if self.attention:
                 x = self_attention(self.features, c, f"attention_{i}")(x)
+        if part == "coarse":
+            return x
         if self.then == "down":
             change, beside = block_conv(c, dims, self.features, "downsample", stride=2, padding=(0, 1)), average_halves
         elif self.then == "up":
@@ -90,19 +93,27 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """[b, *latent sizes, latent_channels] -> [b, *sizes, out_channels]. Levels are numbered coarsest first."""
+    """[b, *latent sizes, latent_channels] -> [b, *sizes, out_channels]. Levels are numbered coarsest first.
+
+    part: "whole"; "coarse" ends before the last doubling, where features still are small; "fine" goes on from there.
+    """
 
     config: AutoencoderConfig
     out_channels: int
 
     @nn.compact
-    def __call__(self, z: Latent) -> Features:
-        c, dims, last = self.config, z.ndim - 2, len(self.config.channels) - 1
-        x = block_conv(c, dims, c.channels[-1], "conv_in")(z)
-        if c.decoder_attention:
-            x = _Middle(c, name="middle")(x)
-        for i, level in enumerate(reversed(list(zip(c.channels, c.num_res_blocks, c.attention_levels)))):
-            x = _Level(*level, "none" if i == last else "up", c, name=f"up_{i}")(x)
+    def __call__(self, z: Latent | Features, part: str = "whole") -> Features:
+        c, x, dims, last = self.config, z, z.ndim - 2, len(self.config.channels) - 1
+        if part != "fine":
+            x = block_conv(c, dims, c.channels[-1], "conv_in")(x)
+            if c.decoder_attention:
+                x = _Middle(c, name="middle")(x)
+        for i, settings in enumerate(reversed(list(zip(c.channels, c.num_res_blocks, c.attention_levels)))):
+            level = _Level(*settings, "none" if i == last else "up", c, name=f"up_{i}")
+            if i == last - 1 or (i == last and part != "coarse") or (i < last and part != "fine"):
+                x = level(x, part if i == last - 1 else "whole")
+        if part == "coarse":
+            return x
         x = _out_norm(c, x)
         return block_conv(c, dims, self.out_channels, "conv_out")(x)
 
@@ -164,7 +175,21 @@ class Autoencoder(nn.Module):
             raise ValueError(f"z has shape {z.shape}; expected {expected}")
         if sizes is not None and c.latent_shape((*sizes, 1)) != z.shape[1:]:
             raise ValueError(f"z has shape {z.shape}; expected [batch, {c.latent_shape((*sizes, 1))}] for {sizes}")
-        x = depth_to_space(self.decoder(self.from_latent(z.astype(jnp.float32))), c.patch).astype(jnp.float32)
+        return self.inside(self._fine(self.from_latent(z.astype(jnp.float32)), "whole"), sizes)
+
+    def coarse(self, z: Latent) -> Features:
+        """The part of `decode` before the last doubling: small features of a whole latent."""
+        return self.decoder(self.from_latent(z.astype(jnp.float32)), "coarse")  # type: ignore[no-any-return]
+
+    def fine(self, x: Features) -> Features:
+        """The rest of `decode`, from the features of `coarse`, or of a slab of them, to the padded image."""
+        return self._fine(x, "fine")
+
+    def _fine(self, x: Features, part: str) -> Features:
+        return depth_to_space(self.decoder(x, part), self.config.patch).astype(jnp.float32)
+
+    def inside(self, x: Features, sizes: tuple[int, ...] | None) -> Features:
+        """A padded image cut to `sizes`, from where `encode` had put it; None leaves it."""
         if sizes is None:
             return x
         before = [(whole - size) // 2 for whole, size in zip(x.shape[1:-1], sizes, strict=True)]

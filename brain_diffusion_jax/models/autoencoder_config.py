@@ -85,6 +85,27 @@ class AutoencoderConfig:
         """The JAX dtype that `dtype` names."""
         return DTYPES[self.dtype]
 
+    @property
+    def sees_whole_images(self) -> str:
+        """What keeps the finest level of the decoder from being right on a part of an image; "" where nothing does."""
+        if self.norm_num_groups:
+            return f"norm_num_groups={self.norm_num_groups}"
+        return f"attention_levels={self.attention_levels}" if self.attention_levels[0] else ""
+
+    @property
+    def fine_radius(self) -> int:
+        """How many of the features before the decoder's last doubling, to each side, a pixel depends on.
+
+        The last convolution sees 1 to each side, a residual block 2, the convolution that doubles 1 of the finer ones.
+        """
+        radius = 1 + 2 * self.num_res_blocks[0]
+        return -(-(radius + 1) // 2) if len(self.channels) > 1 else radius
+
+    @property
+    def fine_factor(self) -> int:
+        """Pixels along each axis of one of those features."""
+        return self.patch * (2 if len(self.channels) > 1 else 1)
+
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(*latent sizes, latent_channels) for the shape (*sizes, channels) of an image; sizes are rounded up."""
         return (*(-(-size // self.size_multiple) for size in shape[:-1]), self.latent_channels)

@@ -10,13 +10,12 @@ from jaxtyping import Array, Float, Int
 
 from brain_diffusion_jax.models.attention import Tokens
 from brain_diffusion_jax.models.embeddings import TimeMLP, timestep_embedding
+from brain_diffusion_jax.models.haar import into_patches, out_of_patches
 from brain_diffusion_jax.models.layers import (
     Features,
     GroupNorm,
     coordinate_features,
-    depth_to_space,
     pad_to_multiple,
-    space_to_depth,
 )
 from brain_diffusion_jax.models.unet_blocks import DownLevel, MiddleLevel, UpLevel, block_conv
 from brain_diffusion_jax.models.unet_config import UNetConfig
@@ -56,7 +55,7 @@ class UNet(nn.Module):
         if x.ndim != dims + 2 or x.shape[-1] != c.in_channels:
             raise ValueError(f"x has shape {x.shape}; expected [batch, {dims} spatial axes, {c.in_channels}]")
         x, inside = pad_to_multiple(x, c.size_multiple)
-        x = space_to_depth(x, c.patch_size).astype(dtype)
+        x = into_patches(x, c.patch_size, c.patches).astype(dtype)
         if c.coordinates:
             positions = coordinate_features(x.shape[1:-1], c.coordinates).astype(dtype)
             x = jnp.concatenate([x, jnp.broadcast_to(positions, (x.shape[0], *positions.shape[1:]))], axis=-1)
@@ -91,4 +90,4 @@ class UNet(nn.Module):
             x = up(x, mine, time, context, train)
         x = nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, dtype, name="out_norm")(x))
         x = block_conv(c, dims, c.out_channels * c.patch_size**dims, "conv_out", zero=True)(x)
-        return depth_to_space(x, c.patch_size)[inside].astype(jnp.float32)
+        return out_of_patches(x, c.patch_size, c.patches)[inside].astype(jnp.float32)

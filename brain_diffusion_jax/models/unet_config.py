@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from brain_diffusion_jax.errors import nearest, require
 from brain_diffusion_jax.models.layers import Dtype
 
+PATCHES = ("pixels", "haar")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 _PER_LEVEL = ("num_res_blocks", "attention_levels", "num_head_channels")
 
@@ -23,8 +24,9 @@ class ModelConfig:
     stands for every level); a level without attention ignores its head channels (give 0); the middle always has
     attention with the last entry. context_dim: width of the context tokens; None makes attention plain
     self-attention. num_class_embeds: size of a table of labels added to the time. patch_size p works on blocks of
-    p x p (x p) pixels as channels: 1 is MONAI's network, more is cheaper. coordinates: octaves of position
-    features joined to the input (0, as in MONAI's network: none); registered heads are learned faster with them.
+    p x p (x p) pixels as channels: 1 is MONAI's network, more is cheaper. patches: "pixels", or "haar": their wavelets
+    (`models.haar`; patch_size 2, 4, 8 ...), of 2 the sub-bands of Friedrich et al. 2024. coordinates: octaves of
+    position features joined to the input (0, as in MONAI's network: none); they make registered heads faster to learn.
     Parameters are float32; dtype is that of the computation, norms and softmax excepted. remat: "none" | "blocks"
     recomputes residual and attention blocks in the backward pass; parameters have the same paths either way.
     scan_blocks: equal blocks (a level's after its first on the way down, and the layers of a transformer) are
@@ -50,6 +52,7 @@ class ModelConfig:
     include_fc: bool = True
     use_combined_linear: bool = False
     patch_size: int = 1
+    patches: str = "pixels"
     coordinates: int = 0
     dtype: str = "float32"
     remat: str = "none"
@@ -71,6 +74,9 @@ class UNetConfig(ModelConfig):
         require(self.dtype in DTYPES, "model.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
         require(self.spatial_dims in (2, 3), "model.spatial_dims", self.spatial_dims, "2 or 3")
         require(self.patch_size >= 1, "model.patch_size", self.patch_size, "1 or more")
+        require(self.patches in PATCHES, "model.patches", self.patches, f"one of {', '.join(PATCHES)}")
+        halves = self.patches == "pixels" or (self.patch_size > 1 and self.patch_size & (self.patch_size - 1) == 0)
+        require(halves, "model.patch_size", self.patch_size, "2, 4, 8 ... for wavelets")
         require(self.remat in ("none", "blocks"), "model.remat", self.remat, "none or blocks")
         require(0.0 <= self.dropout_cattn < 1.0, "model.dropout_cattn", self.dropout_cattn, "0 up to below 1")
         divides = self.norm_num_groups > 0 and all(c % self.norm_num_groups == 0 for c in self.channels)

@@ -32,6 +32,7 @@ MODEL: dict[str, Any] = dict(
     include_fc=True,
     use_combined_linear=False,
     patch_size=1,
+    patches="pixels",
     coordinates=0,
     scan_blocks=False,
     dtype="float32",

@@ -16,6 +16,7 @@ from brain_diffusion_jax.diffusion.codec import LatentScale
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.losses.adversarial import GENERATOR
 from brain_diffusion_jax.models.autoencoder import Autoencoder
+from brain_diffusion_jax.models.slabs import decode_slabs
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.tasks.autoencoder.config import AutoencoderRunConfig, RangedAutoencoder
 from brain_diffusion_jax.tasks.autoencoder.loss import from_network, to_network
@@ -30,9 +31,11 @@ def posterior(module: Autoencoder, config: RangedAutoencoder, params: Params, im
     return module.apply({"params": params}, to_network(images, config), method="encode")
 
 
-def decoded(module: Autoencoder, config: RangedAutoencoder, sizes: Any, params: Params, latents: Any) -> Any:
+def decoded(
+    module: Autoencoder, config: RangedAutoencoder, sizes: Any, params: Params, latents: Any, slabs: int = 1
+) -> Any:
     """Images of latents, about [0, 1]; not clipped. sizes: spatial sizes of the images, or None."""
-    return from_network(module.apply({"params": params}, latents, sizes, method="decode"), config)  # type: ignore[arg-type]
+    return from_network(decode_slabs(module, params, latents, sizes, slabs), config)
 
 
 class AutoencoderModel(Model):

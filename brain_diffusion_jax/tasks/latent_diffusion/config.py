@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from brain_diffusion_jax.errors import InputError
@@ -18,7 +19,8 @@ class CodecSettings:
 
     latent: what is learned, a new "sample" of the posterior in every step or its "mean". scale: "channel" gives every
     latent channel mean 0 and deviation 1 over the training set; "single" divides all by one deviation, as published
-    weights do; "none" leaves them.
+    weights do; "none" leaves them. memory_gib: what decoding an image may take of memory: whole images where they fit
+    into it, else slabs that equal them (`models.slabs`); 0 is whole, without a limit.
     A run adds mean, std of each channel, weights (version of the autoencoder's) and image_size, and keeps them.
     """
 
@@ -26,6 +28,7 @@ class CodecSettings:
     cache: str = ""
     latent: str = "sample"
     scale: str = "channel"
+    memory_gib: float = 0.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     weights: str = ""
@@ -35,6 +38,8 @@ class CodecSettings:
         for name, known in (("latent", LATENTS), ("scale", SCALES)):
             if getattr(self, name) not in known:
                 raise InputError("config", f"codec.{name}", getattr(self, name), f"one of {', '.join(known)}")
+        if not (math.isfinite(self.memory_gib) and self.memory_gib >= 0):
+            raise InputError("config", "codec.memory_gib", self.memory_gib, "0 (no limit) or more")
 
     @property
     def identity(self) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from brain_diffusion_jax.data.shards.rewrite import rewrite_shards
 from brain_diffusion_jax.diffusion.codec import LatentCodec, LatentScale
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.autoencoder import Autoencoder
+from brain_diffusion_jax.models.slabs import slab_counts
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.tasks.autoencoder.config import RangedAutoencoder
 from brain_diffusion_jax.tasks.autoencoder.model import AutoencoderModel, decoded, posterior
@@ -47,12 +49,17 @@ class Frozen:
         """The network."""
         return Autoencoder(self.config, len(self.size), self.channels)
 
-    def codec(self, state: Mapping[str, Any], *, sample: bool = True, stored: bool = False) -> LatentCodec:
-        """The codec with parameters and scale of a collection CODEC. sample, stored: as of `LatentCodec`."""
+    def codec(
+        self, state: Mapping[str, Any], *, sample: bool = True, stored: bool = False, slabs: int = 1
+    ) -> LatentCodec:
+        """The codec with parameters and scale of a collection CODEC, which decodes in so many slabs.
+
+        sample, stored: as of `LatentCodec`.
+        """
         params, shape = state["autoencoder"], self.config.latent_shape((*self.size, self.channels))
         return LatentCodec(
             jax.tree_util.Partial(_Posterior(self), params),
-            jax.tree_util.Partial(_Decoded(self), params),
+            jax.tree_util.Partial(_Decoded(self, slabs), params),
             LatentScale(jnp.asarray(state["mean"]), jnp.asarray(state["std"])),
             shape,
             sample,
@@ -73,9 +80,50 @@ class _Posterior:
 @dataclass(frozen=True)
 class _Decoded:
     of: Frozen
+    slabs: int = 1
 
     def __call__(self, params: Params, latents: Any) -> Any:
-        return decoded(self.of.module, self.of.config, self.of.size, params, latents)
+        return decoded(self.of.module, self.of.config, self.of.size, params, latents, self.slabs)
+
+
+@jax.jit
+def decode(codec: LatentCodec, x: jax.Array) -> jax.Array:
+    """Images in [0, 1] of scaled latents."""
+    return codec.decode(x)
+
+
+def decode_memory(codec: LatentCodec) -> int:
+    """Bytes that decoding one image takes, weights and image included, as the compiler plans it."""
+    x = jax.ShapeDtypeStruct((1, *codec.shape), jnp.float32)
+    plan = decode.lower(codec, x).compile().memory_analysis()
+    assert plan is not None
+    return int(plan.temp_size_in_bytes + plan.output_size_in_bytes + plan.argument_size_in_bytes)
+
+
+def within_memory(frozen: Frozen, state: Mapping[str, Any], gib: float, *, sample: bool = True) -> LatentCodec:
+    """The codec of `Frozen.codec` with the fewest slabs whose decoding takes at most so many GiB; 0 is whole.
+
+    Every count that is tried is compiled. Raises InputError where nothing fits: it says what would.
+    """
+    if not gib:
+        return frozen.codec(state, sample=sample)
+    needed: dict[int, float] = {}
+    for slabs in slab_counts(frozen.config, frozen.size[0]):
+        codec = frozen.codec(state, sample=sample, slabs=slabs)
+        needed[slabs] = decode_memory(codec) / 2**30
+        if needed[slabs] <= gib:
+            return codec
+    least = min(needed, key=needed.__getitem__)
+    how = f"in {least} slabs; whole {needed[1]:.3g}" if least > 1 else "whole, which takes no more than slabs"
+    if why := frozen.config.sees_whole_images:
+        how = f"whole: {why} looks at whole images"
+    raise InputError("config", "codec.memory_gib", gib, f"{_up(needed[least]):g} or more, {how}")
+
+
+def _up(gib: float) -> float:
+    """Rounded up to three digits, so that what is said to fit does."""
+    digit = 10.0 ** (math.floor(math.log10(gib)) - 2)
+    return math.ceil(gib / digit) * digit
 
 
 def open_autoencoder(settings: CodecSettings) -> AutoencoderModel:

@@ -6,7 +6,6 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -16,7 +15,7 @@ from brain_diffusion_jax.diffusion.codec import LatentCodec
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 from brain_diffusion_jax.tasks.latent_diffusion.config import LatentDiffusionConfig
-from brain_diffusion_jax.tasks.latent_diffusion.frozen import CODEC, Frozen
+from brain_diffusion_jax.tasks.latent_diffusion.frozen import CODEC, Frozen, decode, within_memory
 from brain_diffusion_jax.tasks.model import hash_of
 
 
@@ -55,8 +54,9 @@ class LatentDiffusionModel(DiffusionModel):
 
     @functools.cached_property
     def codec(self) -> LatentCodec:
-        frozen = Frozen(self.config.autoencoder, self.config.codec.image_size, self.contract.channels)
-        return frozen.codec(self.codec_state, sample=self.config.codec.latent == "sample")
+        how = self.config.codec
+        frozen = Frozen(self.config.autoencoder, how.image_size, self.contract.channels)
+        return within_memory(frozen, self.codec_state, how.memory_gib, sample=how.latent == "sample")
 
     def image_shape(self, image_size: tuple[int, ...] | None = None) -> tuple[int, ...]:
         size = tuple(self.config.codec.image_size)
@@ -67,13 +67,8 @@ class LatentDiffusionModel(DiffusionModel):
     def decoded(self, x: Any) -> Float[np.ndarray, "*n rows cols 1"]:
         """One by one: an image needs many times the memory of its latent."""
         flat = x.reshape(-1, *self.codec.shape)
-        images = [np.asarray(_decode(self.codec, flat[i : i + 1]))[0] for i in range(len(flat))]
+        images = [np.asarray(decode(self.codec, flat[i : i + 1]))[0] for i in range(len(flat))]
         return np.stack(images).reshape(*x.shape[: -len(self.codec.shape)], *images[0].shape)
-
-
-@jax.jit
-def _decode(codec: LatentCodec, x: jax.Array) -> jax.Array:
-    return codec.decode(x)
 
 
 MODEL = LatentDiffusionModel

@@ -1,4 +1,4 @@
-"""Diffusion of volumes without a codec: the same command as for slices, on patches of voxels."""
+"""Diffusion of volumes without a codec: the same command as for slices, on patches of voxels or their wavelets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ SIZE = (8, 9, 7)
 OWN = [line for line in tiny_runs.MODEL if line.split(".")[0] in ("model", "conditioning", "sample", "diffusion")]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+@pytest.fixture(scope="module", params=["pixels", "haar"])
+def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("volumes")
     shards = small_shards.write_blobs(folder / "shards", SIZE)
-    changes = [*OWN, "model.patch_size=2", "data.batch_size=4", "train.num_steps=2", f"data.shards={shards}"]
+    form = [f"model.patches={request.param}", "model.patch_size=2"]
+    changes = [*OWN, *form, "data.batch_size=4", "train.num_steps=2", f"data.shards={shards}"]
     config = configs.apply_overrides(configs.base_config("diffusion"), changes)
     assert train(config, folder / "run", show_progress=False).step == 2
     return folder / "run", Contract.load(shards)
@@ -30,7 +31,7 @@ def trained(tmp_path_factory):
 
 def test_it_trains_with_the_settings_of_slices_and_samples_volumes(trained):
     model = api.load(trained[0], "diffusion")
-    assert model.config.model.spatial_dims == 3
+    assert (model.config.model.spatial_dims, model.config.model.patch_size) == (3, 2)
     images = model.sample([{"age": 40.0, "sex": "M"}, {}], 2.0)
     assert images.shape == (2, *SIZE, 1)
     assert 0 <= images.min() <= images.max() <= 1

@@ -16,6 +16,7 @@ import tiny_runs
 from brain_diffusion_jax import api
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.api.samples import write_samples
+from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract, ContractMismatch
 from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.errors import InputError
@@ -179,3 +180,10 @@ def test_scales_are_a_channel_s_a_single_one_or_none(tmp_path):
     assert frozen.scale_of(model, "channel") == ((0.1, 0.1), (0.5, 0.5))
     assert frozen.scale_of(model, "none") == ((0.0, 0.0), (1.0, 1.0))
     assert frozen.scale_of(model, "single") == ((0.0, 0.0), (0.5, 0.5))  # equal means: the deviation is that of each
+
+
+def test_the_memory_of_decoding_may_be_limited_for_a_call(trained, tmp_path, capsys):
+    words = ["sample", str(trained[0]), "--set", "age=40", "--steps", "1", "--memory-gib"]
+    assert main([*words, "1e-9", "--out", str(tmp_path / "none")]) == 2
+    assert "codec.memory_gib: found 1e-09; expected" in capsys.readouterr().err
+    assert main([*words, "1", "--out", str(tmp_path / "all"), "--no-nifti"]) == 0
