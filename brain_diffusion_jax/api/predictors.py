@@ -9,7 +9,7 @@ from pathlib import Path
 from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.contract import Contract, require_same
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.probes.features import Extractor
+from brain_diffusion_jax.evaluation.probes.features import Extractor, require_dims
 from brain_diffusion_jax.evaluation.probes.input_checks import check_shards
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.study import study
@@ -43,7 +43,8 @@ def load_classifier(path: str | Path, contract: Contract) -> ClassModel:
 class Predictors:
     """age: reads ages and gives the first features. second_age: another one, not used for any choice.
 
-    classifier: gives features too. more: extractors of other networks, such as Inception. spatial_dims: of the images.
+    classifier: gives features too. more: extractors of other networks, such as Inception or MedicalNet.
+    spatial_dims: of the images.
     """
 
     age: AgeModel | None = None
@@ -63,12 +64,15 @@ class Predictors:
         more: Sequence[Extractor] = (),
     ) -> Predictors:
         """Those of run folders, each checked against the images it is to read. A second_age counts beside an age."""
+        dims = 2 if contract is None else len(contract.image_size)
+        for extractor in more:
+            require_dims(extractor, dims)
         return cls(
             load_regressor(age, contract) if age else None,
             load_regressor(second_age, contract) if age and second_age else None,
             load_classifier(classifier, contract) if classifier and contract is not None else None,
             more,
-            2 if contract is None else len(contract.image_size),
+            dims,
         )
 
     @property

@@ -66,7 +66,7 @@ def run(options: Options) -> int:
         age_model=options.age_model,
         second_age_model=options.second_age_model,
         classifier=options.classifier,
-        extractors=options.inception_extractors(),
+        extractors=options.extractors(),
         guidance_scales=options.scales,
         pca_gauss=options.pca_gauss or None,
         num_samples=options.num,
