@@ -80,7 +80,7 @@ def test_defaults_are_those_of_the_first_version() -> None:
     volumes = {name for name in new if name.startswith(("prepare.kind", "prepare.volume.", "prepare.measure."))}
     assert new.keys() - old.keys() - volumes == {
         "age_model.augmentation.shear",
-        *(f"study.{name}" for name in ("target", "position", "pairs", "protocol")),
+        *(f"study.{name}" for name in ("target", "position", "pairs", "protocol", "extrapolate", "extrapolate_images")),
     }
 
 
