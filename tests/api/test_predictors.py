@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import tiny_runs
 
 from brain_diffusion_jax.api.predictors import Predictors, load_regressor
 from brain_diffusion_jax.contract import Contract, ContractMismatch, Intensity
 from brain_diffusion_jax.covariates import Continuous, Schema
+from brain_diffusion_jax.data.prepare.head_volumes import Region
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.probes.features import Extractor
 
@@ -40,3 +42,22 @@ def test_extractors_of_volumes_are_refused_for_slices_and_the_reverse():
         Predictors.load(volumes, more=[flat])
     with pytest.raises(InputError, match="medicalnet50"):
         Predictors.load(None, more=[deep])  # plain images
+
+
+def test_measured_conditions_are_read_by_the_region_of_the_shards(tmp_path):
+    inside = np.zeros((4, 4, 4), bool)
+    inside[1:3, 1, 1] = True
+    region = Region(inside, np.ones((4, 4, 4), bool), np.diag([2.0, 2, 2, 1]), 0.3, 0.1, 0.5)
+    schema = Schema((Continuous("ventricles", "mm3", 1, 90),))
+    contract = Contract(schema, (4, 4, 4), kind="volumes", measured={"region": region.digest})
+    with pytest.raises(InputError, match="region: found no such file"):
+        Predictors.load(contract, shards=tmp_path)
+    region.save(tmp_path)
+    measures = Predictors.load(contract, shards=tmp_path).instruments.measures
+    volumes = np.ones((2, 4, 4, 4, 1), np.float32)
+    volumes[1, inside] = 0.1
+    assert measures["ventricles"](volumes).tolist() == [0, 16]
+    assert measures["brain"](volumes).tolist() == [1, 62 / 64]
+    with pytest.raises(InputError, match="another region was used"):
+        Predictors.load(dataclasses.replace(contract, measured={"region": "sha256:0"}), shards=tmp_path)
+    assert Predictors.load(dataclasses.replace(contract, measured={}), shards=tmp_path).measures == {}

@@ -125,9 +125,8 @@ def build(
         measure = instruments.measures.get(covariate.name)
         first, second = measure, None
         if covariate == target and instruments.fit(target):
-            first, second = instruments.predictor, instruments.second_predictor
-            if measure is not None:
-                first, second = measure, first or second
+            given = (measure, instruments.predictor, instruments.second_predictor)
+            first, second = given[1:] if measure is None else given[:2]
         for name, predict in (("", first), (SECOND, second)):
             if predict is not None:
                 probes.append(of_predictor(covariate, name, predict, batch_size))

@@ -6,7 +6,7 @@ Pinaya et al. 2022 (figure 4) ask for ventricles in this way. The images lie und
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -101,7 +101,7 @@ def sample(
     settings: StudySettings,
     out: Path,
     processes: Processes = ALONE,
-    tell: Any = lambda stage, done, total: None,
+    tell: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> None:
     """Write the missing images of this process, of every scale."""
     name = question.covariate.name
@@ -119,8 +119,12 @@ def sample(
                     seed=settings.seed,
                     chunk=settings.batch_size,
                     processes=processes,
-                    progress=lambda stage, done, total, at=fraction: tell(f"{name} at {at:g}, {stage}", done, total),
+                    progress=partial(_tell, tell, f"{name} at {fraction:g}"),
                 )
+
+
+def _tell(tell: Callable[[str, int, int], None], what: str, stage: str, done: int, total: int) -> None:
+    tell(f"{what}, {stage}", done, total)
 
 
 def answers(question: Question, settings: StudySettings, out: Path) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def run_study(
         notes = notes + measured.notes
         beyond = {q.covariate.name: extrapolation.answers(q, settings, material.out) for q in asked}
         notes += [f"{row}: {curve.describe(name)}" for name, row, curve in extrapolation.each(beyond)]
-        parts = {"anatomy": measured.anatomy, "privacy": measured.privacy, "extrapolation": beyond}
-        result = replace(result, rows=measured.rows, notes=notes, **parts)
+        result = replace(result, rows=measured.rows, notes=notes, anatomy=measured.anatomy, privacy=measured.privacy)
+        result.extrapolation = beyond
         result.save(material.out)
     processes.barrier("measured")
     return result

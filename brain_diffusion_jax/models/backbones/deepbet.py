@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -52,8 +54,8 @@ class DeepbetEncoder(nn.Module):
 
     def _conv(self, x: Map, features: int, kernel: int, stride: int, name: str) -> Map:
         pad = [(kernel // 2,) * 2] * 3
-        how = {"use_bias": False, "conv_general_dilated": convolve, "name": name}
-        return nn.Conv(features, (kernel,) * 3, (stride,) * 3, pad, **how)(x)
+        make = partial(nn.Conv, use_bias=False, conv_general_dilated=convolve, name=name)
+        return make(features, (kernel,) * 3, (stride,) * 3, pad)(x)
 
     def _block(self, x: Map, width: int, stride: int, name: str) -> Map:
         y = nn.relu(_norm(self._conv(x, width, 3, stride, f"{name}_conv1")))
