@@ -44,9 +44,10 @@ setup(
     ],
     extras_require={
         "test": ["chex", "hypothesis", "mypy", "pytest", "pytest-xdist", "pyyaml", "ruff"],
-        "parity": ["keras>=3", "monai>=1.4", "torch==2.13.0"],
+        "parity": ["deepbet>=1.0.2,<1.1", "keras>=3", "monai>=1.4", "torch==2.13.0"],
         "beam": ["apache-beam"],
         "cuda": ["jax[cuda13]"],
+        "deepbet": ["deepbet>=1.0.2,<1.1"],  # its weights; torch, which it requires, reads them
         "template": ["nilearn"],
     },
     entry_points={"console_scripts": ["brain-diffusion=brain_diffusion_jax.cli.main:main"]},

@@ -29,7 +29,7 @@ ALLOWED = {
     "training": SEAMS | {"data"},
     "evaluation": SEAMS | {"data", "models", "diffusion"},
     "conversion": SEAMS | {"models"},
-    "tasks": SEAMS | {"config", "data", "models", "diffusion", "losses", "training", "evaluation"},
+    "tasks": SEAMS | {"config", "data", "models", "diffusion", "losses", "training", "evaluation", "conversion"},
     "api": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks", "conversion"},
     "cli": SEAMS | {"config", "data", "models", "diffusion", "training", "evaluation", "tasks", "conversion", "api"},
     "__init__": {"api"},

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from brain_diffusion_jax.api.loading import load
 from brain_diffusion_jax.contract import Contract, require_same
+from brain_diffusion_jax.data.prepare import head_volumes
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.probes.features import Extractor
+from brain_diffusion_jax.evaluation.probes.features import Extractor, require_dims
 from brain_diffusion_jax.evaluation.probes.input_checks import check_shards
-from brain_diffusion_jax.evaluation.probes.probe import Instruments
+from brain_diffusion_jax.evaluation.probes.probe import Instruments, PredictFn
 from brain_diffusion_jax.evaluation.study import study
 from brain_diffusion_jax.tasks.age.model import AgeModel
 from brain_diffusion_jax.tasks.classifier.model import ClassModel
@@ -39,11 +40,27 @@ def load_classifier(path: str | Path, contract: Contract) -> ClassModel:
     return model
 
 
+def measures_of(contract: Contract, shards: str | Path) -> dict[str, PredictFn]:
+    """What conditions of volumes were measured with, by name: the region beside the shards; {} where none were.
+
+    Raises InputError for a region that is missing or not the contract's.
+    """
+    region = head_volumes.region_of(contract, shards)
+    if region is None:
+        return {}
+
+    def reader(name: str) -> PredictFn:
+        return lambda images: head_volumes.measure(images, region)[name]
+
+    return {name: reader(name) for name in (head_volumes.VENTRICLES, head_volumes.BRAIN)}
+
+
 @dataclass(frozen=True)
 class Predictors:
     """age: reads ages and gives the first features. second_age: another one, not used for any choice.
 
-    classifier: gives features too. more: extractors of other networks, such as Inception. spatial_dims: of the images.
+    classifier: gives features too. more: extractors of other networks, such as Inception or MedicalNet.
+    spatial_dims: of the images. measures: see `Instruments`.
     """
 
     age: AgeModel | None = None
@@ -51,6 +68,7 @@ class Predictors:
     classifier: ClassModel | None = None
     more: Sequence[Extractor] = ()
     spatial_dims: int = 2
+    measures: Mapping[str, PredictFn] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -61,14 +79,22 @@ class Predictors:
         second_age: str | Path | None = None,
         classifier: str | Path | None = None,
         more: Sequence[Extractor] = (),
+        shards: str | Path | None = None,
     ) -> Predictors:
-        """Those of run folders, each checked against the images it is to read. A second_age counts beside an age."""
+        """Those of run folders, each checked against the images it is to read. A second_age counts beside an age.
+
+        shards: of the contract, with the region that conditions of volumes were measured in.
+        """
+        dims = 2 if contract is None else len(contract.image_size)
+        for extractor in more:
+            require_dims(extractor, dims)
         return cls(
             load_regressor(age, contract) if age else None,
             load_regressor(second_age, contract) if age and second_age else None,
             load_classifier(classifier, contract) if classifier and contract is not None else None,
             more,
-            2 if contract is None else len(contract.image_size),
+            dims,
+            {} if contract is None or shards is None else measures_of(contract, shards),
         )
 
     @property
@@ -88,9 +114,9 @@ class Predictors:
         """What a study reads images with."""
         age, second = self.age, self.second_age
         if age is None:
-            return Instruments(self.extractors)
+            return Instruments(self.extractors, measures=self.measures)
         target = age.config.age_model.target
-        return Instruments(self.extractors, age.predict, second.predict if second else None, target)
+        return Instruments(self.extractors, age.predict, second.predict if second else None, target, self.measures)
 
     def notes(self, shards: str | Path, split: str) -> list[str]:
         """Where real scans of a split are unlike what the age models were trained on; see `check_shards`."""

@@ -37,8 +37,8 @@ class StudyPlan:
     data: shards (default: those of the run). age_model, second_age_model, classifier: run folders; extractors: of
     other networks. pca_gauss: PCA-Gauss of the training images beside the model, in tables of both; None: of volumes.
     baselines: run folders of other generators, measured under this plan into the same tables; see `_beside`.
-    num_samples: per scale. utility: seeds of train on synthetic, test on real; 0 is off,
-    utility_steps 0 a linear probe of pixels. out: default RUN/study.
+    num_samples: per scale. extrapolate: covariates asked for beyond their range. utility: seeds of train on synthetic,
+    test on real; 0 is off, utility_steps 0 a linear probe of pixels. out: default RUN/study.
     """
 
     data: str | Path | None = None
@@ -52,6 +52,7 @@ class StudyPlan:
     num_samples: int | None = None
     split: str | None = None
     seed: int | None = None
+    extrapolate: Sequence[str] | None = None
     sampler: str | None = None
     num_steps: int | None = None
     utility: int = 0
@@ -95,6 +96,7 @@ def study(
         second_age=plan.second_age_model,
         classifier=plan.classifier,
         more=plan.extractors,
+        shards=shards,
     )
     settings, sampling = settings_of(model, plan)
     notes = predictors.notes(shards, settings.evaluated)
@@ -102,6 +104,8 @@ def study(
     method: dict[str, Any] = {"run": str(model.path), "data": str(shards), "sampling": _words(model, sampling)}
     runs = {"age_model": plan.age_model, "second_age_model": plan.second_age_model}
     method |= {name: str(run) for name, run in runs.items() if run}
+    if predictors.measures:
+        method["measured"] = dict.fromkeys(predictors.measures, f"the region {contract.measured['region']}")
     processes = stages.Processes()
     if jax.process_count() > 1:
         processes = stages.Processes(jax.process_index(), jax.process_count(), _barrier)
@@ -178,7 +182,8 @@ def settings_of(model: Generator, plan: StudyPlan) -> tuple[StudySettings, Sampl
         if plan.guidance_scales is not None:
             raise InputError(model.path, "guidance_scales", scales, f"none: a {model.kind} has no guidance")
         scales = (1.0,)
-    given = {"num_samples": plan.num_samples, "evaluated": plan.split, "seed": plan.seed}
+    given: dict[str, Any] = {"num_samples": plan.num_samples, "evaluated": plan.split, "seed": plan.seed}
+    given["extrapolate"] = None if plan.extrapolate is None else tuple(plan.extrapolate)
     section |= {name: value for name, value in given.items() if value is not None}
     section["guidance_scales"] = tuple(float(scale) for scale in scales)
     return StudySettings(

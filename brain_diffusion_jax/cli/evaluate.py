@@ -64,7 +64,7 @@ def _one(options: Options) -> int:
         split=options.split,
         against=options.against,
         age_model=options.age_model,
-        extractors=options.inception_extractors(),
+        extractors=options.extractors(),
         replicates=options.bootstrap,
         seed=options.seed,
     )
@@ -83,7 +83,9 @@ def _classes(options: Options, classifier: Path) -> int:
 
     from brain_diffusion_jax.api.evaluations import evaluate_classes
 
-    _refuse(options, ("age_model", "inception", "against"), "beside --classifier", "one of them")
+    _refuse(
+        options, ("age_model", "inception", "medicalnet", "deepbet", "against"), "beside --classifier", "one of them"
+    )
     if not options.data:
         raise InputError("command line", "--data", "nothing", "the shards with the real images")
     found = evaluate_classes(

@@ -142,18 +142,23 @@ def parse_set(words: Sequence[str]) -> list[dict[str, str]]:
 
 
 class PredictorOptions(OptionGroup):
-    """What reads images: a regressor of age, and Inception by the user's pytorch-fid weights."""
+    """What reads images: a regressor of age, and networks of others by the user's weights files or a package."""
 
     age_model: str | None = option("run folder of a regressor: reads ages, and its features are compared")
-    inception: str | None = option("pytorch-fid's weights file, for FD[inception-...]")
+    inception: str | None = option("pytorch-fid's weights file, for FD[inception-...] of slices")
     inception_dims: tuple[int, ...] = option("64, 192, 768 or 2048, several with commas (default 768)", (768,))
+    medicalnet: str | None = option("weights file of MedicalNet, for FD[medicalnet50] and the like of volumes")
+    deepbet: bool = option("FD[deepbet] of volumes; needs the extra `deepbet`", False)
 
-    def inception_extractors(self) -> list[Extractor]:
-        """Extractors of the weights file, which is verified first; none without one."""
-        if not self.inception:
+    def extractors(self) -> list[Extractor]:
+        """Extractors of the weights files, which are verified first; none without one."""
+        if not (self.inception or self.medicalnet or self.deepbet):
             return []
-        from brain_diffusion_jax.conversion.inception import read_weights
-        from brain_diffusion_jax.evaluation.probes.features import inception_extractor
+        from brain_diffusion_jax.api import extractors
 
-        variables, version = read_weights(self.inception)
-        return [inception_extractor(variables, version, d) for d in self.inception_dims]
+        return extractors.extractors(
+            inception=self.inception,
+            inception_dims=self.inception_dims,
+            medicalnet=self.medicalnet,
+            deepbet=self.deepbet,
+        )

@@ -3,6 +3,7 @@
   brain-diffusion study runs/oasis --age-model runs/age
   brain-diffusion study runs/oasis --age-model runs/age --scales 1,3,5 --num 200 --inception FILE.pth
   brain-diffusion study runs/oasis --baselines runs/lsgan runs/vaegan
+  brain-diffusion study runs/volumes --medicalnet FILE.pth --deepbet --extrapolate ventricles
   brain-diffusion study --compare runs/a runs/b --out comparison/
 
 Conditions are those of the people in the evaluated split; as many images are made at each scale as
@@ -30,6 +31,9 @@ class Options(PredictorOptions):
     split: str | None = option("split whose people are compared with (default: config, test)")
     scales: tuple[float, ...] | None = option("guidance scales, such as 1,3,5,7; 1 is off (default: config)")
     num: int | None = option("images per scale (default: as many as the split has)")
+    extrapolate: tuple[str, ...] | None = option(
+        "covariates, with commas, asked for from -0.3 to 1.3 of their range (default: config, none)", metavar="NAME"
+    )
     sampler: str | None = option("default: the config's")
     steps: int | None = option("sampling steps (default: the config's)")
     seed: int | None = option("default: the config's study.seed", type=seed)
@@ -75,13 +79,14 @@ def run(options: Options) -> int:
         age_model=options.age_model,
         second_age_model=options.second_age_model,
         classifier=options.classifier,
-        extractors=options.inception_extractors(),
+        extractors=options.extractors(),
         guidance_scales=options.scales,
         pca_gauss=options.pca_gauss or None,
         baselines=options.baselines,
         num_samples=options.num,
         split=options.split,
         seed=options.seed,
+        extrapolate=options.extrapolate,
         sampler=options.sampler,
         num_steps=options.steps,
         utility=options.utility,

@@ -20,7 +20,7 @@ T = TypeVar("T")
 # Files and folders, whose ~ no shell expands after a "=".
 _PATHS = (
     *("data.shards", "cohort.root", "cohort.table", "pictures.root", "age_model.pretrained"),
-    *("codec.autoencoder", "codec.cache", "loss.perceptual_run"),
+    *("codec.autoencoder", "codec.cache", "loss.perceptual_run", "loss.perceptual_weights"),
 )
 # Sections whose keys the user invents (columns of their own table).
 OPEN = ("cohort.columns", "cohort.sex_codes", "cohort.keep")

@@ -1,4 +1,4 @@
-"""State dicts out of .pt, .pth and .safetensors files, and back; nothing in a file is ever executed."""
+"""State dicts out of .pt, .pth, .safetensors and TorchScript files, and back; no program in a file is ever run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ _PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 _INSIDE = ("model_state_dict", "unet_state_dict", "state_dict", "model", "ema_state_dict")
 
 
-def _torch() -> Any:
+def _torch(expected: str = "pip install torch, or the weights as .safetensors") -> Any:
     try:
         import torch
     except ImportError:
-        expected = "pip install torch, or the weights as .safetensors"
         raise InputError("convert", "torch", "not installed", expected) from None
     return torch
 
@@ -102,6 +101,20 @@ def read_weights(path: str | Path, prefix: str | None = None, inside: str | None
     else:
         raise InputError(path, "suffix", path.suffix or "none", f"{', '.join(_PICKLES)} or .safetensors")
     return (_without_shared_prefix(state) if prefix is None else _with_prefix(path, state, prefix)), note
+
+
+def read_torchscript(path: str | Path, install: str) -> State:
+    """Every tensor of a TorchScript archive by name. Its program is parsed, never run. install: says how to get torch.
+
+    Give it files of installed packages only. Raises InputError for a file that is none.
+    """
+    torch = _torch(install)
+    try:
+        state = torch.jit.load(str(path), map_location="cpu").state_dict()
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(path, "file", f"unreadable ({reason[:200]})", "a TorchScript archive") from error
+    return {name: _as_numpy(Path(path), name, value) for name, value in state.items()}
 
 
 def _with_prefix(path: Path, state: State, prefix: str) -> State:

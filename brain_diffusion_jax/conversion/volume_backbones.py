@@ -5,14 +5,16 @@ MedicalNet: github.com/Tencent/MedicalNet; SFCN: github.com/ha-ha-ha-han/UKBioba
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from brain_diffusion_jax.conversion import placing
+from brain_diffusion_jax.conversion import placing, torch_files
 from brain_diffusion_jax.conversion.torch_files import State
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.age_config import AgeNetworkConfig
@@ -63,6 +65,17 @@ def medicalnet(state: State, where: object = "state dict") -> tuple[MedicalNet, 
         return re.sub(r"^(layer\d)_(\d+)_", r"\1.\2.", path).replace("downsample_", "downsample.")
 
     return network, _placed(state, network, (1, 16, 16, 16, 1), rename, where)
+
+
+def read_medicalnet(path: str | Path) -> tuple[MedicalNet, dict[str, Any], str]:
+    """`medicalnet` of a weights file, such as resnet_50_23dataset.pth, and a version text with the file's hash.
+
+    Raises InputError for a missing file, another network, and tensors that do not fit.
+    """
+    state, _ = torch_files.read_weights(path)
+    network, variables = medicalnet(state, path)
+    checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return network, variables, f"MedicalNet ResNet-{network.depth} sha256 {checksum[:8]}"
 
 
 def sfcn(state: State, where: object = "state dict", **settings: Any) -> tuple[AgeNetwork, dict[str, Any]]:

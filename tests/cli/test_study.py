@@ -119,6 +119,7 @@ def test_study_refuses_what_does_not_belong_together(folders, real, tmp_path, ca
         ([run, "--data", shards, "--scales", "1,x"], "--scales: found"),
         ([run, "--data", shards, "--split", "tset"], "evaluated split: found tset"),
         ([run, "--data", shards, "--inception", str(tmp_path / "none.pth")], "no such file"),
+        ([run, "--data", shards, "--medicalnet", str(tmp_path / "none.pth")], "no such file"),
         ([run, "study.bootsrap=3", "--data", shards], "study.bootstrap"),
         (["--compare", str(tmp_path), run], "study.json: study: found no such file"),
     ]:

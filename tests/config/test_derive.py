@@ -81,7 +81,7 @@ def test_defaults_are_those_of_the_first_version() -> None:
     assert new.keys() - old.keys() - volumes == {
         "age_model.augmentation.shear",
         "model.patches",
-        *(f"study.{name}" for name in ("target", "position", "pairs", "protocol")),
+        *(f"study.{name}" for name in ("target", "position", "pairs", "protocol", "extrapolate", "extrapolate_images")),
     }
 
 

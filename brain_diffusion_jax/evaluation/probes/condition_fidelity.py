@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -83,6 +84,19 @@ class Extrapolation:
         return spearman(self.requested, self.means)
 
     @property
+    def kendall(self) -> Float[np.ndarray, " n"]:
+        """Kendall's tau of each image's answers with the requests: 1 where they always rise, 0 where all are equal."""
+        from scipy.stats import kendalltau
+
+        found = [kendalltau(self.requested, answers).statistic for answers in self.measured.T]
+        return np.nan_to_num(np.asarray(found, float))
+
+    @property
+    def monotone(self) -> bool:
+        """Whether the means rise over all that was asked for."""
+        return bool((np.diff(self.means) > 0).all())
+
+    @property
     def monotone_to(self) -> float:
         """The fraction up to which the means rise from the middle of the range on; 1.3 is the goal."""
         return self._reach(1)
@@ -99,16 +113,34 @@ class Extrapolation:
         return float(self.fractions[at])
 
     def to_json(self) -> dict[str, object]:
-        """What a study keeps; measured only as means and standard deviations."""
+        """What a study keeps: the fields, and what follows from them."""
         return {
             "fractions": self.fractions.tolist(),
             "requested": self.requested.tolist(),
+            "measured": self.measured.tolist(),
             "means": self.means.tolist(),
-            "deviations": self.measured.std(1).tolist(),
             "rank_correlation": self.rank_correlation,
+            "kendall": self.kendall.tolist(),
+            "monotone": self.monotone,
             "monotone_from": self.monotone_from,
             "monotone_to": self.monotone_to,
         }
+
+    @classmethod
+    def from_json(cls, items: Mapping[str, Any]) -> Extrapolation:
+        """The inverse of `to_json`."""
+        return cls(*(np.asarray(items[name], float) for name in ("fractions", "requested", "measured")))
+
+    def describe(self, name: str) -> str:
+        """In one sentence, for a covariate of this name."""
+        ends = f"{self.monotone_from:g} to {self.monotone_to:g} of its range"
+        asked = f"asked for from {self.fractions[0]:g} to {self.fractions[-1]:g}"
+        how = "monotone throughout" if self.monotone else "not monotone throughout"
+        tau = self.kendall
+        return (
+            f"Mean {name} rises from {ends} ({asked}: {how}); Kendall's tau of single images "
+            f"{tau.mean():.2f} on average, {tau.min():.2f} at the least, of {len(tau)}."
+        )
 
 
 def extrapolate(

@@ -21,11 +21,15 @@ INCEPTION_DIMENSIONS = (64, 192, 768, 2048)
 
 @dataclass(frozen=True)
 class Extractor:
-    """name: such as "small_cnn-pool"; version: of the weights; function: unit images [n, *spatial, c] -> [n, d]."""
+    """name: such as "small_cnn-pool"; version: of the weights; function: unit images [n, *spatial, c] -> [n, d].
+
+    spatial_dims: 2 reads images, 3 volumes, 0 whatever comes.
+    """
 
     name: str
     version: str
     function: Callable[[np.ndarray], np.ndarray]
+    spatial_dims: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ def require_same(a: Features, b: Features) -> None:
     """Distances between features of different extractors mean nothing."""
     if (a.name, a.version) != (b.name, b.version):
         raise InputError("features", "extractor", f"{b.name} ({b.version})", f"{a.name} ({a.version})")
+
+
+def require_dims(extractor: Extractor, spatial_dims: int) -> None:
+    """Refuse an extractor of volumes for slices, and one of slices for volumes, before anything is computed."""
+    if extractor.spatial_dims not in (0, spatial_dims):
+        kinds = {2: "images of two axes", 3: "volumes"}
+        found, expected = kinds[spatial_dims], kinds[extractor.spatial_dims]
+        raise InputError(f"extractor {extractor.name}", "images", found, expected)
 
 
 def unit_batches(images: Shaped[np.ndarray, "n ..."], batch_size: int) -> Iterator[Float[np.ndarray, "b *spatial c"]]:
@@ -111,4 +123,4 @@ def inception_extractor(variables: Mapping[str, Any], version: str, dimensions: 
         maps: Any = module.apply(weights, prepare_input(images))
         return maps[dimensions].mean((1, 2))
 
-    return Extractor(f"inception-{dimensions}", version, on_all_devices(apply, variables))
+    return Extractor(f"inception-{dimensions}", version, on_all_devices(apply, variables), spatial_dims=2)

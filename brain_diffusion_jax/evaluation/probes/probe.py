@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -73,12 +73,14 @@ class Instruments:
 
     predictor: None leaves the target to the pixel probe. second_predictor: another one, not used for any choice;
     None is the pixel probe. reads: name of the covariate that the predictors were trained on, "" for any target.
+    measures: of covariates that were measured on the data, by name: the same instrument, which comes first.
     """
 
     extractors: Sequence[Extractor]
     predictor: PredictFn | None = None
     second_predictor: PredictFn | None = None
     reads: str = ""
+    measures: Mapping[str, PredictFn] = field(default_factory=dict)
 
     def roles(self, schema: Schema, target: str = "", position: str = "") -> Roles:
         """Roles of a schema, where what the predictors read is the target unless another one is named."""
@@ -111,20 +113,24 @@ def build(
 ) -> list[Probe]:
     """Probes of every covariate that is known of all `chosen` images.
 
-    The target has two, the predictor and a second one; the others have a pixel probe where `train` teaches one.
+    The target has two: the first of its instrument and the predictors, and a second one. The others have their
+    instrument, or a pixel probe where `train` teaches one.
     """
-    probes = []
+    probes: list[Probe] = []
     target = roles.target
-    if target is not None and chosen.has(target.name) and instruments.fit(target):
-        for name, predict in (("", instruments.predictor), (SECOND, instruments.second_predictor)):
-            if predict is not None:
-                probes.append(of_predictor(target, name, predict, batch_size))
-    known = {probe.name for probe in probes}
     covariates: tuple[Covariate, ...] = (*roles.numeric, *roles.categorical)
     for covariate in covariates:
-        name = SECOND if covariate is target else ""
-        if train is None or not chosen.has(covariate.name) or not train.varies(covariate.name):
+        if not chosen.has(covariate.name):
             continue
-        if covariate is not target or SECOND not in known:
-            probes.append(of_pixels(covariate, name, train))
+        measure = instruments.measures.get(covariate.name)
+        first, second = measure, None
+        if covariate == target and instruments.fit(target):
+            given = (measure, instruments.predictor, instruments.second_predictor)
+            first, second = given[1:] if measure is None else given[:2]
+        for name, predict in (("", first), (SECOND, second)):
+            if predict is not None:
+                probes.append(of_predictor(covariate, name, predict, batch_size))
+        known = second if covariate == target else first
+        if known is None and train is not None and train.varies(covariate.name):
+            probes.append(of_pixels(covariate, SECOND if covariate == target else "", train))
     return probes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.report import figures, report_tables, volume_views
+from brain_diffusion_jax.evaluation.report.extrapolation_section import extrapolation_section
 from brain_diffusion_jax.evaluation.report.headline import headline
 from brain_diffusion_jax.evaluation.report.report_tables import number, table
 from brain_diffusion_jax.evaluation.study.published import SOURCE
@@ -35,6 +36,7 @@ def write_report(result: StudyResult, out: str | Path, *, compare: Mapping[str, 
         quality_section(result),
         *volume_views.sections_of(out / PICTURES),
         target_section(result),
+        extrapolation_section(result, compare or {}),
         anatomy_section(result),
         utility_section(result),
         privacy_section(result, pairs),
@@ -155,7 +157,7 @@ def quality_section(result: StudyResult) -> dict[str, Any]:
 def target_section(result: StudyResult) -> dict[str, Any]:
     rows, target = result.rows, result.target
     others = report_tables.other_covariates(rows, target)
-    names = " and ".join(dict.fromkeys(metric.covariate for metric in others))
+    reader = result.method.get("measured", {}).get(target) or result.method.get("age_model", "the run's regressor")
     return _section(
         f"Does a picture show the {target or 'condition'} that was asked for?",
         [
@@ -177,7 +179,7 @@ def target_section(result: StudyResult) -> dict[str, Any]:
                 rows,
                 report_tables.agreement(target),
                 beside_published=result.reference,
-                caption="Read by " + result.method.get("age_model", "the run's regressor") + ".",
+                caption=f"Read by {reader}.",
             ),
             table(rows, report_tables.corrected(target), caption="The same, corrected for the regressor's own line."),
             table(
@@ -185,15 +187,23 @@ def target_section(result: StudyResult) -> dict[str, Any]:
                 report_tables.second_probe(target),
                 caption="Read by " + result.method.get("second_age_model", "the second reader, a pixel probe") + ".",
             ),
-            table(
-                rows,
-                others,
-                caption=f"{names[:1].upper()}{names[1:]}, by linear probes trained on real training pictures. From one "
-                "slice warped to a template some conditions are hardly visible even in real people: compare with the "
-                "commonest answer.",
-            ),
+            table(rows, others, caption=_how_others_are_read(result, others)),
         ],
     )
+
+
+def _how_others_are_read(result: StudyResult, others: Iterable[MetricId]) -> str:
+    measured = result.method.get("measured", {})
+    names = list(dict.fromkeys(metric.covariate for metric in others))
+    words = [f"{name}: measured in {measured[name]}." for name in names if name in measured]
+    probed = " and ".join(name for name in names if name not in measured)
+    if probed:
+        words.append(
+            f"{probed[:1].upper()}{probed[1:]}, by linear probes trained on real training pictures. From one slice "
+            "warped to a template some conditions are hardly visible even in real people: compare with the commonest "
+            "answer."
+        )
+    return " ".join(words)
 
 
 def anatomy_section(result: StudyResult) -> dict[str, Any]:

@@ -68,13 +68,16 @@ def similarity(rows: Sequence[Row]) -> dict[MetricId, str]:
 def protocol_table(rows: Sequence[Row], protocol: str) -> dict[str, Any] | None:
     """Rows of this study and of the paper whose protocol it follows: distance, MS-SSIM and 4-G-R-SSIM of pairs.
 
-    The distance is that of MedicalNet's features where they were measured. None for a study without a protocol.
+    The distance is that of MedicalNet's features where they were measured, else of the first extractor, which the
+    heading names and the caption tells apart. None for a study without a protocol.
     """
     if protocol not in PROTOCOLS:
         return None
     metrics = metrics_of(rows)
+    distances = [metric for metric in metrics if metric.group == "FD"]
+    distance = next((m for m in distances if m.reader.startswith("medicalnet")), next(iter(distances), MetricId("FD")))
     chosen = (
-        next((m for m in metrics if m.group == "FD" and m.reader.startswith("medicalnet")), MetricId("FD")),
+        distance,
         next((m for m in metrics if m.statistic.startswith("MS-SSIM") and m.statistic.endswith(OF_PAIRS)), MetricId()),
         MetricId(statistic=f"{GRADIENT_SSIM} {OF_PAIRS}"),
     )
@@ -83,7 +86,7 @@ def protocol_table(rows: Sequence[Row], protocol: str) -> dict[str, Any] | None:
             "name": row.name,
             "real": row.scale is None,
             "cells": [
-                {"value": number(item.get("value")), "interval": interval_text(item), "published": ""}
+                {"value": _four(item.get("value")), "interval": interval_text(item), "published": ""}
                 for item in (row.number(metric) for metric in chosen)
             ],
         }
@@ -97,7 +100,16 @@ def protocol_table(rows: Sequence[Row], protocol: str) -> dict[str, Any] | None:
         }
         for name, values in PROTOCOLS[protocol].items()
     ]
-    return {"head": ["", "FID", "MS-SSIM", GRADIENT_SSIM], "rows": lines, "caption": PROTOCOL_SOURCE}
+    caption = PROTOCOL_SOURCE
+    if distance.reader and not distance.reader.startswith("medicalnet"):
+        caption = f"The published distances are of MedicalNet's features, ours of {distance.reader}. {caption}"
+    heading = f"FID ({distance.reader})" if distance.reader else "FID"
+    return {"head": ["", heading, "MS-SSIM", GRADIENT_SSIM], "rows": lines, "caption": caption}
+
+
+def _four(value: float | None) -> str:
+    """As many digits as the paper gives."""
+    return number(value) if value is None else f"{value:.4f}"
 
 
 def fine_structure(rows: Sequence[Row]) -> dict[MetricId, str]:

@@ -41,5 +41,5 @@ PROTOCOLS = {
 PROTOCOL_SOURCE = (
     "Published: Pinaya et al. 2022, UK Biobank, 31,740 people, 160x224x160 at 1 mm. A Frechet distance depends on the "
     "data, the grid, the number of images and the scale of the features: compare it with the real row of its own "
-    "system only. Similarity of pairs counts by its closeness to the real row."
+    "system only. Similarity is a mean over pairs of different people, and counts by its closeness to the real row."
 )

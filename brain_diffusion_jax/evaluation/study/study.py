@@ -23,7 +23,7 @@ from brain_diffusion_jax.evaluation.probes.features import Extractor
 from brain_diffusion_jax.evaluation.probes.pixel_probe import BLOCKS, block_means
 from brain_diffusion_jax.evaluation.probes.probe import Instruments
 from brain_diffusion_jax.evaluation.probes.roles import Roles
-from brain_diffusion_jax.evaluation.study import report_pictures, sample_store
+from brain_diffusion_jax.evaluation.study import extrapolation, report_pictures, sample_store
 from brain_diffusion_jax.evaluation.study.measurement import Material, Tell, measure
 from brain_diffusion_jax.evaluation.study.sample_store import ALONE, Processes
 from brain_diffusion_jax.evaluation.study.study_result import StudyResult
@@ -58,6 +58,9 @@ def run_study(
     chosen, notes = choose_images(real, settings)
     material = Material(chosen, real.get("train"), contract, Path(out))
     roles = material.roles(instruments, settings)
+    schema = chosen.schema() if contract is None else contract.schema
+    sets = chosen, material.train
+    asked = extrapolation.questions(settings.extrapolate, schema, *sets, instruments, roles, settings)
     sample_store.claim(material.out, plan(settings, chosen))
     for scale in settings.guidance_scales:
         sample_store.generate(
@@ -71,6 +74,8 @@ def run_study(
             processes=processes,
             progress=tell,
         )
+    for question in asked:
+        extrapolation.sample(sample_fn, question, settings, material.out, processes, tell)
     processes.barrier("sampled")
     method_text = {**describe(settings, instruments, material, roles), **dict(method or {})}
     result = StudyResult(settings.title, method_text, [], notes, reference=settings.reference)
@@ -78,7 +83,10 @@ def run_study(
         measured = measure(material, instruments, settings, tell)
         report_pictures.save(material, measured, roles)
         notes = notes + measured.notes
+        beyond = {q.covariate.name: extrapolation.answers(q, settings, material.out) for q in asked}
+        notes += [f"{row}: {curve.describe(name)}" for name, row, curve in extrapolation.each(beyond)]
         result = replace(result, rows=measured.rows, notes=notes, anatomy=measured.anatomy, privacy=measured.privacy)
+        result.extrapolation = beyond
         result.save(material.out)
     processes.barrier("measured")
     return result

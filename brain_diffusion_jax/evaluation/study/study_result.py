@@ -51,7 +51,10 @@ def metrics_of(rows: Sequence[Row]) -> list[MetricId]:
 
 @dataclass
 class StudyResult:
-    """method: versions, seeds, extractors, contract; notes: what a reader must know; privacy: local only."""
+    """method: versions, seeds, extractors, contract; notes: what a reader must know; privacy: local only.
+
+    extrapolation: by covariate, as `extrapolation.answers` has it.
+    """
 
     title: str
     method: dict[str, Any]
@@ -61,6 +64,7 @@ class StudyResult:
     privacy: dict[str, Any] = field(default_factory=dict)
     utility: list[dict[str, Any]] = field(default_factory=list)
     reference: bool = False
+    extrapolation: dict[str, Any] = field(default_factory=dict)
 
     @property
     def generated(self) -> list[Row]:

@@ -20,8 +20,9 @@ class StudyConfig:
     requested. ssim_pictures: slices whose pairs are compared, 0 = all. pairs: random pairs of volumes that are
     compared. dark_fraction: {rows, cols, threshold, slice}, or None for a rule. reference: published numbers
     beside ours. protocol: "pinaya2022" puts the published table of that paper beside this one's volumes, ""
-    none. target, position: covariates that predictors read and that say where a slice lies; "" leaves
-    them to the schema's units (`roles.Roles`).
+    none. extrapolate: numbers of the schema that are asked for from -0.3 to 1.3 of their range, at every scale, with
+    the other conditions and the noise of extrapolate_images people. target, position: covariates that predictors
+    read and that say where a slice lies; "" leaves them to the schema's units (`roles.Roles`).
     """
 
     guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0, 7.0)
@@ -35,11 +36,15 @@ class StudyConfig:
     dark_fraction: Mapping[str, Any] | None = None
     reference: bool = False
     protocol: str = ""
+    extrapolate: tuple[str, ...] = ()
+    extrapolate_images: int = 8
     target: str = ""
     position: str = ""
 
     def __post_init__(self) -> None:
         check_seed(self.seed, "study")
+        if self.extrapolate_images < 1:
+            raise InputError("config", "study.extrapolate_images", self.extrapolate_images, "at least 1")
         if self.protocol and self.protocol not in PROTOCOLS:
             raise InputError("config", "study.protocol", self.protocol, f"one of {', '.join(PROTOCOLS)}, or nothing")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,10 +24,11 @@ _STAGES = ((64, 1, 1), (128, 2, 1), (256, 1, 2), (512, 1, 4))  # width, stride, 
 
 
 def prepare_input(volumes: Float[Array, "b x y z 1"]) -> Float[Array, "b x y z 1"]:
-    """Volumes with mean 0 and deviation 1 each, over all voxels, background included."""
+    """Volumes with mean 0 and deviation 1 each, over all voxels, background included; constant ones become 0."""
     axes = (1, 2, 3, 4)
-    mean, spread = volumes.mean(axes, keepdims=True), volumes.std(axes, keepdims=True)
-    return (volumes - mean) / jnp.maximum(spread, 1e-6)
+    centred = volumes - volumes.mean(axes, keepdims=True)
+    # Not jnp.std: its gradient is NaN where all is equal, as in a reconstruction before the first update.
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axes, keepdims=True) + 1e-12)
 
 
 class MedicalNet(nn.Module):

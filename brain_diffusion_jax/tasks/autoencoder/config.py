@@ -13,6 +13,8 @@ from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.training.optimizer import OptimizerSettings
 from brain_diffusion_jax.training.settings import TrainSettings
 
+NETWORKS = RUN, MEDICALNET, DEEPBET = "run", "medicalnet", "deepbet"  # that give perceptual features
+
 
 @dataclass(frozen=True)
 class RangedAutoencoder(AutoencoderConfig):
@@ -32,9 +34,11 @@ class AutoencoderLoss:
     """Weights of the terms, on images in [0, 1]; 0 is off.
 
     laplacian: L1 on a pyramid of three levels, which serves where no network gives features. kl: of nats a sample,
-    summed over the latent. perceptual: of features of the regressor in run folder perceptual_run (kind age); one of
-    2D images sees random slices of a volume, perceptual_share of those along each axis. adversarial: of the patch
-    discriminator, from adversarial_from of the steps on (0 to 1); critic_learning_rate: the discriminator's, constant.
+    summed over the latent. perceptual: of features of perceptual_network: "run", the regressor in run folder
+    perceptual_run (kind age); of volumes also "medicalnet", by the file perceptual_weights, or "deepbet", which comes
+    with the extra of that name. A regressor of 2D images sees random slices of a volume, perceptual_share of those
+    along each axis. adversarial: of the patch discriminator, from adversarial_from of the steps on (0 to 1);
+    critic_learning_rate: the discriminator's, constant.
     collapse_from: validations from this step on end the run where every channel of the latent is collapsed.
     """
 
@@ -43,7 +47,9 @@ class AutoencoderLoss:
     laplacian: float = 1.0
     kl: float = 1e-7
     perceptual: float = 0.0
+    perceptual_network: str = RUN
     perceptual_run: str = ""
+    perceptual_weights: str = ""
     perceptual_share: float = 0.25
     adversarial: float = 0.0
     adversarial_from: float = 0.25
@@ -51,12 +57,15 @@ class AutoencoderLoss:
     collapse_from: int = 500
 
     def __post_init__(self) -> None:
-        weights = ("l1", "mse", "laplacian", "kl", "perceptual", "adversarial")
-        for name in weights:
+        for name in ("l1", "mse", "laplacian", "kl", "perceptual", "adversarial"):
             require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
         require(self.l1 + self.mse + self.laplacian > 0, "loss", "no l1, mse or laplacian", "one of them above 0")
-        named = bool(self.perceptual_run) or not self.perceptual
-        require(named, "loss.perceptual_run", "nothing", "a run folder of kind age")
+        network, weights = self.perceptual_network, self.perceptual_weights
+        require(network in NETWORKS, "loss.perceptual_network", network, f"one of {', '.join(NETWORKS)}")
+        named = network != RUN or bool(self.perceptual_run) or not self.perceptual
+        require(named, "loss.perceptual_run", "nothing", "a run folder of kind age, or another perceptual_network")
+        fits = bool(weights) == (network == MEDICALNET) or not (weights or self.perceptual)
+        require(fits, "loss.perceptual_weights", weights or "nothing", f"a file with {MEDICALNET}, nothing without")
         require(0 < self.perceptual_share <= 1, "loss.perceptual_share", self.perceptual_share, "above 0, to 1")
         inside = 0 <= self.adversarial_from < 1
         require(inside, "loss.adversarial_from", self.adversarial_from, "0 up to below 1")

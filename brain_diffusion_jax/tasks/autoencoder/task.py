@@ -18,7 +18,6 @@ from brain_diffusion_jax.data.shards.reader import open_split
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.files import write_json
 from brain_diffusion_jax.losses.adversarial import GENERATOR
-from brain_diffusion_jax.losses.perceptual import FeatureFn
 from brain_diffusion_jax.models.autoencoder import Autoencoder
 from brain_diffusion_jax.models.patch_discriminator import PatchDiscriminator
 from brain_diffusion_jax.pixels import to_unit
@@ -35,8 +34,8 @@ from brain_diffusion_jax.tasks.autoencoder.loss import (
     to_network,
 )
 from brain_diffusion_jax.tasks.autoencoder.model import AutoencoderModel
+from brain_diffusion_jax.tasks.autoencoder.perceptual_network import features_of
 from brain_diffusion_jax.tasks.opening import open_run
-from brain_diffusion_jax.tasks.predictor import PredictorModel
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training.run_folder import checkpoints
 from brain_diffusion_jax.training.settings import TrainSettings
@@ -48,7 +47,7 @@ def build(config: AutoencoderRunConfig, data: DataInfo) -> Task:
     dims = len(data.image_size)
     module = Autoencoder(config.autoencoder, dims, data.channels)
     critic = PatchDiscriminator(config.discriminator) if config.loss.adversarial else None
-    features, flat = _features(config.loss.perceptual_run, dims) if config.loss.perceptual else (None, True)
+    features, flat = features_of(config.loss, dims, data.channels) if config.loss.perceptual else (None, True)
     how = Learning(
         config.loss,
         config.crops,
@@ -125,19 +124,6 @@ def _mirror_axis(config: AutoencoderRunConfig, data: DataInfo) -> int | None:
     if axis is None:
         raise InputError("config", "augmentation.mirror", config.augmentation.mirror, "0: these have no left and right")
     return axis
-
-
-def _features(run: str, dims: int) -> tuple[FeatureFn, bool]:
-    """(features of the regressor in a run folder, whether it reads 2D images)."""
-    model = open_run(run)
-    if model.kind != "age" or not isinstance(model, PredictorModel):
-        raise InputError("config", "loss.perceptual_run", f"{run}, of kind {model.kind}", "a run of kind age")
-    size = 2 if model.contract is None else len(model.contract.image_size)
-    if size > dims:
-        raise InputError("config", "loss.perceptual_run", f"{run}, of volumes", "a regressor of 2D images")
-    params = jax.tree.map(jnp.asarray, model.params)
-    module = model.module
-    return lambda images: [module.apply(params, images, features=True)], size == 2
 
 
 def _preview(

@@ -61,6 +61,13 @@ def test_extrapolation_says_how_far_the_answers_rise():
     assert (limited.monotone_from, limited.monotone_to) == (-0.3, 0.7)
     assert limited.rank_correlation < 1
     assert limited.to_json()["monotone_to"] == 0.7
+    assert faithful.monotone
+    assert not limited.monotone
+    np.testing.assert_allclose(faithful.kendall, 1)
+    assert (limited.kendall < 0.8).all()
+    again = fidelity.Extrapolation.from_json(limited.to_json())
+    np.testing.assert_array_equal(again.measured, limited.measured)
+    assert "rises from -0.3 to 0.7 of its range (asked for from -0.3 to 1.3: not monotone" in again.describe("x")
     np.testing.assert_allclose(faithful.means - faithful.requested, faithful.means[0] - faithful.requested[0])
 
 

@@ -107,7 +107,10 @@ def test_another_plan_in_the_same_folder_is_refused(real, done):
 
 
 def test_without_a_regressor_the_study_says_so(real, tmp_path):
-    settings = StudySettings(**{**vars(SETTINGS), "bootstrap": 0, "num_samples": 50, "guidance_scales": (3.0,)})
+    asked = {"extrapolate": ("age",), "extrapolate_images": 2}
+    settings = StudySettings(
+        **{**vars(SETTINGS), "bootstrap": 0, "num_samples": 50, "guidance_scales": (3.0,), **asked}
+    )
     result = study.run_study(sample, real, Instruments([study.pixel_extractor()]), settings, tmp_path)
     notes = " ".join(result.notes)
     assert "No age regressor" in notes
@@ -116,7 +119,10 @@ def test_without_a_regressor_the_study_says_so(real, tmp_path):
     assert np.isfinite(result.row(3.0).value("FD[pixels-24x24]"))
     assert "age mae" not in result.real.numbers
     assert result.row(3.0).value("age, second reader mae") < 10
+    assert "w=3: Mean age rises from" in notes
+    assert StudyResult.load(tmp_path).extrapolation["age"]["reader"] == "a linear probe of pixels"
     report.write_report(result, tmp_path)
+    assert "Beyond the range of the training data" in (tmp_path / "report.html").read_text()
 
 
 def test_people_on_both_sides_are_reported(real):

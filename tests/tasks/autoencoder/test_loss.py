@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-import tiny_runs
 
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.autoencoder import Autoencoder
-from brain_diffusion_jax.tasks.autoencoder import collapse, loss, task
+from brain_diffusion_jax.tasks.autoencoder import collapse, loss
 from brain_diffusion_jax.tasks.autoencoder.augmentation import IntensityAndPlace
 from brain_diffusion_jax.tasks.autoencoder.config import AutoencoderLoss, Crops, RangedAutoencoder
 from brain_diffusion_jax.training import state, step
@@ -79,15 +78,6 @@ def test_features_of_a_network_are_a_term_and_of_volumes_those_of_slices():
         _, (metrics, _) = jax.eval_shape(loss.make_loss(module, None, how), params, *arguments)
         assert "perceptual" in metrics
         assert flat in seen
-
-
-def test_features_come_from_a_regressor(tmp_path):
-    with pytest.raises(InputError, match=r"loss\.perceptual_run.*of kind autoencoder"):
-        task._features(str(tiny_runs.autoencoder_run(tmp_path / "run")), 2)
-    features, flat = task._features(str(tiny_runs.age_run(tmp_path / "age")), 3)
-    assert flat
-    (found,) = jax.eval_shape(features, jnp.zeros((2, *tiny_runs.SIZE, 1)))
-    assert (found.ndim, found.shape[0]) == (2, 2)
 
 
 def test_the_discriminator_stands_still_until_its_turn():
