@@ -93,8 +93,9 @@ def _flat(
 def peak_bytes(function: Any, *arguments: Any) -> int:
     """Bytes that are live at once while `function` runs, without its arguments; arrays live until they are last read."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    sizes, eqns = [0] * len(jaxpr.invars), []
-    results = _flat(jaxpr, dict(zip(jaxpr.invars, range(len(sizes)), strict=True)), eqns, sizes)
+    given = [*jaxpr.constvars, *jaxpr.invars]
+    sizes, eqns = [0] * len(given), []
+    results = _flat(jaxpr, dict(zip(given, range(len(given)), strict=True)), eqns, sizes)
     buffers = {i: {i} for i in range(len(sizes))}  # the arrays that a value is made of
     born, read = {}, {}
     for time, (name, told, made) in enumerate(eqns):

@@ -192,5 +192,4 @@ def test_decoding_a_published_volume_takes_less_than_8_gib(layout):
     z = jax.ShapeDtypeStruct((1, *config.latent_shape((*sizes, 1))), jnp.float32)
     variables = jax.eval_shape(module.init, key, jax.ShapeDtypeStruct((1, *sizes, 1), jnp.float32))
     found = peak_bytes(lambda v, z: module.apply(v, z, sizes, method="decode"), variables, z)
-    print(layout, found / 2**30)
     assert 2**30 / 2 < found < 8 * 2**30
