@@ -91,7 +91,7 @@ def _flat(
 
 
 def peak_bytes(function: Any, *arguments: Any) -> int:
-    """Bytes that are live at once while `function` runs, without its arguments; arrays live until they are last read."""
+    """Bytes that are live at once while `function` runs, arguments apart; arrays live until they are last read."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     given = [*jaxpr.constvars, *jaxpr.invars]
     sizes, eqns = [0] * len(given), []
