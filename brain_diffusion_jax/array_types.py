@@ -13,6 +13,9 @@ Params: TypeAlias = PyTree
 Key: TypeAlias = PRNGKeyArray
 Scalar: TypeAlias = Float[Array, ""]
 
+# Names of modules that nn.scan repeats: their parameters are stacked along a first axis.
+SCANNED_BLOCKS, SCANNED_LAYERS = "blocks", "layers"
+
 
 class Level(NamedTuple):
     """A point of a noise schedule, x_t = alpha x0 + sigma eps.
@@ -44,4 +47,16 @@ class NetworkFn(Protocol):
     def __call__(self, x: Image, t: Float[Array, " batch"], condition: Condition | None) -> Image: ...
 
 
-__all__ = ["Condition", "DenoiseFn", "Image", "Key", "Level", "NetworkFn", "Params", "Prediction", "Scalar"]
+__all__ = [
+    "SCANNED_BLOCKS",
+    "SCANNED_LAYERS",
+    "Condition",
+    "DenoiseFn",
+    "Image",
+    "Key",
+    "Level",
+    "NetworkFn",
+    "Params",
+    "Prediction",
+    "Scalar",
+]

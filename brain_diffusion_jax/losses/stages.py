@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,20 +17,25 @@ Loss = Callable[[Params, Any, Any, Key, Array], tuple[Array, tuple[Metrics, Any]
 
 
 def staged(stages: Sequence[tuple[int, Loss]]) -> Loss:
-    """One loss as in `training.step` of several: each counts from its update number on, the first from 0 on.
+    """One loss as in `training.step` of several: each counts from its update number on, the first from 0 on."""
+    return Staged(tuple(stages)) if len(stages) > 1 else stages[0][1]
 
-    Only the stage that is due is computed. It is differentiated inside the branch: differentiating the branch itself
-    would keep what the backward pass of every stage needs, whole volumes beside crops. A metric that a stage does not
-    have is 0 while that stage runs.
+
+@dataclass(frozen=True)
+class Staged:
+    """The loss of the stage that is due; only that stage is computed. stages: (first update, loss), in order.
+
+    It is differentiated inside the branch: differentiating the branch itself would keep what the backward pass of
+    every stage needs, whole volumes beside crops. A metric that a stage does not have is 0 while that stage runs.
     """
-    losses = [loss for _, loss in stages]
-    if len(losses) == 1:
-        return losses[0]
-    starts = [start for start, _ in stages[1:]]
 
-    def loss(
-        params: Params, model_state: Any, batch: Any, key: Key, update: Array
+    stages: tuple[tuple[int, Loss], ...]
+
+    def __call__(
+        self, params: Params, model_state: Any, batch: Any, key: Key, update: Array
     ) -> tuple[Array, tuple[Metrics, Any]]:
+        losses = [loss for _, loss in self.stages]
+        starts = [start for start, _ in self.stages[1:]]
         arguments = model_state, batch, key, update
         names: dict[str, Any] = {}
         for one in losses:
@@ -58,5 +64,3 @@ def staged(stages: Sequence[tuple[int, Loss]]) -> Loss:
 
         due.defvjp(forward, backward)
         return due(params)
-
-    return loss

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from brain_diffusion_jax.array_types import SCANNED_LAYERS
 from brain_diffusion_jax.models.layers import Dtype, Features, conv, norm
 
 Tokens = Float[Array, "batch tokens width"]
@@ -176,7 +177,7 @@ class SpatialTransformer(nn.Module):
             dtype=self.dtype,
         )
         if self.scan and self.num_layers > 1:
-            y, _ = repeated(ScannedLayer, self.num_layers)(shared, train, name="layers")(y, context)
+            y, _ = repeated(ScannedLayer, self.num_layers)(shared, train, name=SCANNED_LAYERS)(y, context)
         else:
             for i in range(self.num_layers):
                 y = TransformerLayer(**shared, name=f"layer_{i}")(y, context, train)

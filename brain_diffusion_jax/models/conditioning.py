@@ -89,6 +89,10 @@ class ConditionalUNet(nn.Module):
         if self.planes:
             shown = tokens if self.numbers is None else self.numbers(values, present)
             numbers = shown.reshape(x.shape[0], *(1,) * (x.ndim - 2), -1).astype(x.dtype)
+            counted, own, extra = self.unet.config.in_channels, x.shape[-1], numbers.shape[-1]
+            if counted != own + extra:
+                expected = f"{own + extra}: {own} of the images and {extra} planes"
+                raise InputError("config", "model.in_channels", counted, expected)
             x = jnp.concatenate([x, jnp.broadcast_to(numbers, (*x.shape[:-1], numbers.shape[-1]))], axis=-1)
         context = tokens if self.unet.config.cross_attention else None
         return self.unet(x, t, context, embedding=embedding, train=train)

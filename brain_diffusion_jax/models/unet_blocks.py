@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from brain_diffusion_jax.array_types import SCANNED_BLOCKS
 from brain_diffusion_jax.models.attention import SpatialSelfAttention, SpatialTransformer, Tokens, repeated
 from brain_diffusion_jax.models.layers import (
     Dtype,
@@ -179,7 +180,7 @@ class DownLevel(nn.Module):
                 x = level_attention(self.head_channels, c, f"attention_{i}")(x, context, train)
             states.append(x)
         if scanned:
-            blocks = repeated(EqualBlock, scanned)(self.features, self.head_channels, c, train, name="blocks")
+            blocks = repeated(EqualBlock, scanned)(self.features, self.head_channels, c, train, name=SCANNED_BLOCKS)
             x, each = blocks(x, embedding, context)
             states += list(each)
         if not self.last:

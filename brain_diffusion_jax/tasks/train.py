@@ -14,9 +14,12 @@ from brain_diffusion_jax.config import load_config
 from brain_diffusion_jax.config.defaults import reads_of
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.data.prepare.nifti import box_grid
+from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.data.shards.loader import Loader, read_conditions
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.losses.stages import Staged
 from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading, spec_of
 from brain_diffusion_jax.training import state
@@ -68,7 +71,8 @@ def open_config(
     """
     config = load_config(path, () if planning else overrides, kind=kind or "")
     if planning:
-        reads = (*reads_of(config.kind), "covariates", "prepare.fit.size")
+        sizes = ("kind", "grid", "spacing_mm", "fit.size", "volume.size", "volume.offset", "volume.spacing_mm")
+        reads = (*reads_of(config.kind), "covariates", *(f"prepare.{key}" for key in sizes))
         planned = load_config(path, overrides, reads=reads)
         with planned.unlocked():
             planned.kind = config.kind
@@ -130,7 +134,7 @@ def plan(config: ConfigDict, mesh_text: str = "") -> estimate.Estimate:
         contract = Contract.load(given.data.shards)
         known = DataInfo(contract.schema, contract.image_size, given.data.shards, channels=contract.channels)
     else:
-        known = DataInfo(Schema.from_json(config.covariates), tuple(config.prepare.fit.size or (109, 91)))
+        known = DataInfo(Schema.from_json(config.covariates), _planned_size(Preparation(**config.prepare)))
     settings = declared.settings(given)
     data, fsdp = parse_mesh(mesh_text, settings)
     batch = declared.loading(given, known.schema).batch_size
@@ -144,14 +148,25 @@ def plan(config: ConfigDict, mesh_text: str = "") -> estimate.Estimate:
         "present": jax.ShapeDtypeStruct((batch, len(known.schema.names)), "bool"),
         "index": jax.ShapeDtypeStruct((batch,), "int32"),
     }
+    loss = task.make_loss(None)
     return estimate.estimate(
         lambda key: state.create(task.init(key), task.optimizer, settings.power_ema),
-        task.make_loss(None),
+        loss,
         example,
         data=data,
         fsdp=fsdp,
         accumulation=settings.accumulation,
+        stages=[stage for _, stage in loss.stages] if isinstance(loss, Staged) else (),
     )
+
+
+def _planned_size(preparation: Preparation) -> tuple[int, ...]:
+    """Sizes of the images that a preparation would store; slices that are not fitted are the 109x91 of axial ones."""
+    if preparation.kind != "volumes":
+        return tuple(preparation.fitting.size or (109, 91))
+    box = preparation.box
+    grid = preparation.fixed_grid() or box_grid(box.size, preparation.spacing_mm or (1.0,) * 3, (0.0,) * 3)
+    return box.stored(grid).shape
 
 
 def parse_mesh(text: str, settings: TrainSettings) -> tuple[int, int]:

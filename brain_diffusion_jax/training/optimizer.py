@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from brain_diffusion_jax.array_types import Params
+from brain_diffusion_jax.array_types import SCANNED_BLOCKS, SCANNED_LAYERS, Params
 from brain_diffusion_jax.errors import InputError, nearest
 from brain_diffusion_jax.training.task import Plateau
 
@@ -46,19 +46,30 @@ class OptimizerSettings:
             raise InputError("config", "optimizer.learning_rate", self.learning_rate, "a number above 0")
 
 
+def _own_rank(path: tuple[Any, ...], parameter: Any) -> int:
+    """Axes of a parameter without those along which nn.scan stacks it, one a module of that kind around it."""
+    return int(jnp.ndim(parameter)) - sum(str(key.key) in (SCANNED_BLOCKS, SCANNED_LAYERS) for key in path)
+
+
 def _decayed(params: Params) -> Any:
     """Weight decay is for matrices and kernels, not for biases and norms."""
-    return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
+    return jax.tree_util.tree_map_with_path(lambda path, p: _own_rank(path, p) > 1, params)
 
 
 def _as_matrices(params: Params) -> Any:
-    """Kernels [*sizes, c, d] are matrices [sizes * c, d] to Muon; biases and norms are left to Adam."""
-    matrix = optax.contrib.MuonDimensionNumbers
-    return jax.tree.map(lambda p: matrix(tuple(range(jnp.ndim(p) - 1)), -1) if jnp.ndim(p) > 1 else None, params)
+    """Kernels [*sizes, c, d] are matrices [sizes * c, d] to Muon, stacked ones each by itself; the rest is Adam's."""
+
+    def axes(path: tuple[Any, ...], parameter: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        if path[-1].key != "kernel":
+            return None
+        last = int(jnp.ndim(parameter)) - 1
+        return optax.contrib.MuonDimensionNumbers(tuple(range(last + 1 - _own_rank(path, parameter), last)), last)
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def _muon(settings: OptimizerSettings, rate: optax.Schedule) -> optax.GradientTransformation:
-    """Muon (Jordan 2024) for kernels of every rank, its updates as large as Adam's (Liu et al. 2025, eq. 4)."""
+    """Muon (Jordan et al. 2024) for kernels of every rank, its updates as large as Adam's (Liu et al. 2025, eq. 4)."""
     return optax.contrib.muon(
         rate,
         beta=0.95,

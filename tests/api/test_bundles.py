@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import small_shards
 
 import brain_diffusion_jax as bdj
 from brain_diffusion_jax.api import bundles
@@ -40,6 +41,9 @@ def test_both_runs_open_and_are_the_bundles_networks(original, params, tmp_path)
     images = model.sample([dict.fromkeys(NAMES, 0.5)], num_steps=2)
     assert images.shape == (1, 4, 6, 4, 1)
     assert np.isfinite(images).all()
+    assert model.sampling().spacing == "leading"
+    with pytest.raises(InputError, match=r"spacing: found linear, of DDIM; expected leading.*monai"):
+        model.sample([dict.fromkeys(NAMES, 0.5)], num_steps=2, spacing="linear")
 
 
 def test_what_does_not_fit_is_refused_and_nothing_written(original, tmp_path):
@@ -47,5 +51,8 @@ def test_what_does_not_fit_is_refused_and_nothing_written(original, tmp_path):
     rewrite(original, **CONFIG)
     with pytest.raises(InputError, match=r"spatial_shape: found nothing; expected 3 numbers \(--size"):
         bundles.import_bundle(original, tmp_path / "brain")
+    small_shards.Blobs((4, 6, 4), 3).contract().save(tmp_path)
+    with pytest.raises(InputError, match=r"conditions: found 4 planes and a context of 4; expected 2 of age, sex"):
+        bundles.import_bundle(original, tmp_path / "brain", contract=tmp_path)
     assert not (tmp_path / "brain").exists()
     assert UNET["in_channels"] == 7

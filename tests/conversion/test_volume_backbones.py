@@ -76,7 +76,7 @@ def torch_medicalnet(state, depth: int):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("depth", [10, 18, 50])
+@pytest.mark.parametrize("depth", [10, 18, 34, 50])
 def test_medicalnet_is_torchs(depth):
     torch = pytest.importorskip("torch")
     state = medical_state(depth)

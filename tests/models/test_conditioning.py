@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from brain_diffusion_jax.covariates import Categorical, Continuous, Schema
+from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models import factory
 from brain_diffusion_jax.models.conditioning import CovariateTokens
 from brain_diffusion_jax.models.conditioning_config import ConditioningConfig
@@ -84,6 +85,14 @@ def test_condition_reaches_the_picture(mode: str) -> None:
         context = network.conditioner(values, present)
         direct = jax.jit(network.unet.clone(parent=None).apply)({"params": params["unet"]}, x, t, context)
         np.testing.assert_allclose(direct, y, rtol=1e-5, atol=1e-5)
+
+
+def test_channels_that_do_not_count_the_planes_are_refused() -> None:
+    network = factory.diffusion_network(ModelConfig(**MODEL), ConditioningConfig("scaled", planes=True), SCHEMA)
+    x, count = np.zeros((1, 4, 4, 1), np.float32), len(SCHEMA.names)
+    told = np.zeros((1, count), np.float32), np.ones((1, count), bool)
+    with pytest.raises(InputError, match=rf"model.in_channels: found 1; expected {1 + count}: 1 .* and {count} planes"):
+        jax.eval_shape(network.init, jax.random.key(0), x, np.zeros(1), *told)
 
 
 def test_planes_and_no_condition() -> None:

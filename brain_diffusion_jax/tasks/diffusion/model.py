@@ -149,6 +149,8 @@ class DiffusionModel(Model):
         is not finite.
         """
         refuse_conditions(self.path, self.conditional, conditions)
+        for config in configs:
+            self._require_spacing(config.sampler, config.spacing)
         encoded = self.schema.encode(conditions)
         shape = self.codec.latent_shape(self.image_shape(image_size))
         size = max(1, (batch_size or self.config.sample.batch_size) // len(configs))
@@ -169,12 +171,19 @@ class DiffusionModel(Model):
     def sampling(self, **given: Any) -> Sampling:
         """The settings of the run's config with what is given (None: not given), see `Sampling`.
 
-        Raises InputError for settings that cannot be.
+        Raises InputError for settings that cannot be, and for DDIM on linear times where the config says leading ones.
         """
         sampling = Sampling.resolve(self.config.sample, **given)
+        self._require_spacing(sampling.sampler, sampling.spacing)
         sampling.config()
         levels.steps(self.process.table, sampling.num_steps, sampling.spacing)
         return sampling
+
+    def _require_spacing(self, sampler: str, spacing: str) -> None:
+        """Refuse linear times for weights marked leading: neither GenerativeModels nor MONAI steps so."""
+        if (self.config.sample.spacing, sampler, spacing) == ("leading", "ddim", "linear"):
+            expected = "leading, as the config of these weights has it, or monai, the steps of MONAI 1.6"
+            raise InputError(self.path, "spacing", "linear, of DDIM", expected)
 
     def batches(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -74,8 +75,13 @@ def estimate(
     data: int,
     fsdp: int,
     accumulation: int,
+    stages: Sequence[LossFn] = (),
 ) -> Estimate:
-    """Cost of a step on `data` x `fsdp` devices. example: shapes of a global batch, "index" among them."""
+    """Cost of a step on `data` x `fsdp` devices. example: shapes of a global batch, "index" among them.
+
+    stages: the losses that `loss` is one after the other, if it is several and differentiates them itself; the memory
+    is that of the stage which keeps most.
+    """
     key = jax.eval_shape(lambda: jax.random.key(0))
     update = jax.ShapeDtypeStruct((), "int32")
     state = jax.eval_shape(init, key)
@@ -87,18 +93,18 @@ def estimate(
 
     local = {name: shrink(leaf) for name, leaf in example.items()}
 
-    def pullback(params: Any, *rest: Any) -> Any:
-        return jax.vjp(lambda p: loss(p, *rest)[0], params)[1]
+    def pullback(stage: LossFn, params: Any, *rest: Any) -> Any:
+        return jax.vjp(lambda p: stage(p, *rest)[0], params)[1]
 
     # The pullback is a pytree of everything the backward pass needs, the weights among it.
     arguments = state.params, state.model_state, local, key, update
-    kept = jax.eval_shape(pullback, *arguments)
+    kept = max(tree_bytes(jax.eval_shape(partial(pullback, stage), *arguments)) for stage in stages or (loss,))
     gradient = jax.make_jaxpr(jax.grad(lambda *a: loss(*a)[0]))(*arguments)
     return Estimate(
         mesh=f"{data} x {fsdp}",
         parameters=count_parameters(state.params),
         state_bytes=sharded_bytes(state, fsdp),
         gradient_bytes=sharded_bytes(state.params, fsdp) * (2 if accumulation > 1 else 1),
-        activation_bytes=max(tree_bytes(kept) - tree_bytes(state.params), 0),
+        activation_bytes=max(kept - tree_bytes(state.params), 0),
         step_flops=flops.count(gradient) * parts,
     )
