@@ -1,5 +1,8 @@
 """From nothing to a report, on this machine: phantom brains, shards, a diffusion model, a regressor, a study.
 
+  brain-diffusion demo
+  brain-diffusion demo --people 24 --steps 200 --out runs/quick --open
+
 No download and no real person: the brains are made by `brain-diffusion phantom`. Each stage is an ordinary
 command, printed before it runs. Interrupted, the same call continues where it stopped.
 """
@@ -37,6 +40,7 @@ def run(options: Options) -> int:
     import shlex
 
     from brain_diffusion_jax.cli.main import main
+    from brain_diffusion_jax.cli.output import open_page
 
     config_file = write_config(options)
     report = options.out / "report" / "report.html"
@@ -45,17 +49,20 @@ def run(options: Options) -> int:
         if done.exists():
             print(f"{done} is there already")
             continue
-        status = main(words)
+        status = main(words, next_steps=False)
         if status:
             return status
         if done.name == "finished":
             done.touch()
     print(f"\nreport: {report.resolve()}")
     if options.open:
-        import webbrowser
-
-        webbrowser.open(report.resolve().as_uri())
+        open_page(report)
     return 0
+
+
+def next_step(options: Options) -> str:
+    """The model under sliders."""
+    return f"brain-diffusion explore {options.out / 'model'} --age-model {options.out / 'age'}"
 
 
 def write_config(options: Options) -> Path:
