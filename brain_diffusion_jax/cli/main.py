@@ -162,10 +162,12 @@ def _main(words: list[str], next_steps: bool) -> int:
         options = chosen.parse(rest)
     except SystemExit as ended:  # argparse has said why
         return int(ended.code or 0)
-    options = with_out(options)
-    status = chosen.run(options) or 0
+    placed = with_out(options)
+    status = chosen.run(placed) or 0
+    if status == 0 and placed is not options and getattr(options, "json", False):
+        print(f"--out {placed.out}", file=sys.stderr)  # without --json the command has said it
     told = next_steps and status == 0 and not getattr(options, "json", False)
-    if told and (text := chosen.next_step(options)):
+    if told and (text := chosen.next_step(placed)):
         sys.stdout.flush()
         print(f"next: {text}", file=sys.stderr)
     return status

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -35,14 +34,13 @@ def with_out(options: O) -> O:
     """The options with an `out` that can be written: the one given, or a free name from their `default_out()`.
 
     With --resume it is the newest of those names. Options without `default_out` are left alone, and so are those for
-    which it is None. Raises InputError where nothing can be written there; says on stderr which name was chosen.
+    which it is None. Raises InputError where nothing can be written there.
     """
     given = getattr(options, "out", None)
     if given is None and (proposed := getattr(options, "default_out", lambda: None)()) is not None:
         given = newest(proposed) if getattr(options, "resume", False) else next_free(proposed)
         hint = next(field.type for field in dataclasses.fields(options) if field.name == "out")  # type: ignore[arg-type]
         options = dataclasses.replace(options, out=str(given) if str(hint).startswith("str") else given)  # type: ignore[type-var]
-        print(f"--out {given}", file=sys.stderr)
     if given:
         require_writable(given, "--out")
     return options

@@ -23,11 +23,10 @@ class Choice(OptionGroup):
         return Path("run/samples.d")
 
 
-def test_a_free_name_is_chosen_and_nothing_is_overwritten(tmp_path, monkeypatch, capsys):
+def test_a_free_name_is_chosen_and_nothing_is_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("samples.d", "samples-2.d", "samples-3.d"):
         assert output.with_out(Choice()).out == Path("run") / name
-        assert capsys.readouterr().err == f"--out run/{name}\n"
         assert not (tmp_path / "run" / name).exists()  # choosing makes nothing
         (tmp_path / "run" / name).mkdir(parents=True)
     assert output.with_out(Choice(resume=True)).out == Path("run/samples-3.d")
