@@ -16,7 +16,6 @@ from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.api import exploring
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
-from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.evaluation.image_set import ImageSet
 from brain_diffusion_jax.evaluation.metrics.memorisation import nearest_images
 from brain_diffusion_jax.evaluation.study import real_people
@@ -83,13 +82,17 @@ def test_no_default_is_outside_the_domain_or_above_the_limit(model):
     assert "pictures, at most" in planned.text()
 
 
+def opened(folder):
+    """The model of a run whose weights belong to no network, for what samples nothing."""
+    config = spec("diffusion").read(configs.from_json(checkpoints.read_config(folder)))
+    return api.DiffusionModel(folder, config, Contract.load(folder), {})
+
+
 def test_of_volumes_there_are_as_many_as_a_page_holds(tmp_path):
     contract = small_shards.Blobs((80, 96, 80), 3).contract()
     folder = tiny_runs.bare_run(tmp_path / "run", "diffusion", "model.spatial_dims=3")
     contract.save(folder)
-    config = spec("diffusion").read(configs.from_json(checkpoints.read_config(folder)))
-    told = api.DiffusionModel(folder, config, Contract.load(folder), {})
-    planned = exploring.plan_of(told, exploring.Wish())
+    planned = exploring.plan_of(opened(folder), exploring.Wish())
     assert planned.axes.text() == "8 age x 2 sex"
     assert planned.bytes < exploring.MOST_BYTES
 
@@ -114,6 +117,6 @@ def test_the_command_writes_a_page_beside_the_run(model, capsys):
 
 
 def test_a_model_without_conditions_has_seeds(tmp_path):
-    run = tiny_runs.diffusion_run(tmp_path / "run", "conditioning.mode=none", given=tiny_runs.contract(Schema(())))
-    planned = exploring.plan_of(api.load(run, "diffusion"), exploring.Wish())
+    folder = tiny_runs.bare_run(tmp_path / "run", "diffusion", "conditioning.mode=none", "model.context_dim=None")
+    planned = exploring.plan_of(opened(folder), exploring.Wish())
     assert planned.axes.text() == "8 seed"

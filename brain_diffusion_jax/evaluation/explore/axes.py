@@ -113,7 +113,8 @@ def choose(
         for covariate in schema.covariates:
             name, unit = covariate.name, getattr(covariate, "unit", "")
             if name in given:
-                values = tuple(given[name])
+                words = isinstance(covariate, Categorical)
+                values = tuple(dict.fromkeys(given[name]) if words else sorted(set(given[name])))
             elif isinstance(covariate, Categorical):
                 values = covariate.values
             elif counts[name] == 1 and covariate is not roles.position:
@@ -122,7 +123,9 @@ def choose(
             else:
                 values = numbers_of(covariate, contract, counts[name])
             found.append(Axis(name, values, unit))
-        return Axes(tuple(found), Axis(SCALE, tuple(thinner[0])), Axis(SEED, tuple(seeds)), tuple(left_out))
+        return Axes(
+            tuple(found), Axis(SCALE, tuple(thinner[0])), Axis(SEED, tuple(dict.fromkeys(seeds))), tuple(left_out)
+        )
 
     target = roles.target.name if roles.target else ""
     while (axes := made()).count > most:

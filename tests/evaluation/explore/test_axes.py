@@ -58,6 +58,12 @@ def test_age_keeps_its_values_longest_and_what_is_given_stays():
     assert [(axis.name, len(axis)) for axis in given.covariates] == [("age", 3), ("sex", 2), ("brain", 3)]
 
 
+def test_given_values_are_in_order_and_once():
+    given = {"age": (80.0, 20.0, 80.0), "sex": ("M", "F", "M")}
+    axes = choose(Schema((AGE, SEX)), None, (), 1.0, 50, given=given, given_scales=(3.0, 1.0, 3.0), seeds=(4, 0, 4))
+    assert [axis.values for axis in axes.all] == [(20, 80), ("M", "F"), (1, 3), (4, 0)]
+
+
 def test_a_slice_is_never_left_out():
     axes = choose(Schema((AGE, SEX, SLICE)), None, SCALES, 3.0, 16)
     assert (axes.covariates[2].values, axes.left_out) == ((45.0,), ())
