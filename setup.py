@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["brain_diffusion_jax", "brain_diffusion_jax.*"]),
-    package_data={"brain_diffusion_jax": ["py.typed", "evaluation/report/*.html"]},
+    package_data={"brain_diffusion_jax": ["py.typed", "evaluation/report/*.html", "evaluation/explore/*.html"]},
     install_requires=[
         "array_record",
         "flax>=0.12",
@@ -43,9 +43,10 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["chex", "hypothesis", "mypy", "pytest", "pytest-xdist", "pyyaml", "ruff"],
+        "test": ["chex", "hypothesis", "mypy", "pytest", "pytest-xdist", "pyyaml", "ruff", "shtab"],
         "parity": ["deepbet>=1.0.2,<1.1", "keras>=3", "monai>=1.4", "torch==2.13.0"],
         "beam": ["apache-beam"],
+        "completion": ["shtab"],
         "cuda": ["jax[cuda13]"],
         "deepbet": ["deepbet>=1.0.2,<1.1"],  # its weights; torch, which it requires, reads them
         "template": ["nilearn"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-_MODELS = ("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "Generator", "Predictor", "Sampling")
+_MODELS = ("AgeModel", "ClassModel", "DiffusionModel", "GanModel", "Generator", "Pictures", "Predictor", "Sampling")
 _API = (*_MODELS, "load", "prepare", "study", "train", "write_samples")
 __all__ = [*_API, "__version__"]
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from brain_diffusion_jax.api.preparation import prepare
     from brain_diffusion_jax.api.samples import write_samples
     from brain_diffusion_jax.api.studies import study
+    from brain_diffusion_jax.evaluation.rich import Pictures
     from brain_diffusion_jax.tasks.train import train
 
 # Imported on use: who opens a model needs no cohort reader and no report.
 _LATER = {"prepare": "api.preparation", "study": "api.studies", "train": "tasks.train", "write_samples": "api.samples"}
+_LATER |= {"Pictures": "evaluation.rich"}
 __all__ = [
     "AgeModel",
     "AutoencoderModel",
@@ -31,6 +33,7 @@ __all__ = [
     "GanModel",
     "Generator",
     "LatentDiffusionModel",
+    "Pictures",
     "Predictor",
     "Sampling",
     "load",

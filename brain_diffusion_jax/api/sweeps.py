@@ -21,6 +21,7 @@ from brain_diffusion_jax.diffusion.plan import SamplingConfig
 from brain_diffusion_jax.diffusion.samplers.base import initial_noise
 from brain_diffusion_jax.diffusion.sampling import Sampling
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation import rich
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 from brain_diffusion_jax.tasks.model import Conditions
 from brain_diffusion_jax.training.run_folder.stopping import lock
@@ -51,6 +52,16 @@ class Sweep(NamedTuple):
     folders: Folders
     table: list[Row]
     grid: Path
+
+    def _repr_html_(self) -> str:
+        columns = [c for c in dict.fromkeys(k for row in self.table for k in row) if c not in ("cell", "key")]
+        return rich.file_html(self.grid, "rows: conditions; columns: settings") + rich.table_html(
+            columns, [[row.get(name, "") for name in columns] for row in self.table]
+        )
+
+    def show(self) -> None:
+        """Display grid and table in a notebook; elsewhere print them."""
+        rich.show(self)
 
 
 def configs_of(

@@ -1,6 +1,7 @@
 """Counterfactual images: a given slice or volume as it would look under another age, with an audit.
 
-  brain-diffusion age-edit runs/NAME sub-01_T1w.nii.gz --set age=62 sex=F --to 40,60,80 --out edited/
+  brain-diffusion age-edit runs/NAME sub-01_T1w.nii.gz --set age=62 sex=F --to 40,60,80
+  brain-diffusion age-edit runs/NAME sub-01_T1w.nii.gz --set age=62 --to 80 --age-model runs/age --out edited/
 
 The slice (of a model of volumes: the whole scan) is prepared by the model's contract, inverted under its own
 condition (exactly, EDICT) and generated under the wanted ones. Writes edited_*.png (volumes: edited_*.nii.gz),
@@ -29,7 +30,7 @@ class Options(WeightOptions):
     to: tuple[str, ...] = option("wanted values of the covariate", required=True, metavar="A,B,...")
     covariate: str = option("what to change (default age)", "age")
     slice: int | None = option("index on the model's grid (default: the middle one)")
-    out: Path = option("folder to write (new)", required=True)
+    out: Path = option("folder to write (new; default: edits in the run folder)")
     steps: int = option("steps of a whole inversion (default 40)", 40)
     strength: float = option("how far to invert, 0 to 1 (default 0.95)", 0.95)
     method: str = option("how the slice is inverted (default edict)", "edict", choices=("edict", "ddim"))
@@ -42,6 +43,10 @@ class Options(WeightOptions):
         choices=("inputs",),
     )
     json: bool = option("print the audit as JSON", False)
+
+    def default_out(self) -> Path:
+        """Where the edits go without --out."""
+        return Path(self.run) / "edits"
 
 
 def run(options: Options) -> int:

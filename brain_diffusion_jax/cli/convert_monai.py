@@ -26,7 +26,7 @@ class Options(WeightOptions):
     """What is converted, which way, and what its shapes do not tell. --checkpoint and --no-ema go with --to."""
 
     source: Path = argument("weights file; or a run folder, with --to", metavar="IN")
-    out: Path | None = option("run folder to write (new)", metavar="RUN")
+    out: Path | None = option("run folder to write (new; default: runs/NAME of the file)", metavar="RUN")
     to: Path | None = option("write a MONAI state dict (.pt, .pth, .safetensors)", metavar="FILE")
     names: str = option("with --to: new (MONAI >= 1.4, default) or old", "new")
     head_channels: tuple[int, ...] | None = option("num_head_channels of every level", metavar="N,N,..")
@@ -40,6 +40,10 @@ class Options(WeightOptions):
     verify: bool = option("compare with MONAI layer by layer (torch, monai)", False)
     size: tuple[int, ...] | None = option("with --verify: spatial size (default: small)", metavar="N,N")
     json: bool = option("print what was found as JSON", False)
+
+    def default_out(self) -> Path | None:
+        """The run folder without --out; None where a run is the source."""
+        return None if self.to or self.source.is_dir() else Path("runs") / self.source.stem
 
 
 def run(options: Options) -> int:

@@ -1,6 +1,6 @@
 """Publish a run as one .safetensors file with its model card, or open such a file as a run folder.
 
-  brain-diffusion convert safetensors runs/mine --out mine.safetensors    (and mine.md, the model card)
+  brain-diffusion convert safetensors runs/mine --out mine.safetensors   # and mine.md, the model card
   brain-diffusion convert safetensors mine.safetensors --out runs/mine
 
 Config and data contract travel in the file's metadata. The card takes its numbers from the run's
@@ -19,8 +19,14 @@ class Options(WeightOptions):
     """What is published or opened, and where it goes."""
 
     source: Path = argument("run folder, or a .safetensors file", metavar="RUN|FILE")
-    out: Path = option("what to write (new)", required=True, metavar="FILE|RUN")
+    out: Path = option("what to write (new; default: NAME.safetensors, or runs/NAME)", metavar="FILE|RUN")
     card: Path | None = option("where the model card goes (default: beside the file, .md)")
+
+    def default_out(self) -> Path:
+        """The file of a run, or the run of a file, without --out."""
+        if self.source.is_dir():
+            return Path(f"{self.source.resolve().name}.safetensors")
+        return Path("runs") / self.source.stem
 
 
 def run(options: Options) -> int:

@@ -2,6 +2,7 @@
 
   brain-diffusion demo
   brain-diffusion demo --volumes     # whole heads: an autoencoder, diffusion of its latents, a report of three planes
+  brain-diffusion demo --people 24 --steps 200 --out runs/quick --open
 
 No download and no real person: the brains are made by `brain-diffusion phantom`. Each stage is an ordinary
 command, printed before it runs. Interrupted, the same call continues where it stopped.
@@ -10,7 +11,7 @@ command, printed before it runs. Interrupted, the same call continues where it s
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.cli.parsing import OptionGroup, option
@@ -35,11 +36,17 @@ def __getattr__(name: str) -> Any:
 class Options(OptionGroup):
     """What is demonstrated, how large, and where it goes."""
 
-    out: Path | None = option("folder to write (default runs/demo, or runs/demo-volumes)", None)
+    resume: ClassVar[bool] = True  # what an interrupted call left is gone on with
+
+    out: Path = option("folder to write (default runs/demo, or runs/demo-volumes)")
     volumes: bool = option("whole heads by latent diffusion instead of slices", False)
     people: int = option("phantom people (default 64)", 64)
     steps: int | None = option("training steps of the diffusion model (default: as its config says)", None)
     open: bool = option("open the report in a browser at the end", False)
+
+    def default_out(self) -> Path:
+        """Where it goes without --out."""
+        return Path("runs/demo-volumes" if self.volumes else "runs/demo")
 
 
 def run(options: Options) -> int:
@@ -47,8 +54,9 @@ def run(options: Options) -> int:
     import shlex
 
     from brain_diffusion_jax.cli.main import main
+    from brain_diffusion_jax.cli.output import open_page
 
-    out = options.out or Path("runs/demo-volumes" if options.volumes else "runs/demo")
+    out = options.out
     write_configs(options, out)
     report = out / "report" / "report.html"
     for done, words in (volume_stages if options.volumes else slice_stages)(out, options.people):
@@ -56,17 +64,20 @@ def run(options: Options) -> int:
         if done.exists():
             print(f"{done} is there already")
             continue
-        status = main(words)
+        status = main(words, next_steps=False)
         if status:
             return status
         if done.name == "finished":
             done.touch()
     print(f"\nreport: {report.resolve()}")
     if options.open:
-        import webbrowser
-
-        webbrowser.open(report.resolve().as_uri())
+        open_page(report)
     return 0
+
+
+def next_step(options: Options) -> str:
+    """The model under sliders."""
+    return f"brain-diffusion explore {options.out / 'model'} --age-model {options.out / 'age'}"
 
 
 def configs_of(options: Options, out: Path) -> dict[str, ConfigDict]:

@@ -36,7 +36,7 @@ class Options(OptionGroup):
     source: Path | None = argument("folder of generated images with a manifest, or a run folder", nargs="?")
     classifier: Path = option("run folder of train-class", required=True)
     shards: Path = option("real images, as the generator was trained on", required=True)
-    out: Path = option("folder to write (new or empty)", required=True)
+    out: Path = option("folder to write (new or empty; default: gate beside the classifier's weights)")
     rate: float = option("false alarms allowed on real images (default 0.05)", 0.05)
     batch: int = option("images of a batch that is tested as a whole (default 100)", 100)
     per_class: int = option("images to draw of each class from a run (default 50)", 50)
@@ -45,6 +45,10 @@ class Options(OptionGroup):
     partitions: int = option("partitions of the self-test (default 10)", 10)
     seed: int = option("default 0", 0, type=seed)
     json: bool = option("print the summary as JSON", False)
+
+    def default_out(self) -> Path:
+        """Where verdicts go without --out."""
+        return self.classifier / ("self-test" if self.self_test else "gate")
 
 
 def run(options: Options) -> int:

@@ -11,7 +11,7 @@ number of machines, makes the same files. The same command goes on with what an 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from brain_diffusion_jax.cli.options import WeightOptions, decode_within, refuse_unguided
 from brain_diffusion_jax.cli.parsing import argument, option, seed
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class Options(WeightOptions):
     """What is asked for, how it is sampled, and which part of it this call makes."""
 
+    resume: ClassVar[bool] = True  # what an interrupted call left is gone on with
+
     run: str = argument("run folder of a diffusion model or a GAN of volumes")
-    out: Path = option("folder of the data set (new, or one that is not finished)", required=True)
+    out: Path = option("folder of the data set (new, or one that is not finished; default: RUN/dataset)")
     conditions: Path | None = option("a CSV or TSV with one volume a row (columns: the covariates)", metavar="CSV")
     draw: int | None = option("instead, so many whole rows drawn from the training conditions", metavar="N")
     spread: float = option("with --draw, noise on each number, as a share of its domain (default 0)", 0.0)
@@ -40,6 +42,10 @@ class Options(WeightOptions):
     guidance: float | None = option("guidance scale; 1 is off, 0 unconditional (default: config)")
     memory_gib: float | None = option("decode latents in slabs where a volume takes more (default: config)")
     json: bool = option("print a JSON summary", False)
+
+    def default_out(self) -> Path:
+        """Where the data set goes without --out."""
+        return Path(self.run) / "dataset"
 
 
 def run(options: Options) -> int:

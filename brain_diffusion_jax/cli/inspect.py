@@ -19,10 +19,23 @@ class Options(OptionGroup):
 
     source: Path = argument("a cohort's folder, or a configs/*.py file")
     overrides: tuple[str, ...] = argument("changes to the config", nargs="*", metavar="section.key=value")
-    out: Path = option("folder for the sheet, histograms and tables", required=True)
+    out: Path = option("folder for the sheet, histograms and tables (default: looks/NAME of the cohort)")
     shards: Path | None = option("shards of prepare --measure volumes, whose measured volumes to show")
     columns: int = option("scans side by side on the contact sheet (default 6)", 6)
+    open: bool = option("open the page in a browser", False)
     json: bool = option("print the summary as JSON", False)
+
+    def default_out(self) -> Path:
+        """Where the look goes without --out."""
+        return Path("looks") / self.source.resolve().stem
+
+
+def next_step(options: Options) -> str:
+    """Shards of what was looked at."""
+    words = [str(options.source), *options.overrides]
+    if options.source.is_dir():
+        words = ["configs/base.py", f"cohort.root={options.source}", *options.overrides]
+    return f"brain-diffusion prepare {' '.join(words)}"
 
 
 def run(options: Options) -> int:
@@ -30,6 +43,7 @@ def run(options: Options) -> int:
     import json
 
     from brain_diffusion_jax.api.inspection import inspect
+    from brain_diffusion_jax.cli.output import open_page
     from brain_diffusion_jax.cli.progress import bar_of
 
     with bar_of("scan", desc="inspect") as progress:
@@ -41,6 +55,8 @@ def run(options: Options) -> int:
             columns=options.columns,
             progress=progress,
         )
+    if options.open:
+        open_page(options.out / "index.html")
     if options.json:
         print(json.dumps(summary.to_json()))
         return 0

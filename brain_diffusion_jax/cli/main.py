@@ -6,18 +6,19 @@ import argparse
 import contextlib
 import functools
 import importlib
+import inspect
 import io
 import os
 import select
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 from brain_diffusion_jax import __version__
+from brain_diffusion_jax.cli.output import with_out
 from brain_diffusion_jax.cli.parsing import declare, parse
 from brain_diffusion_jax.errors import InputError, nearest
-from brain_diffusion_jax.files import require_writable
 
 # name: (module in brain_diffusion_jax.cli, with the class of its options where it is not Options; what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sample": ("sample", "synthetic images for given conditions"),
     "generate": ("generate", "a data set of synthetic volumes in BIDS layout"),
     "sweep": ("sweep", "one compiled call over guidance scales"),
+    "explore": ("explore", "one HTML page with sliders for covariates and guidance"),
     "age-edit": ("age_edit", "a given slice or volume as it would look under another age, with an audit"),
     "evaluate": ("evaluate", "numbers for a folder of images beside real ones"),
     "study": ("study", "every guidance scale against real people, as a report"),
@@ -63,7 +65,8 @@ def _overview(names: Iterable[str] = COMMANDS) -> str:
             "commands:",
             *lines,
             "",
-            "brain-diffusion COMMAND --help explains one command; --version prints the version.",
+            "brain-diffusion COMMAND --help explains one command; --version prints the version;",
+            "--print-completion bash or zsh prints what completes commands and options.",
         ]
     )
 
@@ -81,31 +84,46 @@ def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
     return (two, list(words[2:])) if two in COMMANDS else (words[0], list(words[1:]))
 
 
-def command(name: str) -> tuple[Callable[[Any], int], Callable[[Sequence[str]], Any]]:
-    """(run, parse) of a subcommand, the words to its options; raises InputError for an unknown one."""
+class Command(NamedTuple):
+    """run: the options to an exit status. parse: words to options. next_step: a command for the user to go on with.
+
+    description: what --help says above the options.
+    """
+
+    run: Callable[[Any], int]
+    parse: Callable[[Sequence[str]], Any]
+    next_step: Callable[[Any], str]
+    description: str
+
+
+def command(name: str, parser: argparse.ArgumentParser | None = None) -> Command:
+    """A subcommand; raises InputError for an unknown one. parser: to declare its options on (default: a new one)."""
     if name not in COMMANDS:
         raise InputError("command line", "COMMAND", name, nearest(name, COMMANDS))
     place, _, options = COMMANDS[name][0].partition(".")
     module = importlib.import_module(f"brain_diffusion_jax.cli.{place}")
     declared = getattr(module, options or "Options")
-    parser = _Parser(
-        prog=f"brain-diffusion {name}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = inspect.cleandoc((declared.__doc__ if options else module.__doc__) or "")
+    if parser is None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        parser = _Parser(prog=f"brain-diffusion {name}", description=description, formatter_class=formatter)
     declare(parser, declared)
-    return module.run, functools.partial(parse, parser, declared)
+    next_step = getattr(module, "next_step", lambda options: "")
+    return Command(module.run, functools.partial(parse, parser, declared), next_step, description)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status (2: bad input or no room, 130: interrupted, 141: closed pipe)."""
+def main(argv: Sequence[str] | None = None, *, next_steps: bool = True) -> int:
+    """Run one subcommand; returns the exit status (2: bad input or no room, 130: interrupted, 141: closed pipe).
+
+    next_steps: whether it ends by saying on stderr what to do next.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     name = f"brain-diffusion {words[0]}" if words and not words[0].startswith("-") else "brain-diffusion"
     _print_everything()
     try:
         with _home():
             try:
-                return _main(words)
+                return _main(words, next_steps)
             finally:
                 sys.stdout.flush()
     except InputError as error:
@@ -122,26 +140,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(name, f"{where}{error.strerror or error}")
 
 
-def _main(words: list[str]) -> int:
+def _main(words: list[str], next_steps: bool) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0
     if words[0] == "--version":
         print(f"brain-diffusion-jax {__version__}")
         return 0
+    if words[0] == "--print-completion":
+        from brain_diffusion_jax.cli.completion import script
+
+        print(script(words[1:], {name: text for name, (_, text) in COMMANDS.items()}, command))
+        return 0
     name, rest = split_command(words)
     group = [known for known in COMMANDS if known.startswith(f"{name} ")]
     if group and rest[:1] in ([], ["-h"], ["--help"]):
         print(_overview(group))
         return 0
-    run, parse = command(name)
+    chosen = command(name)
     try:
-        options = parse(rest)
+        options = chosen.parse(rest)
     except SystemExit as ended:  # argparse has said why
         return int(ended.code or 0)
-    if getattr(options, "out", None):
-        require_writable(options.out, "--out")
-    return run(options) or 0
+    placed = with_out(options)
+    status = chosen.run(placed) or 0
+    if status == 0 and placed is not options and getattr(options, "json", False):
+        print(f"--out {placed.out}", file=sys.stderr)  # without --json the command has said it
+    told = next_steps and status == 0 and not getattr(options, "json", False)
+    if told and (text := chosen.next_step(placed)):
+        sys.stdout.flush()
+        print(f"next: {text}", file=sys.stderr)
+    return status
 
 
 def _fail(name: str, why: object) -> int:

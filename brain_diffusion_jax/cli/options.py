@@ -46,7 +46,7 @@ class WeightOptions(OptionGroup):
 class OutputOptions(WeightOptions):
     """What `sample` and `sweep` share. batch: None is the config's."""
 
-    out: str = option("folder to write (new, or --resume)", required=True)
+    out: str = option("folder to write (new, or --resume; default: one in the run folder)")
     batch: int | None = option("images at once (default: the config's)")
     resume: bool = option("go on with an interrupted folder, if weights and settings are the same", False)
     json: bool = option("print a JSON summary", False)

@@ -27,7 +27,7 @@ class Options(OptionGroup):
     model: Path = argument("run folder of train-age or convert keras")
     scans: tuple[str, ...] = argument(".nii or .nii.gz files, or section.key=value", nargs="*", metavar="SCAN")
     cohort: Path | None = option("people of the config's cohort instead of files", metavar="CONFIG")
-    out: Path = option("folder to write (new)", required=True)
+    out: Path = option("folder to write (new; default: ages in the run folder)")
     preparation: str = option("default auto", "auto", choices=("auto", "contract", "published"))
     jpeg: bool = option("published preparation with its JPEG loss", False)
     allow: tuple[str, ...] = option(
@@ -39,6 +39,10 @@ class Options(OptionGroup):
     )
     batch: int = option("slices at once on the device (default 40)", 40)
     json: bool = option("print the ages as JSON", False)
+
+    def default_out(self) -> Path:
+        """Where the tables go without --out."""
+        return self.model / "ages"
 
 
 def run(options: Options) -> int:

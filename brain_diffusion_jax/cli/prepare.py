@@ -31,6 +31,12 @@ class Options(OptionGroup):
     )
 
 
+def next_step(options: Options) -> str:
+    """A training on the shards."""
+    shards = f" data.shards={options.out}" if options.out else ""
+    return f"brain-diffusion train {' '.join(map(str, (options.config, *options.overrides)))}{shards}"
+
+
 def run(options: Options) -> int:
     """Write the shards and print what was left out."""
     import json

@@ -1,6 +1,7 @@
 """Synthetic images for given conditions: PNG, NIfTI slices in world space, a manifest, a grid.
 
-brain-diffusion sample runs/NAME --set age=70 sex=F slice=45 --out pictures/
+brain-diffusion sample runs/NAME --set age=70 sex=F slice=45
+brain-diffusion sample runs/NAME --set age=20,40,60,80 --each 4 --guidance 3 --seed 1 --out pictures/
 """
 
 from __future__ import annotations
@@ -37,6 +38,17 @@ class Options(ConditionOptions, SamplingOptions):
         "with --stack, both included (default: the contract's range)", metavar="FROM:TO", type=_interval
     )
     overlap: float = option("with --stack, pull between neighbours; 0 is off (default 0.3)", 0.3)
+
+    def default_out(self) -> Path:
+        """Where images go without --out."""
+        return Path(self.run) / "samples"
+
+
+def next_step(options: Options) -> str:
+    """Numbers for the images; of volumes the explorer."""
+    if options.stack:
+        return f"brain-diffusion explore {options.run}"
+    return f"brain-diffusion evaluate {options.out} --data {options.data or 'SHARDS'}"
 
 
 def run(options: Options) -> int:

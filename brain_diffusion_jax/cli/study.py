@@ -49,7 +49,15 @@ class Options(PredictorOptions):
     utility_steps: int = option("its training steps (default 400); 0: a linear pixel probe", 400)
     out: str | None = option("folder to write (default: RUN/study)")
     compare: tuple[str, ...] = option("put finished studies side by side", (), nargs="+", metavar="RUN")
+    open: bool = option("open the report in a browser", False)
     json: bool = option("print the numbers as JSON", False)
+
+
+def next_step(options: Options) -> str:
+    """The model under sliders, with the same predictor."""
+    if options.run is None:
+        return ""
+    return f"brain-diffusion explore {options.run}" + (f" --age-model {options.age_model}" if options.age_model else "")
 
 
 def run(options: Options) -> int:
@@ -57,6 +65,7 @@ def run(options: Options) -> int:
     import json
 
     from brain_diffusion_jax.api import studies
+    from brain_diffusion_jax.cli.output import open_page
     from brain_diffusion_jax.cli.progress import stages
     from brain_diffusion_jax.config import changed
     from brain_diffusion_jax.evaluation.report import report, text_tables
@@ -67,7 +76,10 @@ def run(options: Options) -> int:
         if not others:
             expected = "the run folder of a diffusion model, or --compare RUN RUN"
             raise InputError("command line", "RUN", "nothing", expected)
-        print(report.write_comparison(others, options.out or "comparison"))
+        written = report.write_comparison(others, options.out or "comparison")
+        print(written)
+        if options.open:
+            open_page(written)
         return 0
     model: Any = WeightOptions(checkpoint=options.checkpoint).load(options.run, "generator")
     refuse_unguided(model, options, "steps", "sampler", "scales")
@@ -105,4 +117,6 @@ def run(options: Options) -> int:
         print(json.dumps({"report": str(path), **{k: items[k] for k in ("title", "method", "rows", "notes")}}))
     else:
         print(f"{text_tables.study_table(result)}\n{path} (study.json, metrics.csv and pictures.csv beside it)")
+    if options.open:
+        open_page(path)
     return 0

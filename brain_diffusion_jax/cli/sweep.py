@@ -1,9 +1,9 @@
 """One compiled call over guidance scales, options and seeds; samplers, steps and spacings around it.
 
-brain-diffusion sweep runs/NAME --set age=20,50,80 slice=45 --scales 1,3,5 --out sweep/
-brain-diffusion sweep runs/NAME --set age=20,80 --samplers ddim,heun --steps 10,20 --axis eta=0,1 --out sweep/
-brain-diffusion sweep runs/NAME --people test --age-model runs/AGE --samplers all --calls 10,20 --scales 1 \
-    --reference ddpm:1000 --out table/
+  brain-diffusion sweep runs/NAME --set age=20,50,80 slice=45 --scales 1,3,5 --out sweep/
+  brain-diffusion sweep runs/NAME --set age=20,80 --samplers ddim,heun --steps 10,20 --axis eta=0,1 --out sweep/
+  brain-diffusion sweep runs/NAME --people test --age-model runs/AGE --samplers all --calls 10,20 --scales 1 \
+      --reference ddpm:1000 --out table/
 
 All sampling configurations share their noise, so that they can be compared. Finished ones are not computed again
 (--resume). Several devices share the images of a batch.
@@ -99,6 +99,10 @@ class Options(ConditionOptions, OutputOptions):
     plugin: Path | None = option("a Python file that registers samplers, spacings or guidance rules")
     memory_gib: float | None = option("refuse what needs more, and say what would fit; latents decode in slabs")
 
+    def default_out(self) -> Path:
+        """Where images and table go without --out."""
+        return Path(self.run) / "sweep"
+
     def axes(self) -> dict[str, tuple[Any, ...]]:
         """The axes that were given, for `sweeps.configs_of`."""
         from brain_diffusion_jax.api.sweeps import EMA
@@ -120,6 +124,11 @@ class Options(ConditionOptions, OutputOptions):
             expected = "an option of the sampler or guidance rule, once"
             raise InputError("command line", "--axis", twice[0], expected)
         return {name: values for name, values in {**given, **dict(self.axis)}.items() if values is not None}
+
+
+def next_step(options: Options) -> str:
+    """The same with real people's numbers."""
+    return f"brain-diffusion study {options.run}" + (f" --age-model {options.age_model}" if options.age_model else "")
 
 
 def run(options: Options) -> int:

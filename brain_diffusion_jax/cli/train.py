@@ -2,9 +2,6 @@
 
   brain-diffusion train configs/base.py data.shards=shards/phantom train.num_steps=2000 --run runs/first
   brain-diffusion train configs/oasis/diffusion.py --dry-run --mesh 8x4
-  brain-diffusion train-age configs/oasis/age_cpu.py data.shards=shards/oasis_age --run runs/age
-  brain-diffusion train-class configs/tumor/classifier.py data.shards=shards/tumor --run runs/tumor-class
-  brain-diffusion train-gan configs/tumor/gan.py data.shards=shards/tumor --run runs/tumor-gan
 
 `train` trains the kind of model that the config names, a diffusion model where it names none; train-age (section
 age_model), train-class (class_model) and train-gan (gan, a step is one update of the critic) say the kind themselves.
@@ -45,20 +42,45 @@ class Options(OptionGroup):
     connect: int = option("wait S seconds for all processes to come together (default 300)", 300, metavar="S")
 
 
+def next_step(options: Options) -> str:
+    """What the run folder holds now."""
+    return "" if options.dry_run else f"brain-diffusion info {options.run or 'runs/NAME'}"
+
+
 class AgeOptions(Options):
-    """Of `train-age`."""
+    """Train the regressor that reads age off images, or go on with a run that was stopped.
+
+      brain-diffusion train-age configs/oasis/age_cpu.py data.shards=shards/oasis_age
+      brain-diffusion train-age configs/oasis/age_cpu.py data.shards=shards/oasis_age --run runs/age
+
+    Its settings are the config's section age_model. At the end a report on people of the validation and test splits is
+    written into the run (age_report.json). See `brain-diffusion train --help`.
+    """
 
     kind = "age"
 
 
 class ClassOptions(Options):
-    """Of `train-class`."""
+    """Train the classifier that reads the class off images, or go on with a run that was stopped.
+
+      brain-diffusion train-class configs/tumor/classifier.py data.shards=shards/tumor
+      brain-diffusion train-class configs/tumor/classifier.py data.shards=shards/tumor --run runs/tumor-class
+
+    Its settings are the config's section class_model. At the end a report on people of the validation and test splits
+    is written into the run (class_report.json). See `brain-diffusion train --help`.
+    """
 
     kind = "class"
 
 
 class GanOptions(Options):
-    """Of `train-gan`."""
+    """Train the WGAN-GP baseline, or go on with a run that was stopped.
+
+      brain-diffusion train-gan configs/tumor/gan.py data.shards=shards/tumor
+      brain-diffusion train-gan configs/tumor/gan.py data.shards=shards/tumor --run runs/tumor-gan
+
+    Its settings are the config's section gan; a step is one update of the critic. See `brain-diffusion train --help`.
+    """
 
     kind = "gan"
 

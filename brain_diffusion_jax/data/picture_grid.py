@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,15 @@ def tile(
         top, left = (number // columns) * (rows + gap), (number % columns) * (cols + gap)
         sheet[top : top + rows, left : left + cols] = stored[number] if number < count else 0
     return sheet
+
+
+def as_png(array: UInt8[np.ndarray, "rows cols *rgb"]) -> str:
+    """An image as a PNG data URI."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def save_png(path: str | Path, array: UInt8[np.ndarray, "rows cols *channels"]) -> Path:

@@ -13,7 +13,9 @@ import numpy as np
 
 from brain_diffusion_jax.array_types import Params
 from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.covariates import Categorical, Covariate
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation import rich
 from brain_diffusion_jax.tasks.run_config import RunConfig
 
 Conditions = Sequence[Mapping[str, object]]
@@ -33,6 +35,13 @@ def require_finite(path: Path, finite: Any, conditions: Conditions, settings: st
         first = f"the first for {dict(conditions[broken[0]])}; settings: {settings}"
         found = f"NaN or infinity in {len(broken)} of {len(conditions)} ({first})"
         raise InputError(path, "sampled images", found, "finite ones: try other settings, conditions or weights")
+
+
+def describe(covariate: Covariate) -> str:
+    """What a covariate may be, in words: "20 to 90 years" or "F, M"."""
+    if isinstance(covariate, Categorical):
+        return ", ".join(covariate.values)
+    return f"{covariate.low:g} to {covariate.high:g} {covariate.unit}".rstrip()
 
 
 def hash_of(params: Params) -> str:
@@ -66,6 +75,22 @@ class Model:
         """A short hash of all weights: names what measured, or what was measured."""
         return hash_of(self.params)
 
-    def __repr__(self) -> str:
+    @functools.cached_property
+    def _millions(self) -> str:
         count = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(self.params))
-        return f"{type(self).__name__}({str(self.path)!r}, {count / 1e6:.2f} M parameters)"
+        return f"{count / 1e6:.2f} M parameters"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, {self._millions})"
+
+    def _repr_html_(self) -> str:
+        rows = [["kind", self.kind], ["run", self.path], ["step", self.step], ["network", self._millions]]
+        if self.contract is not None:
+            size = " x ".join(map(str, self.contract.image_size))
+            rows += [["images", f"{self.contract.kind} of {size}, {self.contract.channels} channel(s)"]]
+            rows += [[f"covariate {c.name}", describe(c)] for c in self.contract.schema.covariates]
+        return rich.table_html((), rows, type(self).__name__)
+
+    def show(self) -> None:
+        """Display what this model is in a notebook; elsewhere print it."""
+        rich.show(self)

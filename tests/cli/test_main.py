@@ -103,11 +103,11 @@ def test_a_user_without_a_home(monkeypatch, command):
 
 
 def test_a_missing_option_is_answered_in_one_line(capsys):
-    assert cli.main(["sample", "runs/x"]) == 2
+    assert cli.main(["gate", "pictures"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith("brain-diffusion sample: error: ")
-    assert "--out" in said
+    assert said.startswith("brain-diffusion gate: error: ")
+    assert "--classifier" in said
 
 
 _UNDER_ASCII = r"""

@@ -50,15 +50,6 @@ def as_svg(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def as_png(array: UInt8[np.ndarray, "rows cols *rgb"]) -> str:
-    """An image as a PNG data URI."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def tile(images: UInt8[np.ndarray, "n rows cols *rgb"], gap: int = 2) -> UInt8[np.ndarray, "rows width *rgb"]:
     """Images in one row, on white."""
     padded = np.pad(images, ((0, 0), (0, 0), (0, gap), *[(0, 0)] * (images.ndim - 3)), constant_values=255)

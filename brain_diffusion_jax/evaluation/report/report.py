@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from brain_diffusion_jax import files
+from brain_diffusion_jax.data.picture_grid import as_png
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.metrics.metric_id import MetricId
 from brain_diffusion_jax.evaluation.report import figures, report_tables, volume_views
@@ -366,13 +367,13 @@ def _pictures(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         arrays = {name: file[name] for name in file.files if not name.startswith(VOLUMES)}
     labels = [str(label) for label in arrays.pop("labels")]
     both = zip(arrays.pop("pairs", []), arrays.pop("pair_captions", []), strict=True)
-    pairs = [{"image": figures.as_png(figures.tile(images)), "caption": str(caption)} for images, caption in both]
+    pairs = [{"image": as_png(figures.tile(images)), "caption": str(caption)} for images, caption in both]
     # One display window for all rows, so that pictures stored dark can be seen and brightness compared.
     top = max(float(np.quantile(arrays["real"], 0.998)), 1.0) if "real" in arrays else 255.0
     strips = []
     for name, images in arrays.items():
         shown = np.clip(np.round(images * (255.0 / top)), 0, 255).astype(np.uint8)
-        strips.append({"name": name, "image": figures.as_png(figures.tile(shown))})
+        strips.append({"name": name, "image": as_png(figures.tile(shown))})
     grid = {
         "title": "The same conditions at every guidance scale",
         "text": "One column per held-out person's condition, in order of age; the first row is the real picture of "

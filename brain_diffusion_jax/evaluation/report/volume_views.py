@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from brain_diffusion_jax.data.picture_grid import three_planes
+from brain_diffusion_jax.data.picture_grid import as_png, three_planes
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.report.figures import as_png
 from brain_diffusion_jax.evaluation.study.report_pictures import VOLUMES
 from brain_diffusion_jax.pixels import to_uint8
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from html import escape
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,7 +13,8 @@ import numpy as np
 from brain_diffusion_jax import files
 from brain_diffusion_jax.data.table import table_text
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.evaluation.metrics.metric_id import NUMERIC, SECOND, MetricId
+from brain_diffusion_jax.evaluation import rich
+from brain_diffusion_jax.evaluation.metrics.metric_id import NUMERIC, SECOND, SSIM, MetricId
 from brain_diffusion_jax.json_types import require_types
 
 FILE_NAME = "study.json"
@@ -100,6 +102,17 @@ class StudyResult:
         first = MetricId(covariate=self.target)
         return first if any(row.has(first.of("mae")) for row in self.rows) else replace(first, reader=SECOND)
 
+    def _repr_html_(self) -> str:
+        main = (MetricId(SSIM), self.reading.of("mae"), self.reading.of("r"))
+        metrics = [m for m in metrics_of(self.rows) if m.group == "FD" or m in main]
+        lines = [[row.name, *(_short(row.number(m)) for m in metrics)] for row in self.rows]
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return rich.table_html(["", *metrics], lines, self.title) + notes
+
+    def show(self) -> None:
+        """Display the main numbers in a notebook; elsewhere print them all."""
+        rich.show(self)
+
     def to_json(self) -> dict[str, Any]:
         rows = [vars(row) for row in self.rows]
         return _plain({**vars(self), "rows": rows})
@@ -148,6 +161,14 @@ _METHOD: dict[str, Any] = {
     "versions": dict[str, Any],
     "num_pictures": int | str | None,
 }
+
+
+def _short(number: Mapping[str, Any]) -> str:
+    """0.512 [0.49, 0.53] of a number with its interval; "" of none."""
+    value, low, high = (number.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return ""
+    return f"{value:.3g}" if low is None or high is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _require(items: Mapping[str, Any], types: Mapping[str, Any], kind: type, where: object, prefix: str = "") -> None:

@@ -1,0 +1,1 @@
+"""The explorer: one page with every picture of a grid of conditions, its sliders and its readings."""

@@ -1,0 +1,111 @@
+"""Names for what no --out was given for; completion; what every command's help begins with and ends by saying."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brain_diffusion_jax.cli import output
+from brain_diffusion_jax.cli.main import COMMANDS, command, main, split_command
+from brain_diffusion_jax.cli.parsing import OptionGroup, option
+
+
+class Choice(OptionGroup):
+    out: Path = option("where")
+    resume: bool = option("go on", False)
+
+    def default_out(self) -> Path:
+        return Path("run/samples.d")
+
+
+def test_a_free_name_is_chosen_and_nothing_is_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("samples.d", "samples-2.d", "samples-3.d"):
+        assert output.with_out(Choice()).out == Path("run") / name
+        assert not (tmp_path / "run" / name).exists()  # choosing makes nothing
+        (tmp_path / "run" / name).mkdir(parents=True)
+    assert output.with_out(Choice(resume=True)).out == Path("run/samples-3.d")
+    assert output.with_out(Choice(out=Path("mine"))).out == Path("mine")
+
+
+def test_resume_where_nothing_is_yet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert output.with_out(Choice(resume=True)).out == Path("run/samples.d")
+
+
+# Commands that write files somewhere; the others print, or know their run folder.
+WRITING = [name for name in COMMANDS if not name.startswith("train") and name not in ("info", "doctor", "audit")]
+NAMED = {"prepare", "evaluate", "study", "demo"}  # those that name a default themselves, or write on demand only
+
+
+def examples(name: str) -> list[list[str]]:
+    """The words of each example of a command in the block under the first line of its help."""
+    first, blank, *rest = command(name).description.split("\n")
+    assert first.endswith("."), first
+    assert not blank
+    block = re.sub(r"\\\n\s*", " ", "\n".join(rest).split("\n\n")[0])
+    lines = [re.split(r"\s#", line)[0].strip() for line in block.splitlines()]
+    return [words for line in lines for found, words in [split_command(shlex.split(line)[1:])] if found == name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_begins_with_two_examples_that_parse(name, capsys):
+    found = examples(name)
+    assert len(found) >= 2
+    for words in found:
+        command(name).parse(words)
+    assert main([*name.split(), "--help"]) == 0
+    assert " ".join(found[0]) in re.sub(r"\s+", " ", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_every_command_that_writes_has_a_default_place(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = next(iter(w for w in examples(name) if "--to" not in w or name == "age-edit"))
+    without = [w for i, w in enumerate(words) if w != "--out" and (i == 0 or words[i - 1] != "--out")]
+    options = command(name).parse(without)
+    assert name in NAMED or options.out is None
+    assert name in NAMED or output.with_out(options).out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_next_step_is_a_command_that_parses(name):
+    for words in examples(name):
+        chosen = command(name)
+        options = output.with_out(chosen.parse(words))
+        if text := chosen.next_step(options):
+            following, more = split_command(shlex.split(text)[1:])
+            command(following).parse(more)
+
+
+def test_a_command_ends_with_what_to_do_next(tmp_path, capsys):
+    assert main(["phantom", "--people", "1", "--out", str(tmp_path / "made")]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'made'}\n"
+    assert said.err.splitlines()[-1] == f"next: brain-diffusion inspect {tmp_path / 'made'}"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_every_command_and_its_options(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main(["--print-completion", shell]) == 0
+    script = capsys.readouterr().out
+    words = set(re.findall(r"[\w-]+", script))
+    assert {part for name in COMMANDS for part in name.split()} <= words
+    assert "--age-model" in script
+    if shell == "bash":
+        checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_completion_without_shtab_or_for_another_shell(monkeypatch, capsys):
+    assert main(["--print-completion", "fish"]) == 2
+    assert "one of bash, zsh, tcsh" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["--print-completion", "bash"]) == 2
+    assert "brain-diffusion-jax[completion]" in capsys.readouterr().err
