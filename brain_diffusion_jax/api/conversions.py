@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,12 +175,28 @@ def _run_config(config: ConfigDict | None, model: dict[str, Any], name: str) -> 
     ]
 
 
-def publish(run: Path, out: Path, *, step: int | None = None, ema: bool = True, card: Path | None = None) -> Path:
-    """Write a run as one .safetensors file with its model card (default: beside the file); returns the card's path."""
+def publish(
+    run: Path,
+    out: Path,
+    *,
+    step: int | None = None,
+    ema: bool = True,
+    card: Path | None = None,
+    example: str | None = None,
+    paths: bool = True,
+) -> Path:
+    """Write a run as one .safetensors file with its model card (default: beside the file); returns the card's path.
+
+    example: what the card loads (default: the file). paths: False leaves of the paths in config and contract the last
+    name alone; those before it belong to this machine and its owner.
+    """
     items = checkpoints.read_config(run)
     kind = str(items.setdefault("kind", "diffusion"))
     config = configs.to_json(configs.from_json(items, run / checkpoints.CONFIG))
     contract = checkpoints.read_contract(run)
+    if not paths:
+        config = without_paths(config)
+        contract = Contract.from_json(without_paths(contract.to_json()), run) if contract else None
     _, params, state = checkpoints.load_weights(run, step, ema)
     study = run / "study" / "study.json"
     text = model_card(
@@ -190,12 +207,29 @@ def publish(run: Path, out: Path, *, step: int | None = None, ema: bool = True, 
         parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params)),
         history=read_jsonl(run, step),
         study=files.read_json(study, "study") if study.exists() else None,
-        example=out.name,
+        example=example or out.name,
     )
     card = card or out.with_suffix(".md")
     safetensors_file.write(out, safetensors_file.PublishedRun(kind, config, contract, params, state))
     files.write_text(card, text)
     return card
+
+
+_PATH = re.compile(r"""(?<![^\s'"(=:,])(?:~|[A-Za-z]:)?[/\\][^\s'",;)]*""")
+
+
+def without_paths(value: Any) -> Any:
+    """JSON values in which every path from the root, the home or a drive is its last name."""
+    if isinstance(value, str):
+        whole = re.match(r"(~|[A-Za-z]:)?[/\\]", value)  # with spaces in it too
+        return _last_name(value) if whole else _PATH.sub(lambda found: _last_name(found[0]), value)
+    if isinstance(value, Mapping):
+        return {key: without_paths(inner) for key, inner in value.items()}
+    return [without_paths(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _last_name(path: str) -> str:
+    return next((name for name in reversed(re.split(r"[/\\]", path)) if name), path)
 
 
 def unpack(file: Path, out: Path) -> None:

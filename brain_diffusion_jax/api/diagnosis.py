@@ -21,6 +21,8 @@ EXTRAS = {
     "parity": ("torch", "monai", "keras"),
     "beam": ("apache_beam",),
     "template": ("nilearn",),
+    "hub": ("huggingface_hub",),
+    "bids": ("bids_validator_deno",),
     "cuda": ("jax_cuda13_plugin",),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, cast, overload
 
+from brain_diffusion_jax.api import hub
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.age.model import AgeModel
@@ -45,7 +46,7 @@ def load(path: str | Path, kind: Literal["generator"], **weights: Unpack[_Weight
 @overload
 def load(path: str | Path, kind: Literal["predictor"], **weights: Unpack[_Weights]) -> AgeModel | ClassModel: ...
 def load(path: str | Path, kind: str | None = None, *, step: int | None = None, ema: bool = True) -> AnyModel:
-    """Open a run folder or a converted checkpoint.
+    """Open a run folder, a converted checkpoint, a published folder or file, or hf://owner/name[@revision].
 
     kind: what it must be: a kind of `tasks.spec.TASKS` ("diffusion" on pixels or latents), "generator" (makes images)
     or "predictor" (reads them).
@@ -54,7 +55,7 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
     Raises InputError when the folder is no run or of another kind, its config and weights do not belong together, or
     the weights are damaged or not finite.
     """
-    path = Path(path)
+    path = hub.run_folder(path)
     found = spec_of(checkpoints.read_config(path), path / checkpoints.CONFIG)
     groups: dict[str | None, tuple[tuple[type[Model], ...], str]] = {
         "generator": ((DiffusionModel, GanModel), "makes"),

@@ -11,8 +11,10 @@ from jaxtyping import Float
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.api.loading import slice_contract
-from brain_diffusion_jax.contract import Contract
-from brain_diffusion_jax.data import picture_grid
+from brain_diffusion_jax.api.samples import origin_of
+from brain_diffusion_jax.contract import FILE_NAME, Contract
+from brain_diffusion_jax.data import bids, picture_grid
+from brain_diffusion_jax.data.condition_draw import DrawnRow
 from brain_diffusion_jax.data.prepare import nifti, slicing
 from brain_diffusion_jax.data.sample_folder import in_source_unit
 from brain_diffusion_jax.data.shards import reader
@@ -23,6 +25,8 @@ from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.seeds import check_seed
 from brain_diffusion_jax.tasks.diffusion.model import DiffusionModel
 from brain_diffusion_jax.tasks.model import Conditions
+
+SUMMARY = "volumes.json"
 
 
 def known_slices(model: DiffusionModel) -> tuple[Contract, list[int]]:
@@ -70,14 +74,19 @@ def write_volumes(
     *,
     seed: int = 0,
     overlap: float = 0.3,
+    contrast: bids.Contrast | None = None,
+    ema: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """One volume a condition as NIfTI on the contract's grid, with a PNG and volumes.json; returns what that holds.
 
     Volume i has seed + i. overlap: pull between neighbouring slices, 0 to 1; 0 is off. sampling: deterministic DDIM.
+    contrast: makes `out` a BIDS data set, which holds the NIfTIs. ema: which weights were loaded, for its record.
     progress: (done, total). Raises InputError before anything is written.
     """
     contract, indices = known_slices(model)
+    if contrast is not None:
+        bids.require_place(contract, model.path)
     if not 0 <= overlap <= 1:
         raise InputError("command line", "--overlap", overlap, "0 to 1")
     files.require_new_folder(out)
@@ -86,6 +95,11 @@ def write_volumes(
         raise InputError("command line", "--sampler", f"{sampling.sampler}, eta {sampling.eta}", "ddim, eta 0")
     out.mkdir(parents=True, exist_ok=True)
     contract.save(out)
+    dataset = None
+    if contrast is not None:
+        dataset = bids.Dataset(out, contrast, origin_of(model, ema=ema), {**sampling.record(), "overlap": overlap})
+        drawn = [DrawnRow(number, condition, seed + number) for number, condition in enumerate(conditions)]
+        dataset.write_tables(contract.schema, drawn, (SUMMARY, FILE_NAME, "*.png"))
     real = real_differences(model.config.data.shards, indices)
     rows = []
     for number, condition in enumerate(conditions):
@@ -98,25 +112,30 @@ def write_volumes(
             seed=seed + number,
             overlap_scale=overlap,
         )[..., 0]
-        _write_volume(out / f"{number:04d}.nii.gz", images, slices, contract)
-        rows.append({"file": f"{number:04d}.nii.gz", "seed": seed + number, **_row(condition, images, slices, indices)})
+        path = out / f"{number:04d}.nii.gz"
+        if dataset is not None:
+            path = dataset.image(number)
+            dataset.write_sidecar(DrawnRow(number, condition, seed + number))
+        _write_volume(path, images, slices, contract)
+        sheet = picture_grid.tile(images[:: max(1, len(slices) // 16)], 8)
+        picture_grid.save_png(out / f"{number:04d}.png", sheet)
+        row = {"file": path.relative_to(out).as_posix(), "seed": seed + number}
+        rows.append(row | _row(condition, images, slices, indices))
         if progress is not None:
             progress(number + 1, len(conditions))
     summary = {"out": str(out), "slices": [slices[0], slices[-1]], "volumes": rows, "real": real}
-    files.write_json(out / "volumes.json", summary)
+    files.write_json(out / SUMMARY, summary)
     return summary
 
 
 def _write_volume(
     path: Path, images: Float[np.ndarray, "slices rows cols"], slices: Sequence[int], contract: Contract
 ) -> None:
-    """NIfTI on the contract's grid, and a contact sheet beside it."""
+    """NIfTI on the contract's grid."""
     axis, fit = str(contract.slices.axis), slicing.Fit.of(contract.fit)
     stored = in_source_unit(images, contract)
     volume = slicing.place_in_volume(stored, list(slices), _grid_shape(contract), axis, fit)
     nifti.save_volume(path, volume, np.array(contract.grid.affine))
-    sheet = picture_grid.tile(images[:: max(1, len(slices) // 16)], 8)
-    picture_grid.save_png(path.with_name(path.name.replace(".nii.gz", ".png")), sheet)
 
 
 def _row(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from brain_diffusion_jax.cli.options import WeightOptions, decode_within, refuse_unguided
+from brain_diffusion_jax.cli.options import ContrastOptions, WeightOptions, decode_within, refuse_unguided
 from brain_diffusion_jax.cli.parsing import argument, option, seed
 from brain_diffusion_jax.errors import InputError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brain_diffusion_jax.data.condition_draw import DrawnRow
 
 
-class Options(WeightOptions):
+class Options(WeightOptions, ContrastOptions):
     """What is asked for, how it is sampled, and which part of it this call makes."""
 
     resume: ClassVar[bool] = True  # what an interrupted call left is gone on with
@@ -69,7 +69,15 @@ def run(options: Options) -> int:
     ema = not options.no_ema
     with bar_of("volume") as progress:
         out = generate(
-            model, rows, sampling, options.out, shard=options.shard, ema=ema, region=region, progress=progress
+            model,
+            rows,
+            sampling,
+            options.out,
+            shard=options.shard,
+            ema=ema,
+            region=region,
+            contrast=options.contrast,
+            progress=progress,
         )
     summary = {"out": str(out), "rows": len(rows), "shard": options.shard}
     print(json.dumps(summary) if options.json else f"part {options.shard} of {len(rows)} volumes in {out}")

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert monai": ("convert_monai", "DiffusionModelUNet of MONAI and GenerativeModels to a run folder, and back"),
     "convert monai-bundle": ("convert_monai_bundle", "a MONAI bundle of latent diffusion to two run folders"),
     "convert safetensors": ("convert_safetensors", "a run as one file with its model card, and back"),
+    "publish": ("publish", "a model to the Hugging Face Hub, without anything of people"),
     "train-class": ("train.ClassOptions", "train the classifier that predicts classes"),
     "gate": ("gate", "accept or reject generated images by limits learned from real ones"),
     "train-gan": ("train.GanOptions", "train a GAN, the baseline"),
@@ -196,10 +197,11 @@ def _drop_dead_streams() -> bool:
 
 def _is_dead(stream: TextIO) -> bool:
     try:
-        watch = select.poll()
-        watch.register(stream.fileno(), 0)
-        if any(event & select.POLLERR for _, event in watch.poll(0)):
-            return True
+        if hasattr(select, "poll"):  # not on Windows
+            watch = select.poll()
+            watch.register(stream.fileno(), 0)
+            if any(event & select.POLLERR for _, event in watch.poll(0)):
+                return True
         stream.flush()
     except io.UnsupportedOperation:  # no file behind it
         return False

@@ -13,6 +13,7 @@ from brain_diffusion_jax.errors import InputError
 if TYPE_CHECKING:
     from brain_diffusion_jax.api import AgeModel, DiffusionModel, GanModel, Generator
     from brain_diffusion_jax.covariates import Schema
+    from brain_diffusion_jax.data.bids import Contrast
     from brain_diffusion_jax.diffusion.sampling import Sampling
     from brain_diffusion_jax.evaluation.probes.features import Extractor
 
@@ -85,6 +86,21 @@ def decode_within(model: Any, gib: float | None) -> None:
     if model.kind != "latent_diffusion":
         raise InputError(model.path, "--memory-gib", gib, f"not given: a {model.kind} decodes no latents")
     model.config = changed(model.config, [f"codec.memory_gib={gib}"])
+
+
+class ContrastOptions(OptionGroup):
+    """What BIDS asks of the scans that a model learned from, and what no contract says."""
+
+    suffix: str | None = option("their contrast as BIDS names it: T1w, T2w, FLAIR ... (default T1w)")
+    with_skull: bool = option("they have their skulls on (default: stripped)", False)
+
+    @property
+    def contrast(self) -> Contrast:
+        """Both; InputError for a suffix that BIDS does not know."""
+        from brain_diffusion_jax.data.bids import Contrast
+
+        usual = Contrast()
+        return Contrast(self.suffix or usual.suffix, usual.skull_stripped and not self.with_skull)
 
 
 def refuse_unguided(model: Generator, options: object, *names: str) -> None:

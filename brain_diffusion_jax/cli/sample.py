@@ -1,7 +1,11 @@
 """Synthetic images for given conditions: PNG, NIfTI slices in world space, a manifest, a grid.
 
-brain-diffusion sample runs/NAME --set age=70 sex=F slice=45
-brain-diffusion sample runs/NAME --set age=20,40,60,80 --each 4 --guidance 3 --seed 1 --out pictures/
+  brain-diffusion sample runs/NAME --set age=70 sex=F slice=45
+  brain-diffusion sample runs/NAME --set age=20,40,60,80 --each 4 --guidance 3 --seed 1 --out pictures/
+  brain-diffusion sample runs/NAME --set age=30,70 slice=45 --bids --out dataset/
+
+With --bids the folder is a BIDS derivative as well: each image is a participant, a slice a NIfTI of one slice at
+its place in the world. Pictures without a place in a volume are refused.
 """
 
 from __future__ import annotations
@@ -10,12 +14,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brain_diffusion_jax.cli.options import ConditionOptions, SamplingOptions, decode_within
+from brain_diffusion_jax.cli.options import ConditionOptions, ContrastOptions, SamplingOptions, decode_within
 from brain_diffusion_jax.cli.parsing import argument, option
 from brain_diffusion_jax.errors import InputError
 
 if TYPE_CHECKING:
     from brain_diffusion_jax.api import Generator
+    from brain_diffusion_jax.data.bids import Contrast
 
 
 def _interval(text: str) -> tuple[int, int]:
@@ -26,13 +31,14 @@ def _interval(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-class Options(ConditionOptions, SamplingOptions):
+class Options(ConditionOptions, SamplingOptions, ContrastOptions):
     """What is drawn, and what is written of it."""
 
     run: str = argument("run folder of a diffusion model or a GAN")
     people: str | None = option("make what the real images of this split show, e.g. test", metavar="SPLIT")
     data: str | None = option("with --people, the shards (default: those of the run)")
     no_nifti: bool = option("PNG only", False)
+    bids: bool = option("a BIDS data set of the NIfTIs as well", False)
     stack: bool = option("whole volumes: all slices of a head sampled together", False)
     slices: tuple[int, int] | None = option(
         "with --stack, both included (default: the contract's range)", metavar="FROM:TO", type=_interval
@@ -60,6 +66,7 @@ def run(options: Options) -> int:
     from brain_diffusion_jax.data.sample_folder import require_usable
 
     require_usable(options.out, resume=options.resume)
+    contrast = _contrast(options)
     if options.stack:
         model = options.load(options.run, "diffusion")
         decode_within(model, options.memory_gib)
@@ -73,6 +80,8 @@ def run(options: Options) -> int:
                 Path(options.out),
                 seed=options.seed,
                 overlap=options.overlap,
+                contrast=contrast,
+                ema=not options.no_ema,
                 progress=progress,
             )
         text = volumes.describe(summary, volumes.known_slices(model)[1])
@@ -90,6 +99,7 @@ def run(options: Options) -> int:
                 ema=not options.no_ema,
                 resume=options.resume,
                 nifti=not options.no_nifti,
+                contrast=contrast,
                 progress=progress,
             )
         # The key is that of release 0.1.
@@ -97,6 +107,16 @@ def run(options: Options) -> int:
         text = f"{folder.done} images in {folder.path} (grid.png, manifest.csv)"
     print(json.dumps(summary) if options.json else text)
     return 0
+
+
+def _contrast(options: Options) -> Contrast | None:
+    """Of --bids; None without it."""
+    if options.bids and options.no_nifti:
+        raise InputError("command line", "--no-nifti", "with --bids", "one of them: BIDS knows NIfTI alone")
+    for name, given in (("--suffix", options.suffix), ("--with-skull", options.with_skull)):
+        if given and not options.bids:
+            raise InputError("command line", name, "without --bids", "--bids")
+    return options.contrast if options.bids else None
 
 
 def _conditions(options: Options, model: Generator) -> list[dict[str, Any]]:

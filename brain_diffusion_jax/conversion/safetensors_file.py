@@ -20,6 +20,7 @@ from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.errors import InputError
 
+PUBLISHED = "model.safetensors"  # its name in a published folder
 FORMAT = "brain_diffusion_jax.run"
 _PARTS = ("params", "model_state")
 _METADATA = ("format", "package_version", "kind", "config", "contract", "sha256")

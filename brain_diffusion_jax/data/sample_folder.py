@@ -1,7 +1,7 @@
 """A folder of synthetic images: PNGs, NIfTI at their place in the world, a manifest, the contract.
 
 A slice or image is its PNG, beside which slices of a known grid lie as NIfTI. A volume is its NIfTI; its PNG
-shows three planes.
+shows three planes. The folder may be a BIDS data set as well, which then holds the NIfTIs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from jaxtyping import Float, Shaped
 from brain_diffusion_jax import files
 from brain_diffusion_jax.contract import FILE_NAME, Contract
 from brain_diffusion_jax.covariates import Covariate
+from brain_diffusion_jax.data import bids
+from brain_diffusion_jax.data.condition_draw import DrawnRow
 from brain_diffusion_jax.data.picture_grid import CUTS_MM, displayed, three_planes, voxel_at
 from brain_diffusion_jax.data.prepare.nifti import write_image
 from brain_diffusion_jax.data.prepare.slicing import AXES, Fit, from_display
@@ -30,6 +32,7 @@ from brain_diffusion_jax.pixels import to_uint8, to_unit
 SETTINGS = "sampling.json"
 MANIFEST = "manifest.csv"
 LOCK = "lock"  # of the call that writes
+BESIDE = (SETTINGS, MANIFEST, LOCK, FILE_NAME, "grid.png", "pictures")  # what BIDS does not know
 _FIXED = ("file", "index", "seed", "guidance_scale")
 
 
@@ -104,8 +107,11 @@ def _name(index: int) -> str:
     return f"pictures/{index:06d}.png"
 
 
-def _nifti_name(image: str) -> str:
-    return f"nifti/{Path(image).stem}.nii.gz"
+def _nifti_path(folder: Path, image: str) -> Path:
+    """Where the NIfTI of an image lies, of a BIDS data set too."""
+    index = Path(image).stem
+    found = sorted(folder.glob(f"sub-{index}/anat/*.nii.gz")) if index.isdecimal() else []
+    return found[0] if found else folder / "nifti" / f"{index}.nii.gz"
 
 
 class SampleFolder:
@@ -116,9 +122,15 @@ class SampleFolder:
     """
 
     def __init__(
-        self, path: str | Path, settings: Mapping[str, Any], contract: Contract | None, *, resume: bool = False
+        self,
+        path: str | Path,
+        settings: Mapping[str, Any],
+        contract: Contract | None,
+        *,
+        resume: bool = False,
+        dataset: bids.Dataset | None = None,
     ) -> None:
-        self.path, self.contract = Path(path), contract
+        self.path, self.contract, self.dataset = Path(path), contract, dataset
         require_usable(self.path, resume=resume)
         settings = json.loads(json.dumps(settings))
         file = self.path / SETTINGS
@@ -183,13 +195,18 @@ class SampleFolder:
             name = _name(index)
             files.write_png(self.path / name, shown[index - first])
             if self.contract is not None and (made := self._nifti(image, condition, nifti)) is not None:
-                write_image(self.path / _nifti_name(name), made)
+                if self.dataset is not None:
+                    self.dataset.write_sidecar(DrawnRow(index, condition, seed))
+                write_image(self._nifti_place(name, index), made)
             rows.append([name, index, seed, scale, *(condition.get(c, "") for c in columns)])
         manifest = self.path / MANIFEST
         new = not manifest.exists() or not manifest.stat().st_size
         with files.open_to_append(manifest) as stream:
             stream.write(table_text([[*_FIXED, *columns], *rows] if new else rows))
         self.done = first + len(rows)
+
+    def _nifti_place(self, name: str, index: int) -> Path:
+        return _nifti_path(self.path, name) if self.dataset is None else self.dataset.image(index)
 
     def _nifti(
         self, image: Float[np.ndarray, "*spatial c"], condition: Mapping[str, Any], slices: bool
@@ -240,7 +257,7 @@ def _read_image(folder: Path, row: Row, contract: Contract | None) -> Float[np.n
     """The image that a row of the manifest names, in [0, 1]."""
     try:
         if contract is not None and contract.kind == "volumes":
-            return _read_volume(folder / _nifti_name(row.get("file")), contract)
+            return _read_volume(_nifti_path(folder, row.get("file")), contract)
         if contract is not None and contract.channels == 3:
             return to_unit(read_colour(folder / row.get("file")))
         return to_unit(read_grey(folder / row.get("file")))[..., None]

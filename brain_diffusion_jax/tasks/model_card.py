@@ -26,7 +26,8 @@ def model_card(
     study: Mapping[str, Any] | None = None,
     example: str | None = None,
 ) -> str:
-    """The card. history: rows of metrics.jsonl; study: content of study.json; example: file to load.
+    """The card. history: rows of metrics.jsonl; study: content of study.json; example: file, or address
+    on the hub, to load.
 
     What the run does not know is said to be unknown, never filled in.
     """
@@ -194,7 +195,9 @@ def _loading(declared: TaskSpec[RunConfig], file: str, schema: Schema) -> str:
     middle = {c.name: c.decode(0.0 if isinstance(c, Categorical) else 0.5) for c in schema.covariates}
     call = declared.example.replace("{condition}", json.dumps(middle))
     file = re.sub(r"[\s`\x00-\x1f]+", "_", file)  # it stands in a block of code
+    opened, unpack = file, ""
+    if not file.startswith("hf://"):
+        opened, unpack = "runs/model", f"```\nbrain-diffusion convert safetensors {file} --out runs/model\n```\n\n"
     return (
-        f"## Use\n\n```\nbrain-diffusion convert safetensors {file} --out runs/model\n```\n\n"
-        f'```python\nimport brain_diffusion_jax as bdj\n\nmodel = bdj.load("runs/model")\n{call}\n```'
+        f'## Use\n\n{unpack}```python\nimport brain_diffusion_jax as bdj\n\nmodel = bdj.load("{opened}")\n{call}\n```'
     )

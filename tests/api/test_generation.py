@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import bids_validator
 import nibabel
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ import small_shards
 import tiny_runs
 
 from brain_diffusion_jax import api
-from brain_diffusion_jax.api.generation import DESCRIPTION, MEASURED, PARTICIPANTS, RECORD, generate, volume_file
+from brain_diffusion_jax.api.generation import MEASURED, RECORD, generate
 from brain_diffusion_jax.covariates import Continuous, Schema
+from brain_diffusion_jax.data.bids import DESCRIPTION, PARTICIPANTS, Contrast
+from brain_diffusion_jax.data.bids import image_file as volume_file
 from brain_diffusion_jax.data.condition_draw import ConditionDraw, DrawnRow
 from brain_diffusion_jax.data.prepare.head_volumes import Region
 from brain_diffusion_jax.errors import InputError
@@ -44,8 +47,8 @@ def everything(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_volumes_lie_in_bids_layout_with_what_was_asked(whole):
-    out, _ = whole
+def test_volumes_lie_in_bids_layout_with_what_was_asked(model, whole):
+    out, sampling = whole
     lines = (out / PARTICIPANTS).read_text().splitlines()
     assert lines[0].split("\t") == ["participant_id", "seed", "age", "sex"]
     assert len(lines) == 6
@@ -54,12 +57,24 @@ def test_volumes_lie_in_bids_layout_with_what_was_asked(whole):
         str(ROWS[0].seed),
         *(f"{v:.7g}" if isinstance(v, float) else v for v in ROWS[0].condition.values()),
     ]
-    assert read_json(out / DESCRIPTION)["DatasetType"] == "derivative"
+    described = read_json(out / DESCRIPTION)
+    assert (described["DatasetType"], described["SyntheticData"]) == ("derivative", True)
+    (origin,) = described["GeneratedBy"]
+    assert (origin["Weights"], origin["Checkpoint"], len(origin["ConfigSHA256"])) == (model.version, 0, 64)
+    sidecar = read_json(out / volume_file(3).replace(".nii.gz", ".json"))
+    assert sidecar["SyntheticData"] is True
+    assert (sidecar["Seed"], sidecar["Requested"]) == (ROWS[3].seed, dict(ROWS[3].condition))
+    assert sidecar["Sampler"] == sampling.record()
     volume = nibabel.load(out / volume_file(3))
     assert volume.shape == SIZE
     np.testing.assert_array_equal(volume.affine, np.diag([4.0, 4.0, 4.0, 1.0]))
     made = [np.asarray(nibabel.load(out / volume_file(k)).dataobj) for k in range(5)]
     assert all(not np.array_equal(made[i], made[j]) for i in range(5) for j in range(i))
+
+
+@pytest.mark.bids
+def test_the_official_validator_finds_no_error(whole):
+    assert not bids_validator.errors(whole[0])
 
 
 def test_any_sharding_and_any_interruption_gives_the_same_files(model, whole, tmp_path):
@@ -114,6 +129,8 @@ def test_other_settings_rows_and_folders_are_refused(model, whole, tmp_path):
     before = everything(out)
     with pytest.raises(InputError, match="settings: found guidance_scale 5"):
         generate(model, ROWS, sampling.with_scale(5.0), out)
+    with pytest.raises(InputError, match="settings: found suffix 'T2w'"):
+        generate(model, ROWS, sampling, out, contrast=Contrast("T2w"))
     with pytest.raises(InputError, match="conditions"):
         generate(model, [*ROWS[:-1], DrawnRow(4, {"age": 30.0}, 1)], sampling, out)
     with pytest.raises(InputError, match="--shard"):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 
+import bids_validator
 import jax
 import nibabel
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from brain_diffusion_jax.api import volumes
 from brain_diffusion_jax.cli.main import main
 from brain_diffusion_jax.contract import Contract
+from brain_diffusion_jax.data import bids
 from brain_diffusion_jax.data.sample_folder import SampleFolder, read_pictures
 from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.errors import InputError
@@ -280,3 +282,38 @@ def test_a_stack_is_a_volume_on_the_grid(run_folder, tmp_path, capsys):
     assert all(volume[..., k].any() for k in range(1, 6))
     assert main([*words, "--out", str(tmp_path / "new"), "--slices", "1:99"]) == 2
     assert "0..7" in capsys.readouterr().err
+
+
+@pytest.mark.bids
+def test_the_official_validator_takes_slices_and_stacks(run_folder, tmp_path):
+    words = ["sample", run_folder, "--bids", "--suffix", "FLAIR"]
+    assert main([*words, "--out", str(tmp_path / "slices"), "--set", "age=20,70", "slice=3"]) == 0
+    assert main([*words, "--out", str(tmp_path / "stack"), "--set", "age=20", "--stack", "--sampler", "ddim"]) == 0
+    for name in ("slices", "stack"):
+        assert not bids_validator.errors(tmp_path / name)
+
+
+def test_a_folder_of_pictures_is_a_bids_data_set_too(run_folder, tmp_path, capsys):
+    out, plain = tmp_path / "out", tmp_path / "plain"
+    words = ["sample", run_folder, "--set", "age=20,70", "sex=F", "slice=3"]
+    assert main([*words, "--out", str(plain)]) == 0
+    assert main([*words, "--out", str(out), "--bids"]) == 0
+    mine, theirs = (nibabel.load(p) for p in (out / bids.image_file(1), plain / "nifti" / "000001.nii.gz"))
+    assert np.array_equal(mine.get_fdata(), theirs.get_fdata())
+    assert np.array_equal(mine.affine, theirs.affine)
+    assert np.array_equal(read_pictures(out)[0], read_pictures(plain)[0])  # the commands that read folders read it
+    assert not (out / "nifti").exists()
+    lines = (out / bids.PARTICIPANTS).read_text().splitlines()
+    assert lines[2].split("\t") == ["sub-000001", "0", "70", "F", "3"]
+    assert main([*words, "--out", str(out), "--bids", "--resume"]) == 0
+    assert main([*words, "--out", str(out), "--resume"]) == 2  # begun with --bids
+    capsys.readouterr()
+    for more, said in (
+        (["--set", "age=30", "--bids"], "--bids: found no slice of the grid"),
+        (["--set", "slice=3", "--bids", "--no-nifti"], "--no-nifti"),
+        (["--set", "slice=3", "--suffix", "T2w"], "--suffix: found without --bids"),
+        (["--set", "slice=3", "--bids", "--suffix", "T9w"], "--suffix: found T9w"),
+    ):
+        assert main(["sample", run_folder, "--out", str(tmp_path / "none"), *more]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "none").exists()
