@@ -103,9 +103,7 @@ def test_volumes_have_a_backbone_and_the_others_refuse_them_by_name():
     variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 32, 32, 1)))
     ages = jax.eval_shape(network.apply, variables, x)
     assert (ages.shape, ages.dtype) == ((2,), jnp.float32)
-    with pytest.raises(
-        InputError, match="of 2 axes, for images of 3; expected small_volume_cnn or sfcn"
-    ):
+    with pytest.raises(InputError, match="of 2 axes, for images of 3; expected small_volume_cnn or sfcn"):
         jax.eval_shape(make_age_network(backbone="small_cnn").init, jax.random.key(0), x)
     with pytest.raises(InputError, match="sfcn, a network of 3 axes, for images of 2; expected small_cnn or"):
         jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 1)))
