@@ -84,7 +84,12 @@ class Model:
         return f"{type(self).__name__}({str(self.path)!r}, {self._millions})"
 
     def _repr_html_(self) -> str:
-        rows = [["kind", self.kind], ["run", self.path], ["step", self.step], ["network", self._millions]]
+        rows: list[list[Any]] = [
+            ["kind", self.kind],
+            ["run", self.path],
+            ["step", self.step],
+            ["network", self._millions],
+        ]
         if self.contract is not None:
             size = " x ".join(map(str, self.contract.image_size))
             rows += [["images", f"{self.contract.kind} of {size}, {self.contract.channels} channel(s)"]]

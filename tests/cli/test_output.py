@@ -109,3 +109,18 @@ def test_completion_without_shtab_or_for_another_shell(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["--print-completion", "bash"]) == 2
     assert "brain-diffusion-jax[completion]" in capsys.readouterr().err
+
+
+def test_a_page_is_opened_by_its_whole_address(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.chdir(tmp_path)
+    output.open_page("a page.html")
+    assert opened == [(tmp_path / "a page.html").as_uri()]
+
+
+@pytest.mark.parametrize("words", [["study", "run"], ["inspect", "cohort"], ["demo"], ["explore", "run"]])
+def test_commands_that_write_pages_open_them(words):
+    name, rest = split_command(words)
+    assert not command(name).parse(rest).open
+    assert command(name).parse([*rest, "--open"]).open
