@@ -33,7 +33,7 @@ setup(
         "numba>=0.61",
         "numpy>=2",
         "optax>=0.2.5",
-        "orbax-checkpoint>=0.11",
+        "orbax-checkpoint>=0.11.32",
         "pillow>=10.1",
         "safetensors>=0.5",
         "scikit-image>=0.25",

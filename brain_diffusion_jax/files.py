@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -21,11 +20,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 from brain_diffusion_jax.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     import numpy as np
 
 PART = ".part"  # ending of every temporary name; `*.part` is never a result
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_WINDOWS = os.name == "nt"  # opens no folder as a file and renames nothing onto one
 
 
 def part_path(path: str | Path) -> Path:
@@ -74,16 +79,20 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     remove_leftovers(path.parent, path.name)
     part = part_path(path)
     part.mkdir()
-    descriptor = os.open(part, os.O_RDONLY | _NO_FOLLOW)
+    descriptor = None if _WINDOWS else os.open(part, os.O_RDONLY | _NO_FOLLOW)
     try:
-        _claim(descriptor)
+        if descriptor is not None:
+            _claim(descriptor)
         yield part
+        if _WINDOWS and path.is_dir():
+            path.rmdir()
         os.rename(part, path)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def require_new_folder(path: str | Path, field: str = "output folder") -> None:
@@ -140,25 +149,35 @@ def remove_leftovers(folder: str | Path, name: str | None = None) -> None:
         except OSError:  # removed meanwhile, or a link
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
             shutil.rmtree(part) if os.path.isdir(part) else os.unlink(part)
-        except OSError:  # its writer lives
+        except OSError:  # its writer lives, or nobody can tell
             pass
         finally:
             os.close(descriptor)
 
 
+def lock(file: int | IO[Any]) -> None:
+    """Lock an open file or folder until it is closed.
+
+    Raises BlockingIOError where another process has it, another OSError where the disk or the system has no locks.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOTSUP, "no file locks on this system")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _claim(descriptor: int) -> None:
     """Lock a part while its writer lives; file systems without locks keep leftovers."""
     with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
 
 
 def hold(file: IO[Any], refusal: InputError) -> None:
     """Lock a file while it is open; raises `refusal` where another process has it. Not every network disk has locks."""
     with contextlib.suppress(OSError):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except BlockingIOError:
             raise refusal from None
 

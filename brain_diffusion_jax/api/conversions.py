@@ -187,8 +187,8 @@ def publish(
 ) -> Path:
     """Write a run as one .safetensors file with its model card (default: beside the file); returns the card's path.
 
-    example: what the card loads (default: the file). paths: False leaves of the paths in config and contract the last
-    name alone; those before it belong to this machine and its owner.
+    example: what the card loads (default: the file). paths: False leaves of the paths in config, contract and study
+    the last name alone; those before it belong to this machine and its owner.
     """
     items = checkpoints.read_config(run)
     kind = str(items.setdefault("kind", "diffusion"))
@@ -198,7 +198,8 @@ def publish(
         config = without_paths(config)
         contract = Contract.from_json(without_paths(contract.to_json()), run) if contract else None
     _, params, state = checkpoints.load_weights(run, step, ema)
-    study = run / "study" / "study.json"
+    file = run / "study" / "study.json"
+    study = files.read_json(file, "study") if file.exists() else None
     text = model_card(
         str(config.get("name") or run.name),
         kind,
@@ -206,7 +207,7 @@ def publish(
         contract,
         parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params)),
         history=read_jsonl(run, step),
-        study=files.read_json(study, "study") if study.exists() else None,
+        study=study if paths else without_paths(study),
         example=example or out.name,
     )
     card = card or out.with_suffix(".md")

@@ -242,7 +242,9 @@ class _Fitting:
     def _log(
         self, step: int, row: dict[str, float], program: mesh.AnyProgram, writer: MetricsWriter | None, bar: Any
     ) -> None:
-        row = {**row, "learning_rate": float(self.task.learning_rate(step - 1)), "memory_gib": memory_gib()}
+        row = {**row, "learning_rate": float(self.task.learning_rate(step - 1))}
+        if (memory := memory_gib()) is not None:
+            row["memory_gib"] = memory
         speed = program.flops * row["steps_per_s"]
         row["tflops_per_s"] = speed / 1e12
         peak = self.settings.peak_tflops * 1e12 or flops.peak_flops(jax.devices()[0].device_kind)

@@ -29,10 +29,13 @@ def stage(run, tmp_path):
 def test_paths_of_the_machine_stay_here(run, tmp_path):
     contract = json.loads((run / "contract.json").read_text())
     (run / "contract.json").write_text(json.dumps({**contract, "source": "bids: /data/jane/oasis"}))
+    (run / "study").mkdir()
+    (run / "study" / "study.json").write_text(json.dumps({"rows": [], "notes": ["ages by /data/jane/age"]}))
     assert any("no phantom example" in note for note in stage(run, tmp_path))
     staged = {p.name: p.read_bytes() for p in (tmp_path / "staged").iterdir()}
     assert sorted(staged) == ["README.md", "config.json", "contract.json", "model.safetensors"]
     assert not [name for name, data in staged.items() if b"jane" in data]
+    assert b"ages by age" in staged["README.md"]
     assert json.loads(staged["config.json"])["data"]["shards"] == "shards"
     assert json.loads(staged["contract.json"])["source"] == "bids: oasis"
 

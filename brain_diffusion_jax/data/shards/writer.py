@@ -143,7 +143,7 @@ def _build(folder: Path, engine: str, beam_options: list[str] | None, *plan: Any
 
     # Only complete sets are kept, and shards.json (not there yet) marks those.
     shutil.rmtree(folder / builder.NAME, ignore_errors=True)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"try_download_gcs": False}  # a cohort is nobody's to look for in Google's bucket
     if engine == "beam":
         try:
             from apache_beam.options.pipeline_options import PipelineOptions

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from typing import Any
 
 import jax
 
 from brain_diffusion_jax.training.devices import distributed, flops
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 class StepProgram:
@@ -40,10 +44,15 @@ class StepProgram:
         return self._compiled
 
 
-def memory_gib() -> float:
-    """Peak memory in GiB: of the fullest local device, or of this process where devices do not tell (CPU)."""
+def memory_gib() -> float | None:
+    """Peak memory in GiB: of the fullest local device, or of this process where devices do not tell (CPU).
+
+    None on a CPU of Windows, which does not tell.
+    """
     peak = max(int((d.memory_stats() or {}).get("peak_bytes_in_use", 0)) for d in jax.local_devices())
     if peak:
         return peak / 2**30
+    if resource is None:
+        return None
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,6 +16,7 @@ from pathlib import Path
 from brain_diffusion_jax import files
 from brain_diffusion_jax.errors import InputError
 
+logger = logging.getLogger(__name__)
 EXIT_INTERRUPTED = 130  # Ctrl-C
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: saved after SIGTERM; launchers start the same command again
 INTERRUPTED, PREEMPTED = "interrupted", "preempted"
@@ -60,10 +61,12 @@ def lock(run: str | Path, hold: bool = True) -> Iterator[None]:
     files.require_plain_tree(run, "run folder")
     with files.open_to_append(path) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(file)
         except BlockingIOError:
             file.seek(0)
             raise InputError(path, "run folder", f"in use by {file.read().strip()}", "no other run in it") from None
+        except OSError as error:
+            logger.warning("%s: %s: start no second run in this folder", path, error.strerror or error)
         file.truncate(0)
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         with files.naming(path):
