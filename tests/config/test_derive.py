@@ -13,6 +13,7 @@ import pytest
 from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.config import derive
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.tasks.gan.config import GanModel
 from brain_diffusion_jax.tasks.spec import TASKS, spec
 
 RELEASED = Path(__file__).resolve().parent.parent / "released" / "base_config.json"
@@ -75,12 +76,16 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def test_defaults_are_those_of_the_first_version() -> None:
     old = _flat(json.loads(RELEASED.read_text(encoding="utf-8")))
-    new = _flat(configs.to_json(configs.base_config()))
+    base = configs.base_config()
+    # None stands for the default of the objective.
+    base.gan = derive.section(GanModel(**base.gan).whole())
+    new = _flat(configs.to_json(base))
     assert {k: (v, type(v)) for k, v in new.items() if k in old} == {k: (v, type(v)) for k, v in old.items()}
     volumes = {name for name in new if name.startswith(("prepare.kind", "prepare.volume.", "prepare.measure."))}
     assert new.keys() - old.keys() - volumes == {
         "age_model.augmentation.shear",
         "model.patches",
+        *(f"gan.{name}" for name in ("objective", "critic_channels", "width", "kl", "features", "adversarial")),
         *(f"study.{name}" for name in ("target", "position", "pairs", "protocol", "extrapolate", "extrapolate_images")),
     }
 
