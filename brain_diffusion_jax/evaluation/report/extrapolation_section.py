@@ -39,7 +39,8 @@ def extrapolation_section(result: StudyResult, compare: Mapping[str, StudyResult
         "below its range to above it. Nobody in the training data is like that: what is asked is whether the answer "
         "goes on in the right direction. A measured volume ends at 0."
     ]
-    return {"title": "Beyond the range of the training data", "text": text, "figures": figures, "tables": tables}
+    title = "Beyond the range of the training data"
+    return {"title": title, "text": text, "figures": figures, "tables": tables, "pairs": []}
 
 
 def _cells(values: Any) -> list[dict[str, str]]:
