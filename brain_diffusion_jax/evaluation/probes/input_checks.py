@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.data.shards.reader import load_manifest, open_split
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.evaluation.probes import input_profile
@@ -28,7 +29,12 @@ class FeatureModel(Protocol):
 
 
 def write_profile(model: FeatureModel, shards: str) -> bool:
-    """Write the input profile of a run from its training and validation scans; False where these are too few."""
+    """Write the input profile of a run from its training and validation scans; False where these are too few.
+
+    A profile is of slices: False for volumes, too.
+    """
+    if len(Contract.load(shards).image_size) != 2:
+        return False
     splits = [name for name in ("train", "validation") if name in load_manifest(shards)["splits"]]
     known = (
         input_profile.KnownScan(person, images, indices, model.features(to_unit(images)), held_out=split != "train")

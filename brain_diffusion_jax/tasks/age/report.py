@@ -53,7 +53,7 @@ def summary(result: dict[str, Any], run: Path) -> str:
     """The report as text."""
     parts = [f"{name}:\n{age_evaluation.table(result[name])}" for name in ("validation", "test") if name in result]
     if not result["input_profile"]:
-        parts.append("too few training scans for an input profile: predict-age will not know what is unlike them")
+        parts.append("no input profile (few scans and volumes have none): predict-age will not see what is unlike them")
     files = "age_report.json, age_people.csv, age_calibration.png"
     return "\n\n".join([*parts, f"{run}: step {result['step']}; {files}"])
 

@@ -10,6 +10,8 @@ from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.shards.writer import write_shards
 from brain_diffusion_jax.errors import InputError
+from brain_diffusion_jax.evaluation.probes import input_profile
+from brain_diffusion_jax.tasks.age import report
 from tests.test_other_shapes import VOLUMES, Arrays
 
 
@@ -45,6 +47,16 @@ def test_it_trains_and_reads_volumes(shards, tmp_path):
         model.predict(volumes[..., 0])
 
 
+def test_its_report_has_no_input_profile_which_is_of_slices(shards, tmp_path):
+    config = age_config(shards, "sfcn")
+    run = bdj.train(config, tmp_path / "run", show_progress=False).run
+    result = report.write(run, str(shards), replicates=5)
+    assert result["input_profile"] is False
+    assert {"validation", "test"} <= result.keys()
+    assert not (run / input_profile.FILE_NAME).exists()
+    assert "no input profile (few scans and volumes have none)" in report.summary(result, run)
+
+
 def test_a_backbone_of_slices_is_refused_by_name(shards, tmp_path):
-    with pytest.raises(InputError, match="small_cnn, a network of 2 axes, for images of 3; expected sfcn"):
+    with pytest.raises(InputError, match="of 2 axes, for images of 3; expected small_volume_cnn or sfcn"):
         bdj.train(age_config(shards, "small_cnn"), tmp_path / "run", show_progress=False)
