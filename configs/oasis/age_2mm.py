@@ -1,7 +1,7 @@
 """A reader of ages for OASIS-1 volumes at 2 mm, for two CPU cores.
 
 Command:  brain-diffusion train configs/oasis/age_2mm.py data.shards=shards/o2 --run runs/oasis-age2mm
-Expected: not yet run.
+Expected: 20 minutes of one core; MAE on 45 held-out people 8.2 years, r 0.91 (docs/results.md).
 """
 
 from pathlib import Path
@@ -19,6 +19,6 @@ def get_config():
     c.age_model.balance = 0.0
     c.age_model.dropout = 0.2
     c.age_model.batch_size = 8
-    c.age_model.num_steps = 900
+    c.age_model.num_steps = 450
     c.age_model.validate_every = 100
     return c
