@@ -14,7 +14,7 @@ def volumes_config() -> ConfigDict:
     c.covariates = (
         {"name": "sex", "values": ("F", "M")},
         {"name": "age", "unit": "years", "low": 18.0, "high": 90.0},
-        {"name": "ventricles", "unit": "MNI-scaled mm3", "low": 5_000.0, "high": 100_000.0},
+        {"name": "ventricles", "unit": "MNI-scaled mm3", "low": 1_000.0, "high": 100_000.0},
         {"name": "brain", "unit": "fraction", "low": 0.7, "high": 0.95},
     )
     c.cohort.layout = "bids"
@@ -25,10 +25,11 @@ def volumes_config() -> ConfigDict:
     c.prepare.volume.size, c.prepare.volume.offset = (80, 96, 80), (6, 6, 0)
     c.prepare.volume.spacing_mm = 4.0
     c.split.train, c.split.validation, c.split.test = 0.6, 0.15, 0.25
-    c.age_model.backbone = "sfcn"
-    c.age_model.width = 0.25
+    c.age_model.backbone = "small_volume_cnn"
+    c.age_model.backbone_options = {"tissue_bins": 10, "tissue_low": 0.03, "tissue_high": 1.0}
+    c.age_model.loss = "l1"
     c.age_model.batch_size = 8
-    c.age_model.num_steps = 100
+    c.age_model.num_steps = 150
     c.age_model.validate_every = 50
     return c
 

@@ -68,10 +68,15 @@ def _as_matrices(params: Params) -> Any:
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
+# Five equal iterations, one by one: optax loops over a list, and writes a single triple out five times a kernel.
+_NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5
+
+
 def _muon(settings: OptimizerSettings, rate: optax.Schedule) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024) for kernels of every rank, its updates as large as Adam's (Liu et al. 2025, eq. 4)."""
     return optax.contrib.muon(
         rate,
+        ns_coeffs=_NEWTON_SCHULZ,
         beta=0.95,
         weight_decay=settings.weight_decay,
         adam_b1=settings.betas[0],
