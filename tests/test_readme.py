@@ -16,6 +16,7 @@ import pytest
 
 from brain_diffusion_jax.cli.main import COMMANDS, command, split_command
 from brain_diffusion_jax.config import apply_overrides, base_config, load_config
+from brain_diffusion_jax.tasks.spec import spec_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -140,6 +141,18 @@ def test_python_blocks_name_what_exists() -> None:
             check_block(code, page)
         except (AttributeError, ImportError, SyntaxError, TypeError) as error:
             raise AssertionError(f"{where}: {error}") from error
+
+
+def test_printed_configs_are_read_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # configs are named from there
+    configs = [(where, code) for where, code in python_blocks() if "def get_config" in code]
+    assert configs
+    for where, code in configs:
+        names: dict[str, Any] = {}
+        exec(compile(code, where, "exec"), names)
+        config = names["get_config"]()
+        declared = spec_of(config, where)
+        declared.read(config)
 
 
 @pytest.mark.parametrize(
