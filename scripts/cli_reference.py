@@ -12,7 +12,7 @@ from typing import Any
 from brain_diffusion_jax.cli.main import COMMANDS, command
 
 MARK = "<!-- commands -->"
-WIDTH = 100  # columns of a help text
+WIDTH = 84  # columns of a help text, as wide as a page
 
 
 def help_of(name: str) -> str:
