@@ -50,6 +50,7 @@ setup(
         "completion": ["shtab"],
         "cuda": ["jax[cuda13]"],
         "deepbet": ["deepbet>=1.0.2,<1.1"],  # its weights; torch, which it requires, reads them
+        "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"],
         "hub": ["huggingface_hub>=1"],
         "template": ["nilearn"],
     },

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 import shlex
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from brain_diffusion_jax.cli.main import COMMANDS, command, split_command
 from brain_diffusion_jax.config import apply_overrides, base_config, load_config
+from brain_diffusion_jax.tasks.spec import spec_of
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PACKAGE = "brain_diffusion_jax"
 
 
 SOURCES = sorted(
@@ -28,7 +35,9 @@ def pieces(path: Path) -> list[str]:
     """Where a file prints commands: code blocks and code spans of a page, docstrings of a module, all of a script."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
-        return [*re.findall(r"```(?:\w*)\n(.*?)```", text, re.S), *re.findall(r"`(brain-diffusion [^`]+)`", text)]
+        fenced, spans = r"```(?:\w*)\n(.*?)```", r"`(brain-diffusion [a-z-]+ [^`]+)`"
+        indented = r"^(?: {4}.*\n)+"
+        return [*re.findall(fenced, text, re.S), *re.findall(spans, text), *re.findall(indented, text, re.M)]
     if path.suffix != ".py":
         return [text]
     nodes = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
@@ -44,7 +53,7 @@ def printed_commands() -> list[tuple[str, str]]:
                 text = re.sub(r"^(\$ |(Command|Weights):\s*)", "", line.strip()).split("&&")[-1]
                 text = re.split(r"\s#|\s>|\s{3,}\(|\s\[", text)[0].strip()
                 shown = " ... " in f"{text} " or any(word in text for word in ("$", "`", "--help"))
-                if re.match(r"brain-diffusion [a-z-]+ ", text) and not shown:
+                if re.match(r"brain-diffusion [a-z-]+( |$)", text) and not shown:
                     found.append((str(path.relative_to(ROOT)), text))
     return sorted(set(found))
 
@@ -68,9 +77,100 @@ def test_a_printed_command_parses(page: str, line: str) -> None:
     apply_overrides(base_config(kind), [word for word in overrides if not word.startswith("class")])
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=lambda p: p.name)
+def python_blocks() -> list[tuple[str, str]]:
+    """(page:line, code) of every Python block of the pages."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(r"^( *)```python\n(.*?)```", text, re.S | re.M):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append((f"{page.relative_to(ROOT)}:{line}", textwrap.dedent(match[2])))
+    return found
+
+
+def named(tree: ast.AST) -> dict[str, Any]:
+    """What the import statements of a block bind to the package's names; fails where there is no such name."""
+    found: dict[str, Any] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(PACKAGE):
+            for alias in node.names:
+                found[alias.asname or alias.name] = _member(importlib.import_module(str(node.module)), alias.name)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith(PACKAGE):
+                    found[alias.asname or PACKAGE] = importlib.import_module(alias.name)
+    return found
+
+
+def _member(owner: Any, name: str) -> Any:
+    if inspect.ismodule(owner) and not hasattr(owner, name):
+        return importlib.import_module(f"{owner.__name__}.{name}")
+    return getattr(owner, name)
+
+
+def calls(tree: ast.AST, names: dict[str, Any]) -> Iterator[tuple[Any, ast.Call]]:
+    """(what is called, the call) wherever a dotted name of the package is called; fails where there is no such name."""
+    called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        words = ast.unparse(node).split(".") if isinstance(node, ast.Name | ast.Attribute) else [""]
+        if words[0] in names and all(word.isidentifier() for word in words):
+            target = names[words[0]]
+            for word in words[1:]:
+                target = _member(target, word)
+            if id(node) in called:
+                yield target, called[id(node)]
+
+
+def check_block(code: str, names: dict[str, Any]) -> None:
+    """The block parses, its imports and dotted names exist, and its calls fit the signatures. `names` is added to."""
+    tree = ast.parse(code)
+    names |= named(tree)
+    for target, call in calls(tree, names):
+        if not any(isinstance(argument, ast.Starred) for argument in call.args):
+            inspect.signature(target).bind(*call.args, **{str(k.arg): k for k in call.keywords if k.arg})
+
+
+def test_python_blocks_name_what_exists() -> None:
+    names: dict[str, dict[str, Any]] = {}
+    blocks = python_blocks()
+    assert len(blocks) >= 15
+    for where, code in blocks:
+        try:
+            # Blocks of a page follow each other; what a page does not import itself is `bdj`.
+            page = names.setdefault(where.split(":")[0], {"bdj": importlib.import_module(PACKAGE)})
+            check_block(code, page)
+        except (AttributeError, ImportError, SyntaxError, TypeError) as error:
+            raise AssertionError(f"{where}: {error}") from error
+
+
+def test_printed_configs_are_read_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # configs are named from there
+    configs = [(where, code) for where, code in python_blocks() if "def get_config" in code]
+    assert configs
+    for where, code in configs:
+        names: dict[str, Any] = {}
+        exec(compile(code, where, "exec"), names)
+        config = names["get_config"]()
+        declared = spec_of(config, where)
+        declared.read(config)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("import brain_diffusion_jax as bdj\nbdj.lode('runs/a')", ImportError),
+        ("import brain_diffusion_jax as bdj\nbdj.load('runs/a', 'age', colour=3)", TypeError),
+        ("from brain_diffusion_jax.config import lode_config", ImportError),
+    ],
+)
+def test_a_block_that_names_what_is_not_there_is_found(code: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        check_block(code, {})
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 

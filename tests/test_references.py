@@ -24,7 +24,7 @@ def citations(text: str) -> set[str]:
 def test_every_citation_has_its_entry():
     entries = set(re.findall(r"^- \*\*(.+?)\*\*", (ROOT / "REFERENCES.md").read_text(encoding="utf-8"), re.M))
     files = [p for folder in ("brain_diffusion_jax", "configs", "scripts") for p in (ROOT / folder).rglob("*.py")]
-    files += [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    files += [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
     cited = {key: path for path in files for key in citations(path.read_text(encoding="utf-8"))}
     assert len(cited) > 40
     missing = {key: str(path.relative_to(ROOT)) for key, path in cited.items() if key not in entries}
