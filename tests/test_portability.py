@@ -36,8 +36,8 @@ if __name__ == "__main__":
     from pathlib import Path
     multiprocessing.set_start_method("spawn")
     out = Path(sys.argv[1])
-    config = demo.write_config(demo.Options(out=out, people=12, steps=2))
-    (phantom, prepare, train, *_) = [words for _, words in demo.stages(out, config, 3)]
+    demo.write_configs(demo.Options(out=out, people=12, steps=2), out)
+    (phantom, prepare, train, *_) = [words for _, words in demo.slice_stages(out, 3)]
     assert main(phantom) == 0
     assert main([*prepare, "--workers", "2", "split.train=0.4", "split.validation=0.3", "split.test=0.3"]) == 0
     assert main([*train, *sys.argv[2:]]) == 0
