@@ -38,8 +38,9 @@ def test_resume_where_nothing_is_yet(tmp_path, monkeypatch):
     assert output.with_out(Choice(resume=True)).out == Path("run/samples.d")
 
 
-# Commands that write files somewhere; the others print, or know their run folder.
-WRITING = [name for name in COMMANDS if not name.startswith("train") and name not in ("info", "doctor", "audit")]
+# Commands that write files somewhere; the others print, know their run folder, or are told where.
+ELSEWHERE = ("info", "doctor", "audit", "publish")
+WRITING = [name for name in COMMANDS if not name.startswith("train") and name not in ELSEWHERE]
 NAMED = {"prepare", "evaluate", "study", "demo"}  # those that name a default themselves, or write on demand only
 
 
