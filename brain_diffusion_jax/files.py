@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -155,6 +156,18 @@ def remove_leftovers(folder: str | Path, name: str | None = None) -> None:
             pass
         finally:
             os.close(descriptor)
+
+
+def sha256(path: str | Path) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cache_folder(name: str) -> Path | None:
+    """~/.cache/brain-diffusion/NAME; None without a home (a bare uid in a container)."""
+    home = Path(os.path.expanduser("~"))
+    return home / ".cache" / "brain-diffusion" / name if home.is_absolute() else None
 
 
 def lock(file: int | IO[Any]) -> None:

@@ -22,6 +22,8 @@ EXTRAS = {
     "beam": ("apache_beam",),
     "template": ("nilearn",),
     "hub": ("huggingface_hub",),
+    "completion": ("shtab",),
+    "deepbet": ("deepbet", "torch"),
     "bids": ("bids_validator_deno",),
     "cuda": ("jax_cuda13_plugin",),
 }

@@ -5,7 +5,6 @@ A published file is unpacked once, into a run folder of the cache, under the has
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import tempfile
@@ -15,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.conversion.safetensors_file import PUBLISHED
 from brain_diffusion_jax.errors import InputError, one_line
-from brain_diffusion_jax.files import replacing_folder
 
 _ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")  # a Path makes one slash of two
 _PREFIX = re.compile(r"hf:/")
@@ -50,7 +49,7 @@ def publish(
     repository = _repository(to)
     hub = _hub(to) if repository and not dry_run else None
     if not repository and not dry_run:
-        with replacing_folder(to) as folder:
+        with files.replacing_folder(to) as folder:
             notes = publishing.stage(Path(run), folder, PUBLISHED, step=step, ema=ema)
             return Publication(_listed(folder, publishing.FILES), notes, str(to))
     with tempfile.TemporaryDirectory() as work:
@@ -133,9 +132,11 @@ def _listed(folder: Path, allowed: tuple[str, ...]) -> dict[str, int]:
 def _unpacked(file: Path, name: str) -> Path:
     from brain_diffusion_jax.api import conversions
 
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    folder = Path.home() / ".cache" / "brain-diffusion" / "models" / digest[:32] / name
+    cache = files.cache_folder("models")
+    if cache is None:
+        expected = "one, for what is unpacked; or `brain-diffusion convert safetensors FILE --out RUN`"
+        raise InputError(file, "home folder", "none", expected)
+    folder = cache / files.sha256(file)[:32] / name
     if not (folder / "config.json").is_file():
         conversions.unpack(file, folder)
     return folder

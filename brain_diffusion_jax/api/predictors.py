@@ -50,9 +50,9 @@ def measures_of(contract: Contract, shards: str | Path) -> dict[str, PredictFn]:
         return {}
 
     def reader(name: str) -> PredictFn:
-        return lambda images: head_volumes.measure(images, region)[name]
+        return lambda images: head_volumes.measure(images, region, (name,))[name]
 
-    return {name: reader(name) for name in (head_volumes.VENTRICLES, head_volumes.BRAIN)}
+    return {name: reader(name) for name in head_volumes.NAMES}
 
 
 @dataclass(frozen=True)

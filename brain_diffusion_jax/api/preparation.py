@@ -13,11 +13,12 @@ from brain_diffusion_jax import config as configs
 from brain_diffusion_jax.config.defaults import PREPARE, reads_of
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.covariates import Schema
+from brain_diffusion_jax.data.prepare.head_volumes import NAMES
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.shards.writer import write_shards
 from brain_diffusion_jax.data.sources.cohort import SUPPLIED, CohortSpec, read_cohort
-from brain_diffusion_jax.data.sources.head_measuring import NAMES, HeadMeasuring, with_measured
+from brain_diffusion_jax.data.sources.head_measuring import HeadMeasuring, with_measured
 from brain_diffusion_jax.data.sources.image_source import ImageSource, PicturesSpec, open_images
 from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 from brain_diffusion_jax.data.sources.scan_volumes import ScanVolumes

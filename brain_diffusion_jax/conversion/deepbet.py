@@ -5,7 +5,6 @@ The package itself is not imported: its metadata say where its TorchScript files
 
 from __future__ import annotations
 
-import hashlib
 import re
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.conversion import placing, torch_files
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.models.backbones.deepbet import DeepbetEncoder
@@ -41,9 +41,8 @@ def encoder(name: str = WHOLE_HEAD, stages: int = 3) -> tuple[DeepbetEncoder, di
     """
     path, version = weights_file(name)
     state = torch_files.read_torchscript(path, INSTALL)
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     network, variables = convert(state, stages, path)
-    return network, variables, f"deepbet {version} {name} sha256 {checksum[:8]}"
+    return network, variables, f"deepbet {version} {name} sha256 {files.sha256(path)[:8]}"
 
 
 def convert(

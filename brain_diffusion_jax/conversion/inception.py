@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.conversion import placing, torch_files
 from brain_diffusion_jax.conversion.finite import require_finite
 from brain_diffusion_jax.errors import InputError
@@ -27,7 +27,7 @@ def read_weights(path: str | Path, sha256_start: str | None = SHA256_START) -> t
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "file", "no such file", f"pytorch-fid's {FILE_NAME}")
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    checksum = files.sha256(path)
     if sha256_start is not None and not checksum.startswith(sha256_start):
         raise InputError(path, "sha256", f"{checksum[:16]}…", f"{sha256_start}…, pytorch-fid's {FILE_NAME}")
     state, _ = torch_files.read_weights(path)

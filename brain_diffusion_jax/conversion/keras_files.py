@@ -8,7 +8,6 @@ Nothing stored in a file is ever executed: configs are read as JSON, Lambdas as 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import shutil
 import tempfile
@@ -76,8 +75,7 @@ def open_keras(path: str | Path) -> Iterator[KerasFile]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "file", "no such file", "a Keras .h5 or .keras file")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = files.sha256(path)
     with contextlib.ExitStack() as stack:
         if zipfile.is_zipfile(path):
             yield _open_archive(path, digest, stack)

@@ -5,7 +5,6 @@ MedicalNet: github.com/Tencent/MedicalNet; SFCN: github.com/ha-ha-ha-han/UKBioba
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from brain_diffusion_jax import files
 from brain_diffusion_jax.conversion import placing, torch_files
 from brain_diffusion_jax.conversion.torch_files import State
 from brain_diffusion_jax.errors import InputError
@@ -74,8 +74,7 @@ def read_medicalnet(path: str | Path) -> tuple[MedicalNet, dict[str, Any], str]:
     """
     state, _ = torch_files.read_weights(path)
     network, variables = medicalnet(state, path)
-    checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return network, variables, f"MedicalNet ResNet-{network.depth} sha256 {checksum[:8]}"
+    return network, variables, f"MedicalNet ResNet-{network.depth} sha256 {files.sha256(path)[:8]}"
 
 
 def sfcn(state: State, where: object = "state dict", **settings: Any) -> tuple[AgeNetwork, dict[str, Any]]:

@@ -93,7 +93,6 @@ def test_a_command_ends_with_what_to_do_next(tmp_path, capsys):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_knows_every_command_and_its_options(shell, capsys):
-    pytest.importorskip("shtab")
     assert main(["--print-completion", shell]) == 0
     script = capsys.readouterr().out
     words = set(re.findall(r"[\w-]+", script))

@@ -9,7 +9,7 @@ and generated volumes are measured by the same instrument; numbers of two grids,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.pixels import full_scale, to_uint8, to_unit
 
 # What is measured, as `Schema.from_json` reads it; a config may declare the same names with other domains.
-VENTRICLES, BRAIN = "ventricles", "brain"
+NAMES = VENTRICLES, BRAIN = "ventricles", "brain"
 COVARIATES: tuple[Mapping[str, Any], ...] = (
     {"name": VENTRICLES, "unit": "MNI-scaled mm3", "low": 1_000.0, "high": 70_000.0},
     {"name": BRAIN, "unit": "fraction", "low": 0.6, "high": 0.9},
@@ -199,25 +199,42 @@ def _around_seeds(mask: Bool[np.ndarray, "x y z"], affine: Affine, where: object
 
 
 def measure(
-    volumes: Shaped[np.ndarray, "n x y z *one"], region: Region, *, affine: Affine | None = None, soft: bool = False
+    volumes: Shaped[np.ndarray, "n x y z *one"],
+    region: Region,
+    names: Sequence[str] = NAMES,
+    *,
+    affine: Affine | None = None,
+    soft: bool = False,
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """{"ventricles": MNI-scaled mm3, "brain": fraction of the template head} of volumes [n, x, y, z] or [.., 1].
 
     volumes: uint8, or unit floats, on the region's grid (`affine` is compared where it is given). soft: every voxel
     counts by how dark it is between grey matter and fluid, clip((grey - v) / (grey - fluid), 0, 1), instead of 0 or 1.
-    Raises InputError for another grid and for NaN.
+    names: those that are measured. Raises InputError for another grid and for NaN.
     """
     images = volumes[..., 0] if volumes.ndim == 5 else volumes
     if images.shape[1:] != region.head.shape or (volumes.ndim == 5 and volumes.shape[-1] != 1):
         raise InputError("measure", "volumes", volumes.shape, f"[n, {', '.join(map(str, region.head.shape))}, 1]")
     if affine is not None and not np.allclose(affine, region.affine, atol=1e-3):
         raise InputError("measure", "affine", np.round(affine[:3], 3).tolist(), region.affine[:3].tolist())
-    inner, whole = to_unit(images[:, region.ventricles]), to_unit(images[:, region.head])
-    if not (np.isfinite(inner).all() and np.isfinite(whole).all()):
+    measures = {VENTRICLES: lambda: _ventricles(images, region, soft), BRAIN: lambda: _brain(images, region)}
+    return {name: measures[name]() for name in names}
+
+
+def _inside(images: Shaped[np.ndarray, "n x y z"], mask: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "n voxels"]:
+    unit = to_unit(images[:, mask])
+    if not np.isfinite(unit).all():
         raise InputError("measure", "volumes", "NaN or infinity", "finite unit pixels")
+    return unit
+
+
+def _ventricles(images: Shaped[np.ndarray, "n x y z"], region: Region, soft: bool) -> Float[np.ndarray, " n"]:
+    inner = _inside(images, region.ventricles)
     softly = np.clip((region.grey - inner) / (region.grey - region.fluid), 0, 1)
     dark = softly if soft else inner < region.fluid_below
-    return {
-        VENTRICLES: dark.sum(1, dtype=np.float64) * region.voxel_mm3,
-        BRAIN: (whole >= region.fluid_below).mean(1, dtype=np.float64),
-    }
+    return np.asarray(dark.sum(1, dtype=np.float64) * region.voxel_mm3)
+
+
+def _brain(images: Shaped[np.ndarray, "n x y z"], region: Region) -> Float[np.ndarray, " n"]:
+    whole = _inside(images, region.head)
+    return np.asarray((whole >= region.fluid_below).mean(1, dtype=np.float64))

@@ -16,8 +16,6 @@ from brain_diffusion_jax.data.prepare.head_volumes import MeasureSpec, Region
 from brain_diffusion_jax.data.sources.source import Entry, Examples
 from brain_diffusion_jax.errors import InputError
 
-NAMES = (head_volumes.VENTRICLES, head_volumes.BRAIN)
-
 
 def with_measured(covariates: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """A config's covariates and, behind them, those that are measured where it does not declare them."""
@@ -83,7 +81,12 @@ class HeadMeasure:
 
     def described(self, contract: Contract) -> Contract:
         """The contract with what is measured and the hash of the region, so that no other region is taken for it."""
-        facts = {"covariates": list(NAMES), "region": self.region.digest, "estimator": "count", **self.origin}
+        facts = {
+            "covariates": list(head_volumes.NAMES),
+            "region": self.region.digest,
+            "estimator": "count",
+            **self.origin,
+        }
         return replace(contract, measured={**contract.measured, **facts})
 
     def save(self, folder: Path) -> None:

@@ -6,11 +6,12 @@ import os
 
 import jax
 
+from brain_diffusion_jax import files
+
 
 def folder() -> str:
     """$JAX_COMPILATION_CACHE_DIR, or ~/.cache/brain-diffusion/jax; "" without either (a bare uid in a container)."""
-    home, given = os.path.expanduser("~"), os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
-    return given or (os.path.join(home, ".cache", "brain-diffusion", "jax") if os.path.isabs(home) else "")
+    return os.environ.get("JAX_COMPILATION_CACHE_DIR", "") or str(files.cache_folder("jax") or "")
 
 
 def enable() -> str:

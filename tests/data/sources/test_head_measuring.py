@@ -14,12 +14,12 @@ from brain_diffusion_jax.contract import Contract, ContractMismatch, require_sam
 from brain_diffusion_jax.covariates import Condition, Schema
 from brain_diffusion_jax.data.checks.inspection_report import with_measured as shown_with_measured
 from brain_diffusion_jax.data.condition_draw import ConditionDraw
-from brain_diffusion_jax.data.prepare.head_volumes import MeasureSpec, load_region, measure
+from brain_diffusion_jax.data.prepare.head_volumes import NAMES, MeasureSpec, load_region, measure
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards import builder, reader, writer
 from brain_diffusion_jax.data.shards.splits import SplitSpec
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
-from brain_diffusion_jax.data.sources.head_measuring import NAMES, HeadMeasure, HeadMeasuring, with_measured
+from brain_diffusion_jax.data.sources.head_measuring import HeadMeasure, HeadMeasuring, with_measured
 from brain_diffusion_jax.data.sources.scan_volumes import ScanVolumes
 from brain_diffusion_jax.errors import InputError
 
