@@ -44,6 +44,8 @@ def autoencoder_config() -> ConfigDict:
     c.autoencoder.latent_channels = 4
     c.crops.size = 24
     c.crops.share = 0.95
+    c.loss.mse = 20.0
+    c.loss.laplacian = 0.3
     c.data.batch_size = 2
     c.optimizer.learning_rate = 2e-3
     c.optimizer.warmup_steps = 20
