@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -103,11 +104,11 @@ def _repository(address: str | Path) -> tuple[str, str | None] | None:
 
 def _hub(address: str) -> ModuleType:
     try:
-        import huggingface_hub
+        # By name: a plain import has the type Any where the extra is not installed.
+        return import_module("huggingface_hub")
     except ImportError:
         expected = 'the extra `hub`: pip install "brain-diffusion-jax[hub]"'
         raise InputError(address, "huggingface_hub", "not installed", expected) from None
-    return huggingface_hub
 
 
 @contextmanager
