@@ -19,7 +19,7 @@ SPEC: TaskSpec[AutoencoderRunConfig] = TaskSpec(
     kept=Kept(
         paths=(
             *("seed", "autoencoder", "discriminator", "crops"),
-            *keys("loss", "adversarial adversarial_from"),
+            *keys("loss", "adversarial adversarial_from perceptual_version"),
             *keys("optimizer", "name clip_norm"),
             "train.power_ema",
         ),

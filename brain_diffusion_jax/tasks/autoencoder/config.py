@@ -37,7 +37,8 @@ class AutoencoderLoss:
     summed over the latent. perceptual: of features of perceptual_network: "run", the regressor in run folder
     perceptual_run (kind age); of volumes also "medicalnet", by the file perceptual_weights, or "deepbet", which comes
     with the extra of that name. A regressor of 2D images sees random slices of a volume, perceptual_share of those
-    along each axis. adversarial: of the patch discriminator, from adversarial_from of the steps on (0 to 1);
+    along each axis. A run adds perceptual_version, of that network's weights, and keeps it.
+    adversarial: of the patch discriminator, from adversarial_from of the steps on (0 to 1);
     critic_learning_rate: the discriminator's, constant.
     collapse_from: validations from this step on end the run where every channel of the latent is collapsed.
     """
@@ -51,6 +52,7 @@ class AutoencoderLoss:
     perceptual_run: str = ""
     perceptual_weights: str = ""
     perceptual_share: float = 0.25
+    perceptual_version: str = ""
     adversarial: float = 0.0
     adversarial_from: float = 0.25
     critic_learning_rate: float = 1e-4

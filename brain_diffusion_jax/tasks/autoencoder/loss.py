@@ -22,6 +22,7 @@ from brain_diffusion_jax.models.patch_discriminator import PatchDiscriminator
 from brain_diffusion_jax.pixels import to_unit
 from brain_diffusion_jax.tasks.autoencoder.augmentation import IntensityAndPlace, augment, crop
 from brain_diffusion_jax.tasks.autoencoder.config import AutoencoderLoss, Crops, RangedAutoencoder
+from brain_diffusion_jax.tasks.autoencoder.perceptual_network import PerceptualNetwork
 from brain_diffusion_jax.training import optimizer
 from brain_diffusion_jax.training.step import Batch, LossFn, Metrics, sample_keys
 
@@ -32,7 +33,7 @@ LATENT = "latent"  # the names of what validation says of each channel begin wit
 class Learning:
     """How an autoencoder learns. mirror_axis: from left to right, None: no flips; num_steps: of the whole run.
 
-    features: of the perceptual term (None: it is off); flat_features: they are of 2D images.
+    compared: the network of the perceptual term, None: it is off.
     """
 
     loss: AutoencoderLoss
@@ -40,8 +41,7 @@ class Learning:
     augmentation: IntensityAndPlace
     num_steps: int
     mirror_axis: int | None = None
-    features: perceptual.FeatureFn | None = None
-    flat_features: bool = True
+    compared: PerceptualNetwork | None = None
 
 
 def to_network(unit: Image, config: RangedAutoencoder) -> Image:
@@ -89,11 +89,12 @@ def make_loss(module: Autoencoder, critic: PatchDiscriminator | None, how: Learn
     weights = how.loss
 
     def distance(output: Image, target: Image, keys: Key) -> Array:
-        assert how.features is not None
-        if output.ndim == 5 and how.flat_features:
-            found = perceptual.sliced_distance(how.features, output, target, keys, weights.perceptual_share)
+        assert how.compared is not None
+        features = how.compared.features
+        if output.ndim == 5 and how.compared.flat:
+            found = perceptual.sliced_distance(features, output, target, keys, weights.perceptual_share)
         else:
-            found = perceptual.feature_distance(how.features, output, target)
+            found = perceptual.feature_distance(features, output, target)
         return jnp.mean(found)
 
     def over(term: Callable[[Image, Image], Array]) -> Callable[..., Array]:

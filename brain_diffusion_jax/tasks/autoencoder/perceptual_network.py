@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,19 @@ from brain_diffusion_jax.tasks.opening import open_run
 from brain_diffusion_jax.tasks.predictor import PredictorModel
 
 
-def features_of(loss: AutoencoderLoss, spatial_dims: int, channels: int) -> tuple[FeatureFn, bool]:
-    """(features of the network that section `loss` names, whether it reads 2D images).
+class PerceptualNetwork(NamedTuple):
+    """features; flat: they are of 2D images; version: names the weights, with a hash."""
 
-    The last maps of MedicalNet, three stages of deepbet's encoder, what a regressor has after pooling. Raises
-    InputError for a network of volumes where the images have two axes or several channels.
+    features: FeatureFn
+    flat: bool
+    version: str
+
+
+def open_network(loss: AutoencoderLoss, spatial_dims: int, channels: int) -> PerceptualNetwork:
+    """The network that section `loss` names.
+
+    Its features are the last maps of MedicalNet, three stages of deepbet's encoder, what a regressor has after
+    pooling. Raises InputError for a network of volumes where the images have two axes or several channels.
     """
     if loss.perceptual_network == RUN:
         return _of_run(loss.perceptual_run, spatial_dims)
@@ -31,10 +39,10 @@ def features_of(loss: AutoencoderLoss, spatial_dims: int, channels: int) -> tupl
         axes = f"images of {spatial_dims} axes and {channels} channels"
         raise InputError("config", "loss.perceptual_network", found, f"{RUN}: these are {axes}")
     if loss.perceptual_network == DEEPBET:
-        encoder, variables, _ = deepbet_weights.encoder()
-        return of_deepbet(encoder, variables), False
-    network, variables, _ = volume_backbones.read_medicalnet(loss.perceptual_weights)
-    return of_medicalnet(network, variables), False
+        encoder, variables, version = deepbet_weights.encoder()
+        return PerceptualNetwork(of_deepbet(encoder, variables), False, version)
+    network, variables, version = volume_backbones.read_medicalnet(loss.perceptual_weights)
+    return PerceptualNetwork(of_medicalnet(network, variables), False, version)
 
 
 def of_deepbet(encoder: deepbet.DeepbetEncoder, variables: Any) -> FeatureFn:
@@ -59,7 +67,7 @@ def of_medicalnet(network: medicalnet.MedicalNet, variables: Any) -> FeatureFn:
     return features
 
 
-def _of_run(run: str, spatial_dims: int) -> tuple[FeatureFn, bool]:
+def _of_run(run: str, spatial_dims: int) -> PerceptualNetwork:
     model = open_run(run)
     if model.kind != "age" or not isinstance(model, PredictorModel):
         raise InputError("config", "loss.perceptual_run", f"{run}, of kind {model.kind}", "a run of kind age")
@@ -68,4 +76,6 @@ def _of_run(run: str, spatial_dims: int) -> tuple[FeatureFn, bool]:
         raise InputError("config", "loss.perceptual_run", f"{run}, of volumes", "a regressor of 2D images")
     params = jax.tree.map(jnp.asarray, model.params)
     module = model.module
-    return lambda images: [module.apply(params, images, features=True)], size == 2
+    return PerceptualNetwork(
+        lambda images: [module.apply(params, images, features=True)], size == 2, f"age {model.version}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +35,7 @@ from brain_diffusion_jax.tasks.autoencoder.loss import (
     to_network,
 )
 from brain_diffusion_jax.tasks.autoencoder.model import AutoencoderModel
-from brain_diffusion_jax.tasks.autoencoder.perceptual_network import features_of
+from brain_diffusion_jax.tasks.autoencoder.perceptual_network import PerceptualNetwork, open_network
 from brain_diffusion_jax.tasks.opening import open_run
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading
 from brain_diffusion_jax.training.run_folder import checkpoints
@@ -42,20 +43,29 @@ from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.task import Task
 
 
+def resolve(config: AutoencoderRunConfig, data: DataInfo) -> AutoencoderRunConfig:
+    """With the version of the perceptual network's weights, "" where no term has one."""
+    network = _perceptual(config, data)
+    return replace(config, loss=replace(config.loss, perceptual_version=network.version if network else ""))
+
+
+def _perceptual(config: AutoencoderRunConfig, data: DataInfo) -> PerceptualNetwork | None:
+    return open_network(config.loss, len(data.image_size), data.channels) if config.loss.perceptual else None
+
+
 def build(config: AutoencoderRunConfig, data: DataInfo) -> Task:
     """The task of config sections `autoencoder`, `discriminator`, `loss`, `crops` and `augmentation`."""
     dims = len(data.image_size)
     module = Autoencoder(config.autoencoder, dims, data.channels)
     critic = PatchDiscriminator(config.discriminator) if config.loss.adversarial else None
-    features, flat = features_of(config.loss, dims, data.channels) if config.loss.perceptual else (None, True)
+    compared = _perceptual(config, data)
     how = Learning(
         config.loss,
         config.crops,
         config.augmentation,
         config.train.num_steps,
         _mirror_axis(config, data),
-        features,
-        flat,
+        compared,
     )
     return Task(
         kind="autoencoder",

@@ -13,6 +13,7 @@ from brain_diffusion_jax.models.autoencoder import Autoencoder
 from brain_diffusion_jax.tasks.autoencoder import collapse, loss
 from brain_diffusion_jax.tasks.autoencoder.augmentation import IntensityAndPlace
 from brain_diffusion_jax.tasks.autoencoder.config import AutoencoderLoss, Crops, RangedAutoencoder
+from brain_diffusion_jax.tasks.autoencoder.perceptual_network import PerceptualNetwork
 from brain_diffusion_jax.training import state, step
 
 CONFIG = RangedAutoencoder(
@@ -71,7 +72,8 @@ def test_features_of_a_network_are_a_term_and_of_volumes_those_of_slices():
 
     for size, flat in (((8, 6), (4, 8, 6, 1)), ((8, 6, 4), (8, 6, 4, 1))):
         module = Autoencoder(CONFIG, len(size))
-        how = loss.Learning(AutoencoderLoss(perceptual=2.0, perceptual_run="x"), Crops(), STILL, 10, None, features)
+        compared = PerceptualNetwork(features, True, "")
+        how = loss.Learning(AutoencoderLoss(perceptual=2.0, perceptual_run="x"), Crops(), STILL, 10, None, compared)
         params = jax.eval_shape(loss.make_init(module, None, (*size, 1)), jax.random.key(0))["params"]
         batch = {"image": jnp.ones((4, *size, 1)), "index": jnp.arange(4)}
         arguments = {}, batch, jax.random.key(1), jnp.int32(0)
