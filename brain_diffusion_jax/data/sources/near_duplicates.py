@@ -1,7 +1,8 @@
-"""Copies in a set of images, found before splitting: equal pixels, then high correlation.
+"""Copies in a set of images, found before splitting: equal pixels, then high correlation that is the pictures' own.
 
-A copy on both sides of a split makes memory look like skill. `find` groups copies; `leaks` says how many
-images of one given split have a copy in another.
+A copy on both sides of a split makes memory look like skill. Images of one kind correlate by what all of them show,
+as the bright disc of every retina: so pairs are confirmed by what is left without the set's first principal components.
+`find` groups copies; `leaks` says how many images of one given split have a copy in another.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from brain_diffusion_jax.errors import InputError
 
 THUMBNAIL = 64
 _BLOCK = 512
+# Of 519 ultrasound pictures, copies have 0.73 and more without 24 components; of 1145 eyes, 99 % of pairs below 0.47.
+OWN_CORRELATION, MOST_COMPONENTS, PICTURES_PER_COMPONENT = 0.6, 24, 40
 
 
 class Copies(NamedTuple):
@@ -44,8 +47,25 @@ def thumbnails(pictures: Sequence[UInt8[np.ndarray, "rows cols"]]) -> Float[np.n
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
+def individual(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """`rows` without their mean and first principal components, length 1: what an image does not share with the others.
+
+    A component for every PICTURES_PER_COMPONENT images, so that a few copies are none; at most MOST_COMPONENTS.
+    """
+    own = rows - rows.mean(0)
+    count = min(MOST_COMPONENTS, len(rows) // PICTURES_PER_COMPONENT)
+    _, directions = np.linalg.eigh(own.T @ own)
+    shared = directions[:, directions.shape[1] - count :]
+    own -= (own @ shared) @ shared.T
+    return own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-6)
+
+
 def find(pictures: Sequence[Picture], correlation: float = 0.97) -> Copies:
-    """Groups of copies: everything joined by chains of pairs that correlate above `correlation`."""
+    """Groups of copies: everything joined by pairs that correlate above `correlation` and are copies by their own.
+
+    Own correlation (`individual`) is asked for in sets of PICTURES_PER_COMPONENT images and more: fewer do not say
+    what all share.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -57,8 +77,13 @@ def find(pictures: Sequence[Picture], correlation: float = 0.97) -> Copies:
     exact = np.array([seen.setdefault(key, i) for i, key in enumerate(keys)], int)
     first, second = [np.arange(count)], [exact]
     rows = thumbnails([p.pixels for p in pictures])
+    own = individual(rows) if count >= PICTURES_PER_COMPONENT else None
     for start in range(0, count, _BLOCK):
-        a, b = np.nonzero(rows[start : start + _BLOCK] @ rows[start:].T > correlation)
+        block = slice(start, start + _BLOCK)
+        alike = rows[block] @ rows[start:].T > correlation
+        if own is not None and alike.any():
+            alike &= own[block] @ own[start:].T > OWN_CORRELATION
+        a, b = np.nonzero(alike)
         first.append(a + start)
         second.append(b + start)
     i, j = np.concatenate(first), np.concatenate(second)

@@ -33,3 +33,22 @@ def test_copies_with_several_labels_are_all_left_out():
     kept, dropped = near_duplicates.keep_one(items, near_duplicates.find(items))
     assert kept == [2]
     assert {reason for _, reason in dropped} == {"copies carry several labels"}
+
+
+def test_what_all_pictures_share_makes_no_copies():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64] - 31.5
+    disc = 160.0 * (x**2 + y**2 < 28**2)
+
+    def eye():
+        lit = disc * (1 + rng.normal(0, 0.1) * x / 32 + rng.normal(0, 0.1) * y / 32)
+        return np.clip(lit + 6 * rng.normal(size=disc.shape), 0, 255).astype(np.uint8)
+
+    eyes = [eye() for _ in range(80)]
+    brighter = [np.clip(eyes[i] * 1.1 + 2, 0, 255).astype(np.uint8) for i in (3, 70)]
+    items = [Picture(f"{i:03d}", "a", p) for i, p in enumerate([*eyes, *brighter])]
+    rows = near_duplicates.thumbnails([item.pixels for item in items])
+    alike = np.triu(rows @ rows.T > 0.97, 1).sum()
+    assert alike > 1000  # they would all be one group
+    groups = near_duplicates.find(items, 0.97).group
+    assert groups.tolist() == [*range(80), 3, 70]
