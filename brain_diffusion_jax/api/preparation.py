@@ -22,6 +22,7 @@ from brain_diffusion_jax.data.sources.head_measuring import HeadMeasuring, with_
 from brain_diffusion_jax.data.sources.image_source import ImageSource, PicturesSpec, open_images
 from brain_diffusion_jax.data.sources.scan_slices import ScanSlices
 from brain_diffusion_jax.data.sources.scan_volumes import ScanVolumes
+from brain_diffusion_jax.data.sources.table_pictures import TablePictures, open_table, table_spec
 from brain_diffusion_jax.errors import InputError
 
 FEW_SCANS = 50  # below which starting processes takes longer than it saves
@@ -73,11 +74,14 @@ def prepare(
     return Shards(folder, contract, list(source.notes) if isinstance(source, ImageSource) else [])
 
 
-def open_source(config: ConfigDict) -> ScanSlices | ScanVolumes | ImageSource:
+def open_source(config: ConfigDict) -> ScanSlices | ScanVolumes | ImageSource | TablePictures:
     """What a config says to prepare: images where pictures.root is set, else slices or volumes of a cohort's scans."""
     sections = config.to_dict()
     if config.pictures.root:
-        return open_images(PicturesSpec.from_config(sections["pictures"]), Schema.from_json(config.covariates))
+        pictures, named = PicturesSpec.from_config(sections["pictures"]), Schema.from_json(config.covariates)
+        if not pictures.is_table:
+            return open_images(pictures, named)
+        return open_table(pictures, table_spec(pictures.root, sections["cohort"]), named)
     preparation = Preparation(**sections["prepare"])
     covariates: Sequence[Mapping[str, Any]] = [dict(item) for item in config.covariates]
     measured: tuple[str, ...] = ()
@@ -93,7 +97,7 @@ def open_source(config: ConfigDict) -> ScanSlices | ScanVolumes | ImageSource:
     return kind(cohort, preparation, schema, f"{config.cohort.layout}: {cohort.table}")
 
 
-def _measuring(source: ScanSlices | ScanVolumes | ImageSource) -> HeadMeasuring | None:
+def _measuring(source: ScanSlices | ScanVolumes | ImageSource | TablePictures) -> HeadMeasuring | None:
     """What is measured on the source's volumes, where its preparation asks for it."""
     if isinstance(source, ScanVolumes) and source.preparation.measured.volumes:
         return HeadMeasuring(source.preparation.measured)

@@ -60,20 +60,20 @@ def is_scan_name(path: Path) -> bool:
     return bool(_SUFFIX.search(path.name)) and not path.name.startswith("._")
 
 
-def require_file(path: Path) -> os.stat_result:
+def require_file(path: Path, expected: str = "a .nii or .nii.gz file") -> os.stat_result:
     """What the system says of a plain file; raises InputError for anything else, such as a link to nothing."""
     try:
         found = path.stat()
     except OSError as error:
         if path.is_symlink():
-            raise InputError(path, "file", "a link to nothing (datalad get?)", "a .nii or .nii.gz file") from None
+            raise InputError(path, "file", "a link to nothing (datalad get?)", expected) from None
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise InputError(path, "file", what, "a .nii or .nii.gz file") from None
+        raise InputError(path, "file", what, expected) from None
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "no plain file"
-        raise InputError(path, "file", what, "a .nii or .nii.gz file")
+        raise InputError(path, "file", what, expected)
     if found.st_size == 0:
-        raise InputError(path, "file", "0 bytes", "a .nii or .nii.gz file")
+        raise InputError(path, "file", "0 bytes", expected)
     return found
 
 

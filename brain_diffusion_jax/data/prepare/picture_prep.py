@@ -17,6 +17,7 @@ from scipy import ndimage
 from brain_diffusion_jax.errors import InputError, require_one_of
 
 Pixels = UInt8[np.ndarray, "rows cols"]
+Colours = UInt8[np.ndarray, "rows cols 3"]
 
 
 class PreparationError(ValueError):
@@ -107,12 +108,12 @@ def upright(pixels: Pixels, degrees: float) -> Pixels:
     return np.clip(np.rint(turned), 0, 255).astype(np.uint8)
 
 
-def to_square(pixels: Pixels, size: int) -> UInt8[np.ndarray, "size size"]:
+def to_square(pixels: Pixels | Colours, size: int) -> UInt8[np.ndarray, "size size *colours"]:
     """Pad with black to a square, image in the middle, then resize (anti-aliased)."""
     from PIL import Image
 
-    side = max(pixels.shape)
-    square = np.zeros((side, side), np.uint8)
+    side = max(pixels.shape[:2])
+    square = np.zeros((side, side, *pixels.shape[2:]), np.uint8)
     top, left = (side - pixels.shape[0]) // 2, (side - pixels.shape[1]) // 2
     square[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC))

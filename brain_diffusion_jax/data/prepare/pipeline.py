@@ -121,6 +121,16 @@ class Preparation:
         """What is measured on volumes, for conditions."""
         return MeasureSpec(**self.measure)
 
+    @property
+    def drop_bad(self) -> bool:
+        """Whether scans that cannot be prepared are left out instead of refused."""
+        return self.bad_scans == "drop"
+
+    @property
+    def expected(self) -> str:
+        """What a file is."""
+        return "a .nii or .nii.gz file"
+
     def fixed_grid(self) -> Grid | None:
         """The grid that all scans share, before the box of a volume is cut; None for native."""
         if self.grid == "native":

@@ -68,29 +68,33 @@ class Unusable(Exception):
 def parse_value(text: str, covariate: Covariate, codes: Mapping[str, str]) -> float | str:
     """A finite number, or one of the covariate's words; raises Unusable.
 
-    codes: code in the table -> word, before anything else is tried.
+    codes: code in the table -> word, before anything else is tried. A word of the covariate counts, were it "none".
     """
-    if text.lower() in MISSING:
-        raise Unusable(f"missing ({text!r})")
     if isinstance(covariate, Continuous):
-        try:
-            number = float(text)
-        except ValueError:
-            hint = " (censored: the true value is not in the table)" if text.rstrip().endswith("+") else ""
-            raise Unusable(f"no number ({text!r}){hint}") from None
-        if not math.isfinite(number):
-            raise Unusable(f"no finite number ({text!r})")
-        if reason := covariate.other_unit(number):
-            raise Unusable(f"{text}, {reason}")
-        return number
+        return _number(text, covariate)
     for code, word in codes.items():
         if same_value(code, text):
             if (meant := covariate.word(word)) is None:
                 raise Unusable(f"code {text!r} means {word!r}, which the schema does not have")
             return meant
-    if (found := covariate.word(text)) is None:
-        raise Unusable(f"unknown code {text!r}")
+    if (found := covariate.word(text)) is None:  # "none" may be a category
+        raise Unusable(f"missing ({text!r})" if text.lower() in MISSING else f"unknown code {text!r}")
     return found
+
+
+def _number(text: str, covariate: Continuous) -> float:
+    if text.lower() in MISSING:
+        raise Unusable(f"missing ({text!r})")
+    try:
+        number = float(text)
+    except ValueError:
+        hint = " (censored: the true value is not in the table)" if text.rstrip().endswith("+") else ""
+        raise Unusable(f"no number ({text!r}){hint}") from None
+    if not math.isfinite(number):
+        raise Unusable(f"no finite number ({text!r})")
+    if reason := covariate.other_unit(number):
+        raise Unusable(f"{text}, {reason}")
+    return number
 
 
 def with_computed(header: list[str], rows: Sequence[Row], asked: Iterable[str]) -> tuple[list[str], list[Row]]:

@@ -27,10 +27,12 @@ from brain_diffusion_jax.errors import InputError, require_one_of
 
 @dataclass(frozen=True)
 class PicturesSpec:
-    """PicturesSpec(**config.pictures). root: a folder of classes or an .npz; covariate: the class's name.
+    """PicturesSpec(**config.pictures). root: a folder of classes, an .npz, or a table of pictures (.csv, .tsv).
 
-    near_duplicate: correlation above which images are copies. copies: keep_one, or same_side (all stay,
-    on one side of the split). classes: those to take (default: all of the covariate). prep: see PicturePrep.
+    Of classes: covariate is the class's name; near_duplicate: correlation above which images are copies; copies:
+    keep_one, or same_side (all stay, on one side of the split); classes: those to take (default: all of the covariate).
+    Of a table (`table_pictures`): colour: RGB, three channels; window: low and high share of full scale that become
+    black and white, which more than 8 bits need. bad_pictures: refuse, or drop. prep: see PicturePrep.
     """
 
     root: str = ""
@@ -39,6 +41,8 @@ class PicturesSpec:
     bad_pictures: str = "refuse"
     near_duplicate: float = 0.97
     copies: str = "keep_one"
+    colour: bool = False
+    window: tuple[float, ...] = ()
     prep: PicturePrep = field(default_factory=PicturePrep, metadata={"config": "inline"})
 
     @classmethod
@@ -46,12 +50,41 @@ class PicturesSpec:
         """From a flat config section; keys of PicturePrep go there."""
         inner = {k: v for k, v in section.items() if k in PicturePrep.__dataclass_fields__}
         outer = {k: v for k, v in section.items() if k not in inner}
-        return cls(**{**outer, "classes": tuple(outer.get("classes", ()))}, prep=PicturePrep(**inner))
+        return cls(**outer, prep=PicturePrep(**inner))
 
     def __post_init__(self) -> None:
         if not self.root:
-            raise InputError("config", "pictures.root", "nothing", "pictures.root=FOLDER or FILE.npz")
+            raise InputError("config", "pictures.root", "nothing", "pictures.root=FOLDER, FILE.npz or TABLE.tsv")
         require_one_of(self.copies, ("keep_one", "same_side"), "pictures", "copies")
+        require_one_of(self.bad_pictures, ("refuse", "drop"), "pictures", "bad_pictures")
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "window", tuple(float(v) for v in self.window))
+        if self.window and not (len(self.window) == 2 and 0 <= self.window[0] < self.window[1] <= 1):
+            raise InputError("pictures", "window", self.window, "two shares of full scale, 0 <= low < high <= 1")
+        if (self.colour or self.window) and not self.is_table:
+            given = "colour" if self.colour else "window"
+            raise InputError("pictures", given, getattr(self, given), "a table of pictures: pictures.root=TABLE.tsv")
+        if self.colour and (self.prep.crop or self.prep.tilt):
+            raise InputError("pictures", "crop, tilt", "a step for grey heads", "neither with pictures.colour")
+
+    @property
+    def is_table(self) -> bool:
+        """Whether root is a table of pictures."""
+        return Path(self.root).suffix.lower() in (".csv", ".tsv")
+
+    @property
+    def drop_bad(self) -> bool:
+        """As bad_pictures says."""
+        return self.bad_pictures == "drop"
+
+    @property
+    def expected(self) -> str:
+        """What a file is."""
+        return "a picture"
+
+    def to_json(self) -> dict[str, Any]:
+        """All that decides the stored pixels of a picture of a table."""
+        return {**self.prep.to_json(), "colour": self.colour, "window": list(self.window)}
 
 
 @dataclass(frozen=True)

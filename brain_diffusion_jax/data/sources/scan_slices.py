@@ -11,7 +11,7 @@ import numpy as np
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import Contract, Grid, SliceSet
 from brain_diffusion_jax.covariates import Continuous
-from brain_diffusion_jax.data.prepare.pipeline import prepare_volume
+from brain_diffusion_jax.data.prepare.pipeline import Preparation, prepare_volume
 from brain_diffusion_jax.data.prepare.slicing import DISPLAY
 from brain_diffusion_jax.data.sources.scans import Scans
 from brain_diffusion_jax.data.sources.source import Entry, Examples
@@ -19,7 +19,7 @@ from brain_diffusion_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class ScanSlices(Scans):
+class ScanSlices(Scans[Preparation]):
     """The `Source` of a cohort's slices.
 
     A covariate "slice" of the schema is supplied: as an index, or in mm where the schema says mm.

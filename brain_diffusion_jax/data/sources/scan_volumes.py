@@ -9,7 +9,7 @@ import numpy as np
 from brain_diffusion_jax import __version__
 from brain_diffusion_jax.contract import Contract, Fit, Grid
 from brain_diffusion_jax.data.prepare import nifti
-from brain_diffusion_jax.data.prepare.pipeline import prepare_whole
+from brain_diffusion_jax.data.prepare.pipeline import Preparation, prepare_whole
 from brain_diffusion_jax.data.sources.scans import Scans
 from brain_diffusion_jax.data.sources.source import Entry, Examples
 
@@ -17,7 +17,7 @@ DISPLAY = "axes x to the person's right, y to the front, z upwards"
 
 
 @dataclasses.dataclass(frozen=True)
-class ScanVolumes(Scans):
+class ScanVolumes(Scans[Preparation]):
     """The `Source` of a cohort's whole volumes: one example a scan, [1, x, y, z, 1]."""
 
     def prepare(self, entry: Entry) -> Examples:
