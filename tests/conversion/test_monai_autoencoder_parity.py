@@ -14,8 +14,9 @@ from tests.conversion import monai_cases as cases
 from tests.models.random_weights import cheaply
 
 pytestmark = pytest.mark.parity
-PARITY = 1e-4  # of the largest number of an output, or of a parameter's gradient
-ROUNDING = 4.0  # where MONAI's own float32 is further than that from its float64: so many times as far
+# Of the largest number of an output and of a parameter's gradient; float32 against float64. Sums over pixels round:
+# MONAI's own float32 gradients are off by up to a third of that.
+PARITY, GRADIENT = 1e-4, 2e-4
 SEEDS = range(20)
 
 
@@ -67,12 +68,6 @@ def their_run(net: Any, x: np.ndarray, noise: np.ndarray, weights: np.ndarray) -
     return [a.detach().numpy() for a in (y, mean, sigma)], gradients
 
 
-def assert_as_exact(ours, theirs, true, size, name="output") -> None:
-    """Ours within PARITY of the float64 result, or as near to it as theirs of float32 is, but for ROUNDING."""
-    error, their_error = (float(np.abs(found - true).max() / size) for found in (ours, theirs))
-    assert error <= max(PARITY, ROUNDING * their_error), (name, error, their_error)
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_outputs_and_gradients_are_monais(seed: int) -> None:
     arguments, size, batch = draw(seed)
@@ -85,8 +80,7 @@ def test_outputs_and_gradients_are_monais(seed: int) -> None:
     shape = (batch, arguments["out_channels"], *(n << halvings for n in latent))
     weights = rng.uniform(0.5, 1.5, shape).astype(np.float32)
     state = cases.state_of(net)
-    single = their_run(net, x, noise, weights)
-    exact = their_run(theirs(arguments, seed).double(), *(a.astype(np.float64) for a in (x, noise, weights)))
+    wanted, their_gradients = their_run(net.double(), *(a.astype(np.float64) for a in (x, noise, weights)))
     converted = monai.from_monai(state, norm_num_groups=arguments["norm_num_groups"], norm_eps=arguments["norm_eps"])
     network = converted.network
     last = [np.moveaxis(a, 1, -1) for a in (x, noise, weights)]
@@ -98,16 +92,16 @@ def test_outputs_and_gradients_are_monais(seed: int) -> None:
         return jnp.sum(weights * y**2) + jnp.sum(mean + log_variance / 2), (y, mean, jnp.exp(log_variance / 2))
 
     our_gradients, found = cheaply(jax.grad(loss, has_aux=True), converted.params, *last)
-    assert exact[0][0].std() > 1e-3
-    for ours, them, true in zip(found, single[0], exact[0], strict=True):
-        assert np.abs(true).max() > 1e-3
-        assert_as_exact(np.moveaxis(np.asarray(ours), -1, 1), them, true, np.abs(true).max())
+    assert wanted[0].std() > 1e-3
+    for ours, them in zip(found, wanted, strict=True):
+        assert np.abs(them).max() > 1e-3
+        assert np.abs(np.moveaxis(np.asarray(ours), -1, 1) - them).max() <= PARITY * np.abs(them).max()
     by_name = monai.to_monai(our_gradients, network)
-    assert by_name.keys() == exact[1].keys()
+    assert by_name.keys() == their_gradients.keys()
     # Some gradients are zero but for rounding (the key's bias).
-    floor = 1e-4 * max(np.abs(g).max() for g in exact[1].values())
-    for name, true in exact[1].items():
-        assert_as_exact(by_name[name], single[1][name], true, max(np.abs(true).max(), floor), name)
+    floor = 1e-4 * max(np.abs(g).max() for g in their_gradients.values())
+    wrong = {n: np.abs(by_name[n] - g).max() / max(np.abs(g).max(), floor) for n, g in their_gradients.items()}
+    assert max(wrong.values()) <= GRADIENT, max(wrong, key=wrong.__getitem__)
 
     back = monai.to_monai(converted.params, network)
     assert back.keys() == state.keys()
