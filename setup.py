@@ -52,6 +52,7 @@ setup(
         "deepbet": ["deepbet>=1.0.2,<1.1"],  # its weights; torch, which it requires, reads them
         "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"],
         "hub": ["huggingface_hub>=1"],
+        "notebooks": ["ipykernel", "jupytext>=1.16", "nbmake>=1.5"],
         "template": ["nilearn"],
     },
     entry_points={"console_scripts": ["brain-diffusion=brain_diffusion_jax.cli.main:main"]},

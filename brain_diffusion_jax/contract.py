@@ -224,7 +224,8 @@ class Contract:
     def load(cls, folder: str | Path) -> Contract:
         """The contract of a folder; raises InputError for one that is missing or damaged."""
         path = Path(folder) / FILE_NAME
-        return cls.from_json(files.read_json(path, "contract"), path)
+        expected = "a folder of shards, as `brain-diffusion prepare` writes it, a run or samples"
+        return cls.from_json(files.read_json(path, "contract", expected=expected), path)
 
 
 def _present(hint: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from pathlib import Path
@@ -39,6 +40,21 @@ def real_data():
         return folder
 
     return find
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What the bars of a command are told: {stage: [(done, total), ...]}."""
+    from brain_diffusion_jax.cli import progress
+
+    found: dict[str, list[tuple[int, int]]] = {}
+
+    @contextlib.contextmanager
+    def stages(unit, **settings):
+        yield lambda stage, done, total: found.setdefault(stage, []).append((done, total))
+
+    monkeypatch.setattr(progress, "stages", stages)
+    return found
 
 
 def pytest_collection_modifyitems(items):

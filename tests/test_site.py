@@ -55,6 +55,37 @@ def test_links_lead_to_pages_of_the_site(name):
             assert anchor in anchors(to), f"{name}: {target}#{anchor}"
 
 
+def test_anchors_in_the_readme_are_headings_of_the_pages():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((docs/[^)#]+)#([^)]+)\)", text)
+    assert links
+    assert not [f"{page}#{anchor}" for page, anchor in links if anchor not in anchors(ROOT / page)]
+
+
+def test_sections_that_the_readme_names_are_those_of_the_report():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("## What is measured, and where")[1].split("\n## ")[0]
+    named = re.findall(r"\*([^*]+)\*", table)
+    assert len(named) >= 6
+    folder = ROOT / "brain_diffusion_jax" / "evaluation" / "report"
+    sources = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    assert not [name for name in named if f'"{name.removesuffix(" ...")}' not in sources]
+
+
+def test_notebooks_are_documents_of_jupytext_that_continuous_integration_runs():
+    notebooks = sorted((DOCS / "notebooks").glob("*.md"))
+    assert len(notebooks) == 3
+    for notebook in notebooks:
+        _, front, text = notebook.read_text(encoding="utf-8").split("---\n", 2)
+        header = yaml.safe_load(front)["jupyter"]
+        assert header["jupytext"]["text_representation"]["format_name"] == "markdown"
+        assert header["kernelspec"]["name"] == "python3"
+        assert "assert " in text  # a run says whether what the text claims is true
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "docs/notebooks/*.md" in script
+    assert "--nbmake" in script
+
+
 def test_every_room_has_its_page_and_every_page_its_room():
     package = ROOT / "brain_diffusion_jax"
     documented = set()

@@ -22,6 +22,7 @@ EXTRAS = {
     "beam": ("apache_beam",),
     "template": ("nilearn",),
     "hub": ("huggingface_hub",),
+    "notebooks": ("ipykernel", "jupytext", "nbmake"),
     "completion": ("shtab",),
     "deepbet": ("deepbet", "torch"),
     "bids": ("bids_validator_deno",),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 
 from brain_diffusion_jax import files
 from brain_diffusion_jax.api.loading import slice_contract
@@ -120,19 +120,16 @@ def check_inputs(predictor: AgeModel, prepared: PreparedScan, scan: str | Path, 
     return scan_checks.refuse(scan, [scan_checks.Finding("inputs", found, expected)], allowed)
 
 
-@functools.partial(jax.jit, static_argnames=("guidance_scale", "strength", "method"))
-def _edited(
-    bare: DenoiseFn,
-    path: Level,
-    x0: Image,
-    source: Condition,
-    target: Condition,
-    guidance_scale: float,
-    strength: float,
-    method: str,
+@functools.partial(jax.jit, static_argnames=("guidance_scale", "method"))
+def _inverted(bare: DenoiseFn, path: Level, x0: Image, source: Condition, guidance_scale: float, method: str) -> PyTree:
+    return editing.invert(guidance.classifier_free(bare, guidance_scale), path, x0, source, method)
+
+
+@functools.partial(jax.jit, static_argnames=("guidance_scale", "method"))
+def _regenerated(
+    bare: DenoiseFn, path: Level, inverted: PyTree, target: Condition, guidance_scale: float, method: str
 ) -> Image:
-    denoise = guidance.classifier_free(bare, guidance_scale)
-    return editing.edit_condition(denoise, path, x0, source, target, strength=strength, method=method)
+    return editing.regenerate(guidance.classifier_free(bare, guidance_scale), path, inverted, target, method)
 
 
 def known(model: DiffusionModel, subject: Subject, predictor: AgeModel | None) -> Known:
@@ -164,25 +161,34 @@ def edit(
     truth: dict[str, Any],
     wanted: Sequence[dict[str, Any]],
     settings: EditSettings,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Float[np.ndarray, "edits *spatial c"]:
     """Unit images [1 + n, *spatial, c]: the image under its own condition, then under each wanted one.
 
-    Raises InputError where the inversion does not come back to the image: few large steps make EDICT diverge, and then
-    the edits are of nobody.
+    It is inverted once, and generated for one condition after another. progress: (done, total) of these. Raises
+    InputError where the inversion does not come back to the image: few large steps make EDICT diverge, and then the
+    edits are of nobody.
     """
+    tell = progress or (lambda done, total: None)
     targets = [truth, *wanted]
-    source, target = model.schema.encode([truth] * len(targets)), model.schema.encode(targets)
-    path = levels.select(model.process.table, settings.num_steps, "trailing")
+    source, target = model.schema.encode([truth]), model.schema.encode(targets)
+    path = editing.start_at(levels.select(model.process.table, settings.num_steps, "trailing"), settings.strength)
     bare = model.denoise.inner if isinstance(model.denoise, Clipped) else model.denoise
+    how = settings.guidance_scale, settings.method
 
-    coded = _mean(model.codec, jnp.asarray(image)[None])
-    x0 = jnp.repeat(coded, len(targets), 0)
-    how = settings.guidance_scale, settings.strength, settings.method
-    x = _edited(bare, path, x0, source, target, *how)
+    tell(0, 1 + len(targets))
+    x0 = _mean(model.codec, jnp.asarray(image)[None])
+    inverted, images = jax.block_until_ready(_inverted(bare, path, x0, source, *how)), []
+    for number in range(len(targets)):
+        tell(1 + number, 1 + len(targets))
+        one = Condition(*(values[number : number + 1] for values in target))
+        images.append(np.asarray(_regenerated(bare, path, inverted, one, *how)))
+    tell(1 + len(targets), 1 + len(targets))
+    x = np.concatenate(images)
     finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     require_finite(model.path, finite, targets, f"age-edit, {vars(settings)}")
     edited = model.decoded(x)
-    lost = float(np.abs(edited[0] - model.decoded(coded)[0]).mean())
+    lost = float(np.abs(edited[0] - model.decoded(x0)[0]).mean())
     if lost > MOST_LOST:
         found = f"an error of {lost:.2g} where nothing was to change, with {vars(settings)}"
         raise InputError("age-edit", "inversion", found, f"at most {MOST_LOST}: more --steps or a lower --strength")
@@ -244,10 +250,11 @@ def write_edits(
     out: Path,
     *,
     predictor: AgeModel | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """The edits of one scan (PNGs of slices, NIfTI of volumes), grid.png and audit.json, all or none.
 
-    predictor: reads the edits' ages. Returns what audit.json holds.
+    predictor: reads the edits' ages. progress: of `edit`. Returns what audit.json holds.
     """
     files.require_new_folder(out, "--out")
     schema, covariate, contract = model.schema, change.covariate, model.contract
@@ -257,7 +264,7 @@ def write_edits(
         raise InputError("age-edit", "--set", f"no {covariate}", f"the true one: {covariate}=...")
     image, truth, index, notes = known(model, subject, predictor)
     wanted = [{**truth, covariate: word} for word in change.wanted]
-    edited = edit(model, image, truth, wanted, settings)
+    edited = edit(model, image, truth, wanted, settings, progress)
     column = schema.names.index(covariate)
     values = [float(schema.encode([c]).values[0, column]) for c in wanted]
     report: dict[str, Any] = {"scan": str(subject.scan)} | ({} if index is None else {"slice": index})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,11 +38,12 @@ def evaluate(
     extractors: Sequence[Extractor] = (),
     replicates: int = 200,
     seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Numbers of a folder of images against a split of the shards `data`, or another folder, at equal numbers.
 
     age_model: run folder; reads ages, and gives features. extractors: of other networks. replicates: of the
-    intervals, 0 is off. seed: which images are left out of the larger set.
+    intervals, 0 is off. seed: which images are left out of the larger set. progress: (stage, done, total).
     """
     beside = data or against
     if beside is None or (data and against):
@@ -62,7 +63,8 @@ def evaluate(
     real.checked(str(beside))
     image_set.require_same_shape(real, images, str(folder))
     schema = None if contract is None else contract.schema
-    numbers = two_sets.compare(images, real, predictors.instruments, schema=schema, replicates=replicates, seed=seed)
+    options: dict[str, Any] = {"replicates": replicates, "seed": seed, "progress": progress}
+    numbers = two_sets.compare(images, real, predictors.instruments, schema=schema, **options)
     return Evaluation(min(len(images), len(real)), numbers, notes)
 
 
@@ -87,10 +89,12 @@ def evaluate_classes(
     gate_rate: float | None = None,
     replicates: int = 200,
     seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> ClassEvaluation:
     """All folders in one table beside the real images of `data`, read by the classifier of a run.
 
     out: folder for the table and contact sheets. gate_rate: also what passes the gate at that rate of false alarms.
+    progress: (stage, done, total).
     """
     model, contract = load(classifier, "class"), Contract.load(data)
     named = {Path(folder).name or str(folder): Path(folder) for folder in folders}
@@ -98,7 +102,7 @@ def evaluate_classes(
         raise InputError("command line", "WHAT", "folders of the same name", "each folder once, by names that differ")
     real = Real.read(Path(data), model)
     sets = {name: class_table.read_folder(path, model, contract, data) for name, path in named.items()}
-    options: dict[str, Any] = {"gate_rate": gate_rate, "replicates": replicates, "seed": seed}
+    options: dict[str, Any] = {"gate_rate": gate_rate, "replicates": replicates, "seed": seed, "progress": progress}
     numbers = class_table.measure(model, real, sets, data, **options)
     features = f"{model.config.class_model.backbone}-pool"
     text = class_table.text(numbers, model.words, list(sets), len(real.splits["test"].labels), features)

@@ -18,6 +18,7 @@ from brain_diffusion_jax.tasks.opening import open_run
 from brain_diffusion_jax.tasks.predictor import PredictorModel
 from brain_diffusion_jax.tasks.spec import TASKS, spec, spec_of
 from brain_diffusion_jax.training.run_folder import checkpoints
+from brain_diffusion_jax.training.run_folder.store import FOLDER
 
 AnyModel = DiffusionModel | GanModel | AgeModel | ClassModel | AutoencoderModel
 
@@ -56,6 +57,7 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
     the weights are damaged or not finite.
     """
     path = hub.run_folder(path)
+    _refuse_folder_of_runs(path)
     found = spec_of(checkpoints.read_config(path), path / checkpoints.CONFIG)
     groups: dict[str | None, tuple[tuple[type[Model], ...], str]] = {
         "generator": ((DiffusionModel, GanModel), "makes"),
@@ -70,6 +72,14 @@ def load(path: str | Path, kind: str | None = None, *, step: int | None = None, 
         command = f"train-{kind}" if kind in ("age", "class", "gan") else "train"
         raise InputError(path, "kind", found.kind, f"{kind}, a run of `brain-diffusion {command}`")
     return cast(AnyModel, open_run(path, step=step, ema=ema))
+
+
+def _refuse_folder_of_runs(path: Path) -> None:
+    """A demo's folder holds runs and is none; who gives it is told which."""
+    if path.is_dir() and not (path / FOLDER).is_dir():
+        inner = sorted(run for run in path.iterdir() if (run / FOLDER).is_dir())
+        if inner:
+            raise InputError(path, "run folder", "a folder of runs", f"one of them: {', '.join(map(str, inner))}")
 
 
 def slice_contract(model: Model, use: str) -> Contract:

@@ -56,19 +56,22 @@ def run(options: Options) -> int:
 
     from brain_diffusion_jax import files
     from brain_diffusion_jax.api import edits
+    from brain_diffusion_jax.cli.progress import bar_of
 
     files.require_new_folder(options.out, "--out")
     truth, *more = parse_set(options.set)
     if more:
         raise InputError("age-edit", "--set", f"{1 + len(more)} conditions", "one: what is true of the person")
-    report = edits.write_edits(
-        options.load(options.run, "diffusion"),
-        edits.Subject(options.scan, truth, options.slice, options.allow),
-        edits.Change(options.covariate, options.to),
-        edits.EditSettings(options.steps, options.strength, options.method, options.guidance),
-        options.out,
-        predictor=WeightOptions().load(options.age_model, "age") if options.age_model else None,
-    )
+    with bar_of("image", desc="age-edit") as progress:
+        report = edits.write_edits(
+            options.load(options.run, "diffusion"),
+            edits.Subject(options.scan, truth, options.slice, options.allow),
+            edits.Change(options.covariate, options.to),
+            edits.EditSettings(options.steps, options.strength, options.method, options.guidance),
+            options.out,
+            predictor=WeightOptions().load(options.age_model, "age") if options.age_model else None,
+            progress=progress,
+        )
     for note in report.get("notes", ()):
         print(note, file=sys.stderr)
     word = "slice" if "slice" in report else "volume"

@@ -53,21 +53,24 @@ def _one(options: Options) -> int:
     import sys
 
     from brain_diffusion_jax.api.evaluations import evaluate
+    from brain_diffusion_jax.cli.progress import stages
     from brain_diffusion_jax.evaluation.report import text_tables
 
     _refuse(options, ("gate", "out"), "without --classifier", "--classifier RUN")
     if len(options.what) > 1:
         raise InputError("command line", "WHAT", f"{len(options.what)} folders", "one, or --classifier")
-    found = evaluate(
-        options.what[0],
-        data=options.data,
-        split=options.split,
-        against=options.against,
-        age_model=options.age_model,
-        extractors=options.extractors(),
-        replicates=options.bootstrap,
-        seed=options.seed,
-    )
+    with stages("", desc="evaluate") as progress:
+        found = evaluate(
+            options.what[0],
+            data=options.data,
+            split=options.split,
+            against=options.against,
+            age_model=options.age_model,
+            extractors=options.extractors(),
+            replicates=options.bootstrap,
+            seed=options.seed,
+            progress=progress,
+        )
     for note in found.notes:
         print(note, file=sys.stderr)
     if options.json:  # the keys are those of release 0.1
@@ -82,20 +85,23 @@ def _classes(options: Options, classifier: Path) -> int:
     import json
 
     from brain_diffusion_jax.api.evaluations import evaluate_classes
+    from brain_diffusion_jax.cli.progress import stages
 
     _refuse(
         options, ("age_model", "inception", "medicalnet", "deepbet", "against"), "beside --classifier", "one of them"
     )
     if not options.data:
         raise InputError("command line", "--data", "nothing", "the shards with the real images")
-    found = evaluate_classes(
-        options.what,
-        options.data,
-        classifier,
-        out=options.out,
-        gate_rate=options.gate,
-        replicates=options.bootstrap,
-        seed=options.seed,
-    )
+    with stages("", desc="evaluate") as progress:
+        found = evaluate_classes(
+            options.what,
+            options.data,
+            classifier,
+            out=options.out,
+            gate_rate=options.gate,
+            replicates=options.bootstrap,
+            seed=options.seed,
+            progress=progress,
+        )
     print(json.dumps(found.numbers) if options.json else found.text)
     return 0

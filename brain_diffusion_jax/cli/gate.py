@@ -56,6 +56,7 @@ def run(options: Options) -> int:
     import json
 
     from brain_diffusion_jax import api, files
+    from brain_diffusion_jax.cli.progress import stages
     from brain_diffusion_jax.evaluation.gate import gate_power, gating
     from brain_diffusion_jax.evaluation.labelled import Real
 
@@ -67,7 +68,8 @@ def run(options: Options) -> int:
     real = Real.read(options.shards, classifier)
     settings: dict[str, Any] = {"rate": options.rate, "seed": options.seed}
     if options.source is None:
-        summary = gating.self_test(classifier, real, partitions=options.partitions, **settings)
+        with stages("", desc="gate") as progress:
+            summary = gating.self_test(classifier, real, partitions=options.partitions, progress=progress, **settings)
         files.write_json(options.out / "gate.json", summary)
         text = gate_power.table(summary["self_test"], options.rate)
     else:

@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn, TextIO
 
@@ -76,6 +77,10 @@ class _Parser(argparse.ArgumentParser):
     """A mistake is answered in one line, not under the whole usage."""
 
     def error(self, message: str) -> NoReturn:
+        words = message.removeprefix("unrecognized arguments: ").split()
+        loose = " ".join(word for word in words if "=" in word and not word.startswith("-"))
+        if message.startswith("unrecognized") and loose and "--set" in self._option_string_actions:
+            message += f"; conditions stand behind --set, as in --set {loose}"
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message} (--help explains)\n")
 
 
@@ -122,7 +127,7 @@ def main(argv: Sequence[str] | None = None, *, next_steps: bool = True) -> int:
     name = f"brain-diffusion {words[0]}" if words and not words[0].startswith("-") else "brain-diffusion"
     _print_everything()
     try:
-        with _home():
+        with _home(), _plain_warnings():
             try:
                 return _main(words, next_steps)
             finally:
@@ -222,6 +227,21 @@ def _home() -> Iterator[None]:
             yield
         finally:
             del os.environ["HOME"]
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings for users as a line of text, without the place in the program where they arose."""
+    before = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        return f"warning: {message}\n" if category is UserWarning else before(message, category, *where, **more)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ class Options(OptionGroup):
 
 
 def next_step(options: Options) -> str:
-    """A look at the cohort."""
-    return f"brain-diffusion inspect {options.out}"
+    """A look at the cohort, by the config that it can be trained with where that is at hand."""
+    config = "configs/phantom/demo.py"
+    return f"brain-diffusion inspect {f'{config} cohort.root={options.out}' if Path(config).is_file() else options.out}"
 
 
 def run(options: Options) -> int:

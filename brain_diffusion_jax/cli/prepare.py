@@ -9,6 +9,7 @@ A killed or interrupted run continues when the same command is given again.
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,9 +33,36 @@ class Options(OptionGroup):
 
 
 def next_step(options: Options) -> str:
-    """A training on the shards."""
-    shards = f" data.shards={options.out}" if options.out else ""
-    return f"brain-diffusion train {' '.join(map(str, (options.config, *options.overrides)))}{shards}"
+    """A training on the shards, with those of the overrides that it reads.
+
+    A file that names no kind trains slices. One that prepares volumes serves several kinds, each with a config of its
+    own: of those beside it that say so the first is named, and the others after it.
+    """
+    from brain_diffusion_jax.config import load_config
+    from brain_diffusion_jax.config.defaults import PREPARE, reads_of
+
+    config = load_config(options.config, options.overrides, reads=reads_of(PREPARE))
+    kind = config.get("kind", "")
+    shards = f"data.shards={options.out or config.data.shards or Path('shards') / config.name}"
+    if not kind and config.prepare.kind == "volumes":
+        first, *others = _trained_on(options.config) or [Path("CONFIG")]
+        more = ", ".join(path.name for path in others)
+        expected = f'of a kind, made with base_config(KIND, prepared_as="{options.config}")'
+        return f"brain-diffusion train {first} {shards}  # {f'or {more}' if more else f'CONFIG: {expected}'}"
+    reads = reads_of(kind or "diffusion")
+    reads.remove("data.shards")  # said anyway
+    kept = [item for item in options.overrides if item.partition("=")[0] in reads]
+    return f"brain-diffusion train {shlex.join([str(options.config), *kept, shards])}"
+
+
+def _trained_on(config: Path) -> list[Path]:
+    """Config files beside this one that say they are `prepared_as` it; an autoencoder first, others stand on it."""
+    found = []
+    for path in sorted(config.parent.glob("*.py")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if path.name != config.name and "prepared_as" in text and config.name in text:
+            found.append(path)
+    return sorted(found, key=lambda path: "autoencoder" not in path.name)
 
 
 def run(options: Options) -> int:

@@ -51,10 +51,14 @@ class Options(ConditionOptions, SamplingOptions, ContrastOptions):
 
 
 def next_step(options: Options) -> str:
-    """Numbers for the images; of volumes the explorer."""
-    if options.stack:
+    """Numbers for the images, beside the real ones of the run; of volumes, and without real ones, the explorer."""
+    from brain_diffusion_jax.config import load_config
+
+    own = Path(options.run) / "config.json"
+    data = options.data or (load_config(own).get("data", {}).get("shards") if own.is_file() else None)
+    if options.stack or not data or not Path(data).is_dir():
         return f"brain-diffusion explore {options.run}"
-    return f"brain-diffusion evaluate {options.out} --data {options.data or 'SHARDS'}"
+    return f"brain-diffusion evaluate {options.out} --data {data}"
 
 
 def run(options: Options) -> int:

@@ -44,7 +44,12 @@ class Options(OptionGroup):
 
 def next_step(options: Options) -> str:
     """What the run folder holds now."""
-    return "" if options.dry_run else f"brain-diffusion info {options.run or 'runs/NAME'}"
+    from brain_diffusion_jax.tasks.train import default_run, open_config
+
+    if options.dry_run:
+        return ""
+    run = options.run or default_run(open_config(options.config, options.overrides, options.kind))
+    return f"brain-diffusion info {run}"
 
 
 class AgeOptions(Options):

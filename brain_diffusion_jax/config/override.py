@@ -24,6 +24,8 @@ _PATHS = (
 )
 # Sections whose keys the user invents (columns of their own table).
 OPEN = ("cohort.columns", "cohort.sex_codes", "cohort.keep")
+# What `prepare` is told, and a training reads from the shards.
+_OF_DATA = ("cohort", "covariates", "pictures", "prepare", "split")
 # A word, or numbers.
 _WORD_OR_SIZE = "prepare.grid"
 
@@ -86,7 +88,10 @@ def _section(config: ConfigDict, path: str, where: object, reads: Sequence[str] 
     elsewhere = _find(base_config(), sections)
     foreign = known or (elsewhere is not None and (free or not isinstance(elsewhere.get(key, elsewhere), ConfigDict)))
     found = "a setting that this command does not read" if foreign else "an unknown key"
-    raise InputError(where, path, found, hint(path) or nearest(path, mine))
+    expected = hint(path) or nearest(path, mine)
+    if foreign and path.split(".")[0] in _OF_DATA and "data.shards" in mine:
+        expected = "data.shards=FOLDER, whose contract.json keeps what `prepare` was told"
+    raise InputError(where, path, found, expected)
 
 
 def _find(config: ConfigDict, sections: Sequence[str]) -> ConfigDict | None:

@@ -175,6 +175,27 @@ def edict_invert(
     return jax.lax.scan(body, (x0, x0), _pairs_up(levels, x0.dtype))[0]
 
 
+def invert(
+    denoise: DenoiseFn, path: Level, x0: Image, condition: Condition, method: str = "edict", iterations: int = 5
+) -> PyTree:
+    """What `regenerate` takes back to x0 under the same condition. path: levels as of `start_at`.
+
+    method: "edict" (exact, two network calls a step) or "ddim" (`iterations` of a fixed point); InputError for another.
+    """
+    if method == "edict":
+        return edict_invert(denoise, path, x0, condition)
+    if method != "ddim":
+        raise InputError("edit", "method", method, "edict or ddim")
+    return ddim_invert(denoise, path, x0, condition, iterations)
+
+
+def regenerate(denoise: DenoiseFn, path: Level, inverted: PyTree, target: Condition, method: str = "edict") -> Image:
+    """The image under `target` of what `invert` made by the same method along the same path."""
+    if method == "edict":
+        return edict_generate(denoise, path, inverted, target)[0]
+    return run(Euler(), denoise, inverted, path, target, jax.random.key(0))  # which draws nothing
+
+
 def edit_condition(
     denoise: DenoiseFn,
     levels: Level,
@@ -193,11 +214,4 @@ def edit_condition(
     method and a strength outside its range.
     """
     path = start_at(levels, strength)
-    if len(path.t) == 1:
-        return x0
-    if method == "edict":
-        return edict_generate(denoise, path, edict_invert(denoise, path, x0, condition), target)[0]
-    if method != "ddim":
-        raise InputError("edit", "method", method, "edict or ddim")
-    x = ddim_invert(denoise, path, x0, condition, iterations)
-    return run(Euler(), denoise, x, path, target, jax.random.key(0))  # which draws nothing
+    return regenerate(denoise, path, invert(denoise, path, x0, condition, method, iterations), target, method)

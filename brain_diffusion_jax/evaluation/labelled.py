@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -63,12 +63,20 @@ def answers(
 
 
 def measure_sets(
-    classifier: Classifier, real: Labelled, sets: Mapping[str, Labelled], *, replicates: int = 0, seed: int = 0
+    classifier: Classifier,
+    real: Labelled,
+    sets: Mapping[str, Labelled],
+    *,
+    replicates: int = 0,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Rows of a table: `class_measures.measure` of each set beside the real one."""
+    """Rows of a table: `class_measures.measure` of each set beside the real one. progress: (stage, sets done, all)."""
     real_features = check_features(classifier.features(real.images))
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, (images, labels) in sets.items():
+        if progress is not None:
+            progress("measures", len(rows), len(sets))
         features, probabilities = answers(classifier, images)
         rows[name] = class_measures.measure(
             features,
@@ -80,6 +88,8 @@ def measure_sets(
             replicates=replicates,
             seed=seed,
         )
+    if progress is not None:
+        progress("measures", len(rows), len(sets))
     return rows
 
 

@@ -54,11 +54,16 @@ def train(
     task = declared.build(resolved, data)
     loader = _loader(shards, given.seed, declared.section, loading)
     record = RunRecord(declared.record(resolved), contract, declared.kept, given.seed, show_progress, profile_steps)
-    run = Path(run or Path("runs") / f"{given.name}{declared.suffix}")
+    run = Path(run or default_run(config))
     outcome = fit(task, run, RunData(loader, loading.batch_size, data.validation), settings, record)
     if not outcome.exit_code and jax.process_index() == 0:
         declared.finish(run, data)
     return outcome
+
+
+def default_run(config: ConfigDict) -> Path:
+    """Where a model of this config is trained that was told no folder: runs/NAME, with the suffix of its kind."""
+    return Path("runs") / f"{config.name}{spec_of(config, 'config').suffix}"
 
 
 def open_config(
@@ -67,8 +72,11 @@ def open_config(
     """The config of a run of that kind (None: the file's), which refuses what no run of the kind reads.
 
     A run is used from other folders too, so that its config names the shards by their whole path. planning: sizes of
-    the data are the config's where there are no shards.
+    the data are the config's where there are no shards. Raises InputError where neither says a kind and the data are
+    volumes: the diffusion model that is meant then is one of slices, of another size by far.
     """
+    if kind is None:
+        _refuse_no_kind(path)
     config = load_config(path, () if planning else overrides, kind=kind or "")
     if planning:
         sizes = ("kind", "grid", "spacing_mm", "fit.size", "volume.size", "volume.offset", "volume.spacing_mm")
@@ -80,6 +88,13 @@ def open_config(
     if config.data.shards:
         config.data.shards = str(Path(config.data.shards).absolute())
     return config
+
+
+def _refuse_no_kind(path: str | Path) -> None:
+    config = load_config(path)
+    if not config.get("kind") and config.get("prepare", {}).get("kind") == "volumes":
+        expected = f'a config of one: base_config("autoencoder", prepared_as="{path}"), or another kind'
+        raise InputError(path, "kind", "none, and prepare.kind=volumes", expected)
 
 
 def _contract(config: RunConfig) -> Contract:

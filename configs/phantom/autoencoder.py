@@ -1,4 +1,4 @@
-"""An autoencoder of the phantom volumes, for two CPU cores (minutes).
+"""An autoencoder of the phantom volumes (prepared_as volumes.py), for two CPU cores (minutes).
 
 Command:  brain-diffusion phantom --people 60 --out data/phantom
           brain-diffusion prepare configs/phantom/volumes.py cohort.root=data/phantom --out shards/phantom_volumes

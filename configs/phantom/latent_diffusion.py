@@ -1,4 +1,4 @@
-"""Latent diffusion of the phantom volumes, for two CPU cores (minutes), on the autoencoder of autoencoder.py.
+"""Latent diffusion of the phantom volumes (prepared_as volumes.py), for two CPU cores, on that of autoencoder.py.
 
 Command:  brain-diffusion train configs/phantom/latent_diffusion.py data.shards=shards/phantom_volumes \
               codec.autoencoder=runs/phantom-ae --run runs/phantom-latent

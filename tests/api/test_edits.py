@@ -81,7 +81,8 @@ def test_a_missing_region_is_said_and_not_replaced(volume_model, tmp_path):
 def test_an_inversion_that_does_not_come_back_is_refused(tmp_path, monkeypatch):
     model = api.load(tiny_runs.diffusion_run(tmp_path / "run"), "diffusion")
     image = RNG.uniform(0.1, 0.9, (*tiny_runs.SIZE, 1)).astype(np.float32)
-    monkeypatch.setattr(edits, "_edited", lambda bare, path, x0, *rest: -x0)
+    monkeypatch.setattr(edits, "_inverted", lambda bare, path, x0, *rest: x0)
+    monkeypatch.setattr(edits, "_regenerated", lambda bare, path, inverted, *rest: -inverted)
     truth = {"age": 50, "sex": "F", "slice": 3}
     with pytest.raises(InputError, match=r"inversion: found an error of .*'num_steps': 4.*more --steps"):
         edits.edit(model, image, truth, [], HOW)

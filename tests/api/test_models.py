@@ -53,6 +53,14 @@ def test_a_sweep_is_its_samples_and_compiles_once(model):
     assert sweep._sweep._cache_size() == before
 
 
+def test_a_folder_of_runs_says_which_they_are(tmp_path):
+    for name, kind in (("model", "diffusion"), ("age", "age")):
+        tiny_runs.bare_run(tmp_path / name, kind)
+    (tmp_path / "config.json").write_text("{}")  # as a demo leaves it
+    with pytest.raises(InputError, match=r"found a folder of runs; expected one of them: \S+/age, \S+/model$"):
+        bdj.load(tmp_path, "diffusion")
+
+
 def test_network_is_the_raw_forward_pass(model):
     rng = np.random.default_rng(0)
     x, t = rng.normal(size=(2, *tiny_runs.SIZE, 1)).astype(np.float32), np.array([3.0, 7.0])

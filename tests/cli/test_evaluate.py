@@ -17,7 +17,7 @@ def save(folder, images):
     return str(folder)
 
 
-def test_evaluate_two_folders(tmp_path, capsys):
+def test_evaluate_two_folders(tmp_path, capsys, told):
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:24, :20]
     blobs = [200 * np.exp(-((y - a) ** 2 + (x - b) ** 2) / 30) for a, b in rng.uniform(6, 16, (45, 2))]
@@ -32,7 +32,13 @@ def test_evaluate_two_folders(tmp_path, capsys):
         scores[name] = found["numbers"]
     assert scores["near"]["FD[pixels-24x24]"]["value"] < 0.2 * scores["far"]["FD[pixels-24x24]"]["value"]
     assert scores["near"]["precision"]["value"] > scores["far"]["precision"]["value"]
+    told.clear()
     assert main(["evaluate", first, "--against", second]) == 0
+    assert told == {
+        "pixels-24x24": [(0, 15), (15, 15)] * 2,  # features of either set
+        "distances": [(0, 2), (1, 2), (2, 2)],
+        "diversity": [(0, 2), (1, 2), (1, 2), (2, 2)],
+    }
     assert "FD[pixels-24x24]" in capsys.readouterr().out
 
 

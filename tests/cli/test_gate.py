@@ -114,9 +114,13 @@ def test_folder_is_sorted_with_reasons_and_measures(setting, classifier, tmp_pat
     assert json.loads((tmp_path / "out" / "gate.json").read_text())["accepted"] == int((~rejected).sum())
 
 
-def test_self_test_says_what_is_found_on_these_pictures(setting, classifier, tmp_path, capsys):
+def test_self_test_says_what_is_found_on_these_pictures(setting, classifier, tmp_path, capsys, told):
     command = ["gate", "--self-test", *arguments(setting, tmp_path / "out")[2:], "--partitions", "2"]
     assert main(command) == 0
+    assert told["partitions"] == [(0, 2), (1, 2), (2, 2)]
+    images = [done for done, _ in told["images"]]
+    assert images == sorted(images)
+    assert {total for _, total in told["images"]} == {images[-1]}
     assert "| wrong class | 100.0 %" in capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "gate.json").read_text())["self_test"]
     assert found["blur, sigma 1.5 pixels"]["rejected"] >= 0.95 <= found["copies"]["rejected"]
@@ -159,7 +163,9 @@ def test_a_run_folder_draws_its_own_pictures_of_every_class(setting, classifier,
         assert "guidance_scale" in capsys.readouterr().err
 
 
-def test_evaluate_puts_folders_their_gated_parts_and_the_floor_in_one_table(setting, classifier, tmp_path, capsys):
+def test_evaluate_puts_folders_their_gated_parts_and_the_floor_in_one_table(
+    setting, classifier, tmp_path, capsys, told
+):
     images, _ = read_pictures(setting / "made")
     free = SampleFolder(tmp_path / "free", {"by": "test"}, Contract.load(setting / "shards"))
     free.write(0, images, [{}] * len(images), seed=0, guidance_scale=None, columns=("side",), nifti=False)
@@ -169,6 +175,7 @@ def test_evaluate_puts_folders_their_gated_parts_and_the_floor_in_one_table(sett
     found = json.loads(capsys.readouterr().out)
     table = found["rows"]
     assert list(table) == ["real, validation", "made", "free", "made, gated", "made, as many ungated"]
+    assert told == {"gate": [(n, 3) for n in range(4)], "measures": [(n, 5) for n in range(6)]}
     assert table["made, gated"]["fidelity"] == 1.0 > table["made"]["fidelity"] == pytest.approx(0.8)
     assert table["made, gated"]["pictures"] == table["made, as many ungated"]["pictures"]
     assert np.array(table["made"]["confusion"]).sum() == 50

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -102,12 +103,37 @@ def test_a_user_without_a_home(monkeypatch, command):
     assert "HOME" not in os.environ
 
 
+def test_a_warning_is_a_line_without_its_place_in_the_program(monkeypatch, command, capsys):
+    # As Python prints it; pytest takes warnings away before.
+    monkeypatch.setattr(warnings, "showwarning", lambda *given: sys.stderr.write(warnings.formatwarning(*given[:4])))
+
+    def run(options: object) -> int:
+        for category in (UserWarning, RuntimeWarning):
+            warnings.showwarning("slice: far off", category, "model.py", 154)
+        return 0
+
+    command(run)
+    before = warnings.formatwarning
+    assert cli.main(["info"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "warning: slice: far off"
+    assert said[1].startswith("model.py:154: RuntimeWarning: slice: far off")  # whoever mends a library asks
+    assert warnings.formatwarning is before
+
+
 def test_a_missing_option_is_answered_in_one_line(capsys):
     assert cli.main(["gate", "pictures"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith("brain-diffusion gate: error: ")
     assert "--classifier" in said
+
+
+def test_a_condition_without_set_is_told_where_it_stands(capsys):
+    assert cli.main(["sample", "runs/a", "age=70", "sex=F"]) == 2
+    assert "conditions stand behind --set, as in --set age=70 sex=F" in capsys.readouterr().err
+    assert cli.main(["sample", "runs/a", "--stpes=3"]) == 2
+    assert "--set" not in capsys.readouterr().err
 
 
 _UNDER_ASCII = r"""

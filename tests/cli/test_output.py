@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_runs
 
 from brain_diffusion_jax.cli import output
 from brain_diffusion_jax.cli.main import COMMANDS, command, main, split_command
 from brain_diffusion_jax.cli.parsing import OptionGroup, option
+from brain_diffusion_jax.tasks.train import open_config
 
 
 class Choice(OptionGroup):
@@ -80,15 +82,56 @@ def test_the_next_step_is_a_command_that_parses(name):
         chosen = command(name)
         options = output.with_out(chosen.parse(words))
         if text := chosen.next_step(options):
-            following, more = split_command(shlex.split(text)[1:])
+            following, more = split_command(shlex.split(text, comments=True)[1:])
             command(following).parse(more)
 
 
-def test_a_command_ends_with_what_to_do_next(tmp_path, capsys):
+def next_of(*words: str) -> str:
+    chosen = command(words[0])
+    return chosen.next_step(output.with_out(chosen.parse(list(words[1:]))))
+
+
+def test_what_follows_prepare_is_a_training_that_reads_its_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    slices = ["configs/oasis/diffusion_cpu.py", "cohort.root=/data", "split.seed=2", "name=mine"]
+    told = next_of("prepare", *slices)
+    assert told == "brain-diffusion train configs/oasis/diffusion_cpu.py name=mine data.shards=shards/mine"
+    assert next_of("prepare", *slices[:2], "data.shards=a b").endswith(" 'data.shards=a b'")
+    told = next_of("prepare", "configs/oasis/volumes_2mm.py", "cohort.root=/data", "--out", str(tmp_path / "o2"))
+    first, rest = told.split("  # or ")
+    assert first == f"brain-diffusion train configs/oasis/autoencoder_2mm.py data.shards={tmp_path / 'o2'}"
+    assert rest == "age_2mm.py, latent_2mm.py, lsgan_2mm.py"
+    for words in (first, next_of("prepare", *slices)):
+        name, *more = shlex.split(words)[1:]
+        options = command(name).parse(more)
+        open_config(options.config, options.overrides)  # refuses what a training does not read
+    mine = tmp_path / "mine.py"
+    mine.write_text(Path("configs/oasis/volumes_2mm.py").read_text("utf-8"), "utf-8")
+    assert "train CONFIG data.shards=shards/oasis_volumes_2mm  # CONFIG: of a kind" in next_of("prepare", str(mine))
+
+
+def test_what_follows_a_training_names_its_folder(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert next_of("train-age", "configs/phantom/demo.py") == "brain-diffusion info runs/phantom-age"
+    assert next_of("train", "configs/phantom/demo.py", "name=mine") == "brain-diffusion info runs/mine"
+
+
+def test_what_follows_sample_needs_real_images(tmp_path):
+    run = tiny_runs.bare_run(tmp_path / "run", "diffusion", f"data.shards={tmp_path}")
+    assert next_of("sample", str(run), "--out", "a") == f"brain-diffusion evaluate a --data {tmp_path}"
+    other = tiny_runs.bare_run(tmp_path / "other", "diffusion")
+    assert next_of("sample", str(other), "--out", "a") == f"brain-diffusion explore {other}"
+
+
+def test_a_command_ends_with_what_to_do_next(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     assert main(["phantom", "--people", "1", "--out", str(tmp_path / "made")]) == 0
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'made'}\n"
     assert said.err.splitlines()[-1] == f"next: brain-diffusion inspect {tmp_path / 'made'}"
+    monkeypatch.chdir(Path(__file__).parents[2])
+    told = next_of("phantom", "--out", str(tmp_path / "other"))
+    assert told == f"brain-diffusion inspect configs/phantom/demo.py cohort.root={tmp_path / 'other'}"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

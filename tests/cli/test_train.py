@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +63,13 @@ def test_refusals(base, shard_folder, tmp_path, capsys):
     assert not (tmp_path / "never").exists()
     assert main(["train", str(base)]) == 2
     assert "data.shards" in capsys.readouterr().err
+
+
+def test_volumes_without_a_kind_are_refused_and_the_kinds_are_said(capsys):
+    config = Path(__file__).parents[2] / "configs" / "oasis" / "volumes_2mm.py"
+    for more in ([], ["--dry-run"]):  # it would be a model of slices, of three dimensions
+        assert main(["train", str(config), *more]) == 2
+        assert "kind: found none, and prepare.kind=volumes; expected a config of one" in capsys.readouterr().err
 
 
 def test_a_plan_without_devices(base, capsys):

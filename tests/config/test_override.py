@@ -86,6 +86,12 @@ def test_an_override_that_nobody_would_read_is_refused(kind: str, override: str,
         configs.apply_overrides(configs.base_config(kind), [override])
 
 
+@pytest.mark.parametrize(("kind", "override"), [("diffusion", "cohort.root=data"), ("age", "prepare.fit.rule=none")])
+def test_what_prepare_was_told_stands_in_the_shards(kind: str, override: str) -> None:
+    with pytest.raises(InputError, match=r"does not read; expected data\.shards=FOLDER, whose contract\.json keeps"):
+        configs.apply_overrides(configs.base_config(), [override], reads=reads_of(kind))
+
+
 def test_home_is_found_behind_an_equals_sign(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     config = configs.apply_overrides(configs.base_config(), ["data.shards=~/shards", "cohort.root=~", "name=~"])

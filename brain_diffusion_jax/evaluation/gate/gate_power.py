@@ -19,6 +19,7 @@ from brain_diffusion_jax.evaluation.metrics.class_measures import markdown
 from brain_diffusion_jax.pixels import eight_bit, to_uint8
 
 Corruption = Callable[[flaws.Unit, np.random.Generator], flaws.Unit]
+Tell = Callable[[str, int, int], None]  # stage, done, total
 REAL, WRONG, COPIES, TOUCHED_COPIES = "real, held out", "wrong class", "copies", "copies, shifted and dimmed"
 
 
@@ -63,11 +64,20 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def _cases(
-    gate: Gate, reference: Labelled, held: Labelled, most: int, rng: np.random.Generator
+    gate: Gate, reference: Labelled, held: Labelled, most: int, rng: np.random.Generator, tell: Tell
 ) -> dict[str, tuple[Seen, Int[np.ndarray, " n"]]]:
     """Kind -> (seen, place of each image among the held-out ones, -1 for images of the reference)."""
     labels, classes = np.asarray(held.labels, int), np.unique(reference.labels)
-    whole = gate.see(held)
+    seen, images_seen = 0, len(labels) + len(CORRUPTIONS) * min(most, len(labels))
+    images_seen += 2 * min(most, len(reference.labels))
+
+    def see(images: np.ndarray, labels: np.ndarray) -> Seen:
+        nonlocal seen
+        tell("images", seen, images_seen)
+        seen += len(labels)
+        return gate.see(Labelled(images, labels))
+
+    whole = see(held.images, held.labels)
     cases: dict[str, tuple[Seen, np.ndarray]] = {REAL: (whole, np.arange(len(labels)))}
     if len(classes) > 1:
         others = np.array([rng.choice(classes[classes != number]) for number in labels])
@@ -75,28 +85,37 @@ def _cases(
     rows = np.sort(rng.permutation(len(labels))[:most])
     images = np.asarray(held.images, np.float64)[rows]
     for name, corrupt in CORRUPTIONS.items():
-        cases[name] = (gate.see(Labelled(eight_bit(corrupt(images, rng)), labels[rows])), rows)
+        cases[name] = (see(eight_bit(corrupt(images, rng)), labels[rows]), rows)
     some = reference.take(np.sort(rng.permutation(len(reference.labels))[:most]))
     for name, made in ((COPIES, some.images), (TOUCHED_COPIES, 0.9 * np.roll(some.images, 1, axis=2))):
-        cases[name] = (gate.see(Labelled(made, some.labels)), np.full(len(made), -1))
+        cases[name] = (see(made, some.labels), np.full(len(made), -1))
+    tell("images", seen, images_seen)
     return cases
 
 
 def power(
-    gate: Gate, reference: Labelled, held: Labelled, *, partitions: int = 10, most: int = 300, seed: int = 0
+    gate: Gate,
+    reference: Labelled,
+    held: Labelled,
+    *,
+    partitions: int = 10,
+    most: int = 300,
+    seed: int = 0,
+    progress: Tell | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Kind of image -> fraction rejected, with its 95 % interval, the range over partitions and the commonest reason.
 
     held: real images that neither generator nor classifier saw. Each partition sets the limits by one half of
     them and examines the other half, as it is and corrupted; the interval is that of a single half, because the
-    partitions share their images. reference: what the gate learned from.
+    partitions share their images. reference: what the gate learned from. progress: (stage, done, total).
     """
-    rng = np.random.default_rng(seed)
-    cases = _cases(gate, reference, held, most, rng)
+    rng, tell = np.random.default_rng(seed), progress or (lambda stage, done, total: None)
+    cases = _cases(gate, reference, held, most, rng, tell)
     fractions: dict[str, list[float]] = {name: [] for name in cases}
     counts: dict[str, list[int]] = {name: [] for name in cases}
     reasons: dict[str, Counter[str]] = {name: Counter() for name in cases}
-    for _ in range(partitions):
+    for number in range(partitions):
+        tell("partitions", number, partitions)
         order = rng.permutation(len(held.labels))
         for_limits, examined = order[: len(order) // 2], order[len(order) // 2 :]
         fresh = copy.copy(gate)
@@ -106,6 +125,7 @@ def power(
             fractions[name].append(float((~verdicts.accepted).mean()))
             counts[name].append(len(verdicts.accepted))
             reasons[name].update(first for first, *_ in filter(None, verdicts.reasons))
+    tell("partitions", partitions, partitions)
     kinds = {}
     for name, values in fractions.items():
         fraction, count = float(np.mean(values)), int(np.mean(counts[name]))

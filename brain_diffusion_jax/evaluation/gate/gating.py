@@ -84,13 +84,19 @@ def describe(summary: dict[str, Any], rate: float) -> str:
 
 
 def self_test(
-    classifier: Classifier, real: Real, *, rate: float = 0.05, partitions: int = 10, seed: int = 0
+    classifier: Classifier,
+    real: Real,
+    *,
+    rate: float = 0.05,
+    partitions: int = 10,
+    seed: int = 0,
+    progress: gate_power.Tell | None = None,
 ) -> dict[str, Any]:
     """The fraction that is rejected of each kind of corrupted real images; see `gate_power.power`."""
     train = real.splits["train"]
     held = Labelled(*map(np.concatenate, zip(real.splits["validation"], real.splits["test"], strict=True)))
     control = Gate(classifier, train, held, draws=2, false_alarm_rate=rate, seed=seed)
-    kinds = gate_power.power(control, train, held, partitions=partitions, seed=seed)
+    kinds = gate_power.power(control, train, held, partitions=partitions, seed=seed, progress=progress)
     return {"classifier": classifier.name, "false_alarm_rate": rate, "partitions": partitions, "self_test": kinds}
 
 

@@ -66,16 +66,25 @@ def unit_batches(images: Shaped[np.ndarray, "n ..."], batch_size: int) -> Iterat
         yield images[start : start + batch_size].astype(np.float32) * scale
 
 
-def extract(extractor: Extractor, images: np.ndarray, batch_size: int = 64) -> Features:
-    """Features of all images, one batch in memory at a time."""
+def extract(
+    extractor: Extractor,
+    images: np.ndarray,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Features of all images, one batch in memory at a time. progress: (images done, all)."""
     if len(images) == 0:
         raise InputError("images", "set", "an empty set", "at least one image")
-    parts = []
+    parts: list[np.ndarray] = []
     for batch in unit_batches(images, batch_size):
+        if progress is not None:
+            progress(sum(map(len, parts)), len(images))
         part = np.asarray(extractor.function(batch), np.float32)
         if part.ndim != 2 or len(part) != len(batch):
             raise InputError(f"extractor {extractor.name}", "shape", part.shape, f"[{len(batch)}, dimensions]")
         parts.append(part)
+    if progress is not None:
+        progress(len(images), len(images))
     values = np.concatenate(parts)
     if not np.isfinite(values).all():
         raise InputError(f"extractor {extractor.name}", "values", "NaN or Inf", "finite features")

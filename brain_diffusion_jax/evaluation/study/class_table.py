@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,19 @@ def measure(
     gate_rate: float | None = None,
     replicates: int = 200,
     seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """What classes.json holds: rows of real against real, every set, and with `gate_rate` what the gate leaves of it.
 
     gate_rate: of false alarms; "pass the gate" is the fraction of each set, {} without a gate. Frechet distances are
     on the classifier's pooled features. Rows "..., as many ungated" hold random images of the set in the numbers that
-    passed the gate, because a distance depends on how many images it is from. data: the shards of `real`.
+    passed the gate, because a distance depends on how many images it is from. data: the shards of `real`. progress:
+    (stage, done, total).
     """
-    parts, fractions = gated(classifier, real, sets, gate_rate, seed) if gate_rate else ({}, {})
+    tell = progress or (lambda stage, done, total: None)
+    parts, fractions = gated(classifier, real, sets, gate_rate, seed, tell) if gate_rate else ({}, {})
     every = {FLOOR: real.splits["validation"], **sets, **parts}
-    rows = measure_sets(classifier, real.splits["test"], every, replicates=replicates, seed=seed)
+    rows = measure_sets(classifier, real.splits["test"], every, replicates=replicates, seed=seed, progress=tell)
     return {"classifier": classifier.name, "data": str(data), "pass the gate": fractions, "rows": rows}
 
 
@@ -55,7 +58,12 @@ def text(result: Mapping[str, Any], words: Sequence[str], sets: Sequence[str], r
 
 
 def gated(
-    classifier: Classifier, real: Real, sets: Mapping[str, Labelled], rate: float, seed: int
+    classifier: Classifier,
+    real: Real,
+    sets: Mapping[str, Labelled],
+    rate: float,
+    seed: int,
+    tell: Callable[[str, int, int], None],
 ) -> tuple[dict[str, Labelled], dict[str, float]]:
     """What passes the gate of each set whose classes were requested, beside as many random ones; and the fractions."""
     # draws: for limits of batches, which no image meets.
@@ -63,7 +71,9 @@ def gated(
         classifier, real.splits["train"], real.splits["validation"], false_alarm_rate=rate, draws=2, seed=seed
     )
     parts, fractions = {}, {}
-    for name, item in {"real, test": real.splits["test"], **sets}.items():
+    examined = {"real, test": real.splits["test"], **sets}
+    for number, (name, item) in enumerate(examined.items()):
+        tell("gate", number, len(examined))
         if (item.labels < 0).any():
             continue
         passed = control.verdicts(item).accepted
@@ -72,6 +82,7 @@ def gated(
             rng = np.random.default_rng(seed)
             _, same = class_measures.equal_numbers([item.labels[passed], item.labels], len(classifier.words), rng)
             parts[f"{name}, gated"], parts[f"{name}, as many ungated"] = item.take(passed), item.take(same)
+    tell("gate", len(examined), len(examined))
     return parts, fractions
 
 
