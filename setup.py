@@ -53,6 +53,7 @@ setup(
         "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"],
         "hub": ["huggingface_hub>=1"],
         "template": ["nilearn"],
+        "tpu": ["jax[tpu]"],  # libtpu, also to compile for a pod that is not there
     },
     entry_points={"console_scripts": ["brain-diffusion=brain_diffusion_jax.cli.main:main"]},
 )

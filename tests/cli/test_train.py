@@ -11,10 +11,7 @@ import small_training
 from PIL import Image
 
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.tasks.train import parse_mesh
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
-from brain_diffusion_jax.training.settings import TrainSettings
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +59,3 @@ def test_refusals(base, shard_folder, tmp_path, capsys):
     assert not (tmp_path / "never").exists()
     assert main(["train", str(base)]) == 2
     assert "data.shards" in capsys.readouterr().err
-
-
-def test_a_plan_without_devices(base, capsys):
-    options = [
-        "train",
-        str(base),
-        "--dry-run",
-        "--mesh",
-        "8x4",
-        *small_training.OVERRIDES,
-        "data.batch_size=64",
-        "--json",
-    ]
-    assert main(options) == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert plan["mesh"] == "8 x 4"
-    assert plan["parameters"] > 1000
-    with pytest.raises(InputError, match="--mesh"):
-        parse_mesh("eight", TrainSettings())

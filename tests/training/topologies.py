@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import tempfile
 
@@ -13,6 +12,7 @@ import tiny
 
 from brain_diffusion_jax.training import state, step
 from brain_diffusion_jax.training.devices import mesh
+from brain_diffusion_jax.training.devices.collectives import Program, traffic
 from brain_diffusion_jax.training.run_folder import store
 
 STEPS = 4
@@ -70,19 +70,6 @@ class Trainer:
         return losses, now
 
 
-def collectives(text: str) -> dict[str, int]:
-    """Elements moved by each kind of collective in an HLO text."""
-    found: dict[str, int] = {}
-    for shapes, kind in re.findall(
-        r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(", text
-    ):
-        sizes = [
-            np.prod([int(n) for n in dims.split(",") if n] or [1]) for dims in re.findall(r"\w\d+\[([\d,]*)\]", shapes)
-        ]
-        found[kind] = found.get(kind, 0) + int(sum(sizes))
-    return found
-
-
 def trajectories() -> tuple[dict[str, list[float]], dict[str, Trainer]]:
     cases = {
         "diffusion": (tiny.diffusion_task(), ["one", "data4", "data8", "fsdp8", "4x2", "pmap8", "one/4", "two/4"]),
@@ -138,13 +125,13 @@ def costs() -> dict:
     for name in ("data8", "fsdp8"):
         trainer = Trainer(tiny.diffusion_task(width=128), name)
         batch = {**next(tiny.Endless()), "index": np.arange(tiny.BATCH, dtype=np.int32)}
-        compiled = trainer.program.compile(trainer.like, trainer.layout.place(batch), KEY)
+        program = trainer.program.compile(trainer.like, trainer.layout.place(batch), KEY)
         kept = {"params": trainer.like.params, "opt_state": trainer.like.opt_state}
         shards = [np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(kept)]
         found[name] = {
             "bytes": int(sum(shards)),
             "parameters": state.count_parameters(trainer.like.params),
-            "collectives": collectives(compiled.as_text()),
+            "collectives": {t.kind: t.bytes for t in traffic(Program(program.as_text()).collectives())},
             "flops": trainer.program.flops,
         }
     return found

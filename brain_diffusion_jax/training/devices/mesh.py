@@ -100,12 +100,14 @@ def state_shardings(mesh: Mesh, abstract: Any) -> Any:
     return jax.tree.map(lambda leaf: NamedSharding(mesh, partition(tuple(leaf.shape), fsdp)), abstract)
 
 
-def require_divisible(batch_size: int, devices: int, accumulation: int, processes: int) -> None:
-    """Raise InputError unless a batch splits evenly over devices and accumulation parts."""
+def require_divisible(
+    batch_size: int, devices: int, accumulation: int, processes: int, field: str = "data.batch_size"
+) -> None:
+    """Raise InputError, about a field, unless a batch splits evenly over devices and accumulation parts."""
     parts = devices * accumulation
     if batch_size % parts or batch_size % processes:
         expected = f"a multiple of {parts} ({devices} devices x accumulation {accumulation})"
-        raise InputError("config", "data.batch_size", batch_size, expected)
+        raise InputError("config", field, batch_size, expected)
 
 
 class JitLayout(Layout):
