@@ -157,7 +157,7 @@ def _compiled(planned: _Planned, layout: mesh.JitLayout) -> CompiledStep:
     report, _, _ = compiled.compile_step(
         layout,
         assembly.initial_state(planned.task, settings),
-        assembly.step_maker(planned.task, settings),
+        assembly.step_maker(planned.task, settings, layout),
         {**planned.example, **votes},
         settings.accumulation,
     )

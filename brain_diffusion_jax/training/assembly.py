@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brain_diffusion_jax.array_types import Key
-from brain_diffusion_jax.training.devices.mesh import Init, MakeStep
+from brain_diffusion_jax.training.devices.mesh import Init, Layout, MakeStep
 from brain_diffusion_jax.training.settings import TrainSettings
 from brain_diffusion_jax.training.state import TrainState, create
 from brain_diffusion_jax.training.step import StepFn, build_step
@@ -19,8 +19,8 @@ def initial_state(task: Task, settings: TrainSettings) -> Init:
     return init
 
 
-def step_maker(task: Task, settings: TrainSettings) -> MakeStep:
-    """axis name of pmap, or None under jit -> the pure step, which a layout spreads over devices."""
+def step_maker(task: Task, settings: TrainSettings, layout: Layout) -> MakeStep:
+    """axis name of pmap, or None under jit -> the pure step, which the layout spreads over devices."""
 
     def make(axis_name: str | None) -> StepFn:
         return build_step(
@@ -32,6 +32,7 @@ def step_maker(task: Task, settings: TrainSettings) -> MakeStep:
             spike_factor=settings.spike_factor,
             axis_name=axis_name,
             known=task.known,
+            summed=layout.summed,
         )
 
     return make

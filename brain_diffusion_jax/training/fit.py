@@ -165,7 +165,7 @@ class _Fitting:
             checkpoints.record_run(self.run, self.task.kind, record.config, record.contract, position.step)
         writer = MetricsWriter(self.run, position.step) if chief else None
         bar = _bar(position.step, s.num_steps, show_progress)
-        program = self.layout.compile(step_maker(self.task, self.settings))
+        program = self.layout.compile(step_maker(self.task, self.settings, self.layout))
         called = self._hooks(writer, position.step)
 
         def tick() -> None:

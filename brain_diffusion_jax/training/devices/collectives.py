@@ -1,7 +1,8 @@
 """What a compiled program sends between devices, read from its optimised HLO text.
 
 XLA writes one collective in several ways: plain, as -start and -done, on TPU as fusions that share a channel, and
-a reduce-scatter as all-reduce with a slice in one fusion. Collectives in loops count as often as the loop runs.
+a reduce-scatter as all-reduce with a slice in one fusion. Collectives in loops count as often as the loop runs; of
+branches, of which a step takes one, those of the branch that sends most.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*)$")
 _COLLECTIVE = re.compile(rf"^({'|'.join(KINDS)})(-start)?$")
-_CALLED = re.compile(r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
-_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_CALLED = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=%?([\w.\-]+)")
 _ARRAY = re.compile(r"\b(pred|bf16|f8\w*|[a-z]\d+)\[([\d,]*)\]")
 _WORK = ("convolution", "dot")
+_Sent = dict[str, "Collective"]
 
 
 @dataclass(frozen=True)
@@ -119,21 +121,19 @@ class Program:
             return
         self.times[name] = times
         for instruction in self.computations.get(name, []):
-            called = _CALLED.findall(instruction.rest)
-            called += [c.strip().lstrip("%") for found in _BRANCHES.findall(instruction.rest) for c in found.split(",")]
-            length: int | None = 1
-            if instruction.opcode == "while":
-                length = self._length(instruction)
-            for inner in called:
-                self._walk(inner, None if times is None or length is None else times * length)
+            for inner in [*_called(instruction), *_branches(instruction)]:
+                self._walk(inner, _product(times, self._length(instruction)))
 
     def _length(self, loop: _Instruction) -> int | None:
-        """How often a loop runs: as the compiler noted, or the bound of its counter, which starts at 0."""
+        """How often a loop runs: as the compiler noted, or the bound of its counter, which starts at 0; else 1."""
+        if loop.opcode != "while":
+            return 1
         if known := re.search(r'known_trip_count[^\d}]*"?n"?[^\d}]*(\d+)', loop.rest):
             return int(known[1])
         condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
         inside = self.computations.get(condition[1], []) if condition else []
-        bounds = {i.name: int(i.rest.split(")")[0]) for i in inside if i.opcode == "constant" and i.type[0] in "su"}
+        counters = [i for i in inside if i.opcode == "constant" and re.match(r"[su]\d+\[\]", i.type)]
+        bounds = {i.name: int(i.rest.split(")")[0]) for i in counters}
         for last in inside:
             if last.root and last.opcode == "compare" and "direction=LT" in last.rest:
                 read = [n for n in re.findall(r"%([\w.\-]+)", last.rest.split(")")[0]) if n in bounds]
@@ -150,18 +150,31 @@ class Program:
 
     def collectives(self) -> list[Collective]:
         """Every collective that a call runs, once each however the compiler cut it up."""
-        found: dict[str, Collective] = {}
-        for name, instructions in self.computations.items():
-            if name not in self.times:
-                continue
-            for one in self._of_computation(instructions):
-                channel = re.search(r"channel_id=(\d+)", one[0].rest)
-                times = self.times[name]
-                key = channel[1] if channel else f"{name} {one[0].name}"
-                if key in found and times is not None and (found[key].times or times) >= times:
-                    continue
-                found[key] = Collective(one[1], one[2], _group(one[0].rest) or self.devices, times)
-        return [c for c in found.values() if c.devices > 1 and c.times != 0]
+        return [c for c in self._sent(self.entry, {}).values() if c.devices > 1 and c.times != 0]
+
+    def _sent(self, name: str, known: dict[str, _Sent]) -> _Sent:
+        """Collectives of one call of a computation, by their channel. known: of computations seen before."""
+        if name in known:
+            return known[name]
+        instructions = self.computations.get(name, [])
+        found: _Sent = {}
+        for one, kind, size in self._of_computation(instructions):
+            channel = re.search(r"channel_id=(\d+)", one.rest)
+            found[channel[1] if channel else f"{name} {one.name}"] = Collective(
+                kind, size, _group(one.rest) or self.devices
+            )
+        for instruction in instructions:
+            inside = [self._sent(called, known) for called in _called(instruction)]
+            if branches := [self._sent(branch, known) for branch in _branches(instruction)]:
+                inside.append(max(branches, key=_link_bytes))
+            length = self._length(instruction)
+            for key, sent in ((k, c) for calls in inside for k, c in calls.items()):
+                times = _product(sent.times, length)
+                before = found.get(key)
+                if before is None or (before.times is not None and (times is None or times > before.times)):
+                    found[key] = replace(sent, times=times)
+        known[name] = found
+        return found
 
     @staticmethod
     def _of_computation(instructions: list[_Instruction]) -> Iterator[tuple[_Instruction, str, int]]:
@@ -178,6 +191,24 @@ class Program:
             elif name == "all-reduce" and any(re.match(rf"%?{re.escape(one.name)}\b", rest) for rest in slices):
                 name = "reduce-scatter"
             yield one, name, size
+
+
+def _called(instruction: _Instruction) -> list[str]:
+    return _CALLED.findall(instruction.rest)
+
+
+def _branches(instruction: _Instruction) -> list[str]:
+    """Computations of which one is run."""
+    found = [name for several, one in _BRANCHES.findall(instruction.rest) for name in (several or one).split(",")]
+    return [name.strip().lstrip("%") for name in found]
+
+
+def _product(times: int | None, length: int | None) -> int | None:
+    return None if times is None or length is None else times * length
+
+
+def _link_bytes(sent: _Sent) -> int:
+    return sum(one.link_bytes * (one.times or 1) for one in sent.values())
 
 
 def _array_bytes(dtype: str, dims: str) -> int:

@@ -117,11 +117,19 @@ def test_a_collective_in_a_loop_counts_as_often_as_the_loop_runs():
 
 def test_what_nothing_calls_does_not_count():
     dead = f"%dead (p: f32[4]) -> f32[4] {{\n  %ar = f32[4]{{0}} all-reduce(%p), channel_id=1, {EIGHT}\n}}"
-    branch = f"%branch (p: f32[4]) -> f32[4] {{\n  %ar = f32[4]{{0}} all-reduce(%p), channel_id=2, {EIGHT}\n}}"
-    chosen = entry("%c = f32[4]{0} conditional(%i, %p, %p), branch_computations={%branch, %branch}")
-    found = program(dead, branch, chosen)
-    assert found.collectives() == [Collective("all-reduce", 16, 8)]
+    found = program(dead, entry("%n = f32[4]{0} negate(%p)"))
+    assert found.collectives() == []
     assert not found.loops_hold_work()
+
+
+@pytest.mark.parametrize("names", ["branch_computations={%b8, %b4}", "true_computation=%b8, false_computation=%b4"])
+def test_of_branches_that_which_sends_most_counts(names):
+    branches = [
+        f"%b{n} (p: f32[{n}]) -> f32[{n}] {{\n  %ar = f32[{n}]{{0}} all-reduce(%p), channel_id={n}, {EIGHT}\n}}"
+        for n in (4, 8)
+    ]
+    chosen = program(*branches, entry(f"%c = f32[4]{{0}} conditional(%i, %p, %p), {names}"))
+    assert chosen.collectives() == [Collective("all-reduce", 32, 8)]
 
 
 def test_a_ring_moves_what_is_known_of_rings():

@@ -22,7 +22,7 @@ def measured():
     task, how = tiny.diffusion_task(), tiny.train_settings(accumulation=2)
     example = {**next(tiny.Endless()), "index": np.arange(tiny.BATCH, dtype=np.int32)}
     layout = mesh.JitLayout(mesh.make_mesh(1, 1, jax.devices()[:1]))
-    parts = assembly.initial_state(task, how), assembly.step_maker(task, how)
+    parts = assembly.initial_state(task, how), assembly.step_maker(task, how, layout)
     report, program, like = compiled.compile_step(layout, *parts, example, how.accumulation)
     assert program is not None
     return report, like, example
