@@ -54,6 +54,7 @@ setup(
         "hub": ["huggingface_hub>=1"],
         "notebooks": ["ipykernel", "jupytext>=1.16", "nbmake>=1.5"],
         "template": ["nilearn"],
+        "tpu": ["jax[tpu]"],  # libtpu, also to compile for a pod that is not there
     },
     entry_points={"console_scripts": ["brain-diffusion=brain_diffusion_jax.cli.main:main"]},
 )

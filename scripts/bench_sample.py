@@ -2,9 +2,9 @@
 
 The loop of the reference system (REFERENCES.md): MONAI's network, one image at a time, a batch of 2 (null,
 conditional), a Python loop over steps. Ours: all scales and conditions, as `brain-diffusion sweep` does.
-Both on this machine's CPU in float32, interleaved; the medians are compared. rounding: their own loop in float32
-against float64 for the same images, to hold the largest difference between theirs and ours against: guidance of 7
-multiplies rounding in a random network. Needs the extra `parity` (torch, monai).
+Both on this machine's GPU, or CPU, in float32, interleaved; the medians are compared. rounding: their own loop in
+float32 against float64 for the same images, to hold the largest difference between theirs and ours against: guidance
+of 7 multiplies rounding in a random network. Needs the extra `parity` (torch, monai).
 
     python scripts/bench_sample.py                      # channels 64,64,128, 4 scales x 8 conditions, 10 DDIM steps
     python scripts/bench_sample.py --channels 256 256 512 --conditions 1   # the published network
@@ -71,14 +71,14 @@ def their_picture(network, scheduler, noise, tokens, scale: float) -> np.ndarray
     """One image [1, 1, rows, cols] by the published loop. tokens: [2, 1, 3], null first."""
     import torch
 
-    kind = next(network.parameters()).dtype
-    x, tokens = torch.from_numpy(noise.copy()).to(kind), tokens.to(kind)
+    like = next(network.parameters())
+    x, tokens = torch.from_numpy(noise.copy()).to(like), tokens.to(like)
     with torch.no_grad():
         for t in scheduler.timesteps:
-            both = network(torch.cat([x, x]), timesteps=torch.full((2,), int(t)), context=tokens)
+            both = network(torch.cat([x, x]), timesteps=torch.full((2,), int(t)).to(like.device), context=tokens)
             null, conditional = both.chunk(2)
             x, _ = scheduler.step(null + scale * (conditional - null), int(t), x)
-    return x.numpy()
+    return x.cpu().numpy()
 
 
 def main() -> None:
@@ -100,7 +100,9 @@ def main() -> None:
 
     host.prepare()  # as `brain-diffusion sample` does
     theirs = their_network(settings.channels)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     state = {name: value.numpy() for name, value in theirs.state_dict().items()}
+    theirs = theirs.to(device)
     converted = monai.from_monai(state, num_head_channels=(0, 0, settings.channels[-1]), norm_num_groups=32)
     unet = factory.unet(converted.model)
 
@@ -166,6 +168,7 @@ def main() -> None:
                 "first_call_s": round(compiling, 1),
                 "largest_difference": difference,
                 "rounding": rounding,
+                "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
                 "threads": torch.get_num_threads(),
             },
             indent=2,

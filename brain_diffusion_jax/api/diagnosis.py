@@ -27,6 +27,7 @@ EXTRAS = {
     "deepbet": ("deepbet", "torch"),
     "bids": ("bids_validator_deno",),
     "cuda": ("jax_cuda13_plugin",),
+    "tpu": ("libtpu",),
 }
 
 

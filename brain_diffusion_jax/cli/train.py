@@ -1,7 +1,7 @@
 """Train a model from a config, or go on with a run that was stopped.
 
   brain-diffusion train configs/base.py data.shards=shards/phantom train.num_steps=2000 --run runs/first
-  brain-diffusion train configs/oasis/diffusion.py --dry-run --mesh 8x4
+  brain-diffusion train configs/oasis/diffusion.py data.batch_size=2048 --dry-run --topology v5e:16x16
 
 `train` trains the kind of model that the config names, a diffusion model where it names none; train-age (section
 age_model), train-class (class_model) and train-gan (gan, a step is one update of the critic) say the kind themselves.
@@ -10,6 +10,9 @@ what is then changed in its settings is noted in its history.jsonl, which `info`
 When a regressor or a classifier ends, a report on people of the validation and test splits is written into the
 run (age_report.json, class_report.json), from the checkpoint with the lowest validation loss.
 Ctrl-C and SIGTERM save first; exit status 130 or 75 (start the same command again to go on).
+--dry-run estimates from shapes, in seconds. With --topology (extra tpu) it compiles the whole step for a TPU pod that
+need not be there, with --compile for the devices at hand: memory against what a chip has, operations, collectives
+and their bytes; minutes for a large network. --fit looks for the largest batch a chip that fits.
 Several processes find each other through SLURM, JobSet or TPU metadata, or --coordinator; see scripts/.
 """
 
@@ -33,6 +36,9 @@ class Options(OptionGroup):
     profile: int = option("write a trace of N steps to RUN/profile", 0, metavar="N")
     dry_run: bool = option("print what a run would cost, and end", False)
     mesh: str = option("with --dry-run: devices to plan for", "", metavar="DATAxFSDP")
+    topology: str = option("with --dry-run: compile for this TPU pod (extra tpu)", "", metavar="v5e:16x16")
+    compile: bool = option("with --dry-run: compile for the devices at hand", False)
+    fit: bool = option("with --topology or --compile: the largest batch a chip that fits", False)
     json: bool = option("print the report, or the plan, as JSON and nothing else", False)
     cluster: str = option("auto, off, slurm, k8s, tpu or explicit (default: auto)", "auto")
     coordinator: str = option("address of process 0 (explicit)", "", metavar="HOST:PORT")
@@ -90,20 +96,38 @@ class GanOptions(Options):
     kind = "gan"
 
 
+def _check(options: Options) -> None:
+    """Raise InputError for options of a plan that stand alone."""
+    from brain_diffusion_jax.errors import require
+
+    alone = [name for name in ("mesh", "topology", "compile", "fit") if getattr(options, name) and not options.dry_run]
+    require(not alone, f"--{alone[0] if alone else ''}", "no --dry-run", "--dry-run beside it", "command line")
+    both = options.topology and options.compile
+    require(not both, "--compile", f"--topology {options.topology}, too", "one of the two", "command line")
+    ready = not options.fit or options.topology or options.compile
+    require(ready, "--fit", "an estimate", "--topology or --compile beside it", "command line")
+
+
 def run(options: Options) -> int:
     """Train and print how it ended; the exit status of an interrupted training is 130 or 75."""
     import json
 
     import jax
 
+    from brain_diffusion_jax.tasks import plan
     from brain_diffusion_jax.tasks import train as training
     from brain_diffusion_jax.tasks.spec import spec
     from brain_diffusion_jax.training.devices import distributed
 
+    _check(options)
     config = training.open_config(options.config, options.overrides, options.kind, planning=options.dry_run)
     declared = spec(config.kind)
     if options.dry_run:
-        cost = training.plan(config, options.mesh)
+        cost = (
+            plan.compile_plan(config, topology=options.topology, mesh_text=options.mesh, largest_batch=options.fit)
+            if options.topology or options.compile
+            else plan.plan(config, options.mesh)
+        )
         print(json.dumps(cost.to_json(), indent=2) if options.json else cost)
         return 0
     method = "explicit" if options.coordinator else options.cluster

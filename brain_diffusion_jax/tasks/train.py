@@ -1,4 +1,4 @@
-"""The one way to train a model of any kind from a whole config, and to know beforehand what it would cost."""
+"""The one way to train a model of any kind from a whole config."""
 
 from __future__ import annotations
 
@@ -13,19 +13,13 @@ from ml_collections import ConfigDict
 from brain_diffusion_jax.config import load_config
 from brain_diffusion_jax.config.defaults import reads_of
 from brain_diffusion_jax.contract import Contract
-from brain_diffusion_jax.covariates import Schema
-from brain_diffusion_jax.data.prepare.nifti import box_grid
-from brain_diffusion_jax.data.prepare.pipeline import Preparation
 from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.data.shards.loader import Loader, read_conditions
 from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.losses.stages import Staged
 from brain_diffusion_jax.tasks.run_config import RunConfig
 from brain_diffusion_jax.tasks.spec import DataInfo, Loading, spec_of
-from brain_diffusion_jax.training import state
-from brain_diffusion_jax.training.devices import estimate, host, mesh
+from brain_diffusion_jax.training.devices import host
 from brain_diffusion_jax.training.fit import Outcome, RunData, RunRecord, fit
-from brain_diffusion_jax.training.settings import TrainSettings
 
 
 def train(
@@ -136,59 +130,3 @@ def validation_arrays(shards: str, loading: Loading) -> dict[str, np.ndarray] | 
         return None
     chosen = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
     return source.batch(rows[chosen].tolist())
-
-
-def plan(config: ConfigDict, mesh_text: str = "") -> estimate.Estimate:
-    """What a step of a config would cost; sizes from the shards, or from the config where there are none.
-
-    mesh_text: devices as "DATAxFSDP"; "": those of the config.
-    """
-    declared = spec_of(config, "config")
-    given = declared.read(config)
-    if given.data.shards:
-        contract = Contract.load(given.data.shards)
-        known = DataInfo(contract.schema, contract.image_size, given.data.shards, channels=contract.channels)
-    else:
-        known = DataInfo(Schema.from_json(config.covariates), _planned_size(Preparation(**config.prepare)))
-    settings = declared.settings(given)
-    data, fsdp = parse_mesh(mesh_text, settings)
-    batch = declared.loading(given, known.schema).batch_size
-    mesh.require_divisible(batch, data * fsdp, settings.accumulation, 1)
-    resolved = declared.resolve(given, known)
-    task = declared.build(resolved, known)
-    shape, dtype = declared.stored(resolved, known)
-    example = {
-        "image": jax.ShapeDtypeStruct((batch, *shape), dtype),
-        "values": jax.ShapeDtypeStruct((batch, len(known.schema.names)), "float32"),
-        "present": jax.ShapeDtypeStruct((batch, len(known.schema.names)), "bool"),
-        "index": jax.ShapeDtypeStruct((batch,), "int32"),
-    }
-    loss = task.make_loss(None)
-    return estimate.estimate(
-        lambda key: state.create(task.init(key), task.optimizer, settings.power_ema),
-        loss,
-        example,
-        data=data,
-        fsdp=fsdp,
-        accumulation=settings.accumulation,
-        stages=[stage for _, stage in loss.stages] if isinstance(loss, Staged) else (),
-    )
-
-
-def _planned_size(preparation: Preparation) -> tuple[int, ...]:
-    """Sizes of the images that a preparation would store; slices that are not fitted are the 109x91 of axial ones."""
-    if preparation.kind != "volumes":
-        return tuple(preparation.fitting.size or (109, 91))
-    box = preparation.box
-    grid = preparation.fixed_grid() or box_grid(box.size, preparation.spacing_mm or (1.0,) * 3, (0.0,) * 3)
-    return box.stored(grid).shape
-
-
-def parse_mesh(text: str, settings: TrainSettings) -> tuple[int, int]:
-    """(data, fsdp) of "8x4", or of the settings where text is empty."""
-    if not text:
-        return max(settings.data_parallel, 1), settings.fsdp
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise InputError("command line", "--mesh", text, "DATAxFSDP, such as 8x4")
-    return int(parts[0]), int(parts[1])

@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 from brain_diffusion_jax import files
-from brain_diffusion_jax.array_types import Key
 from brain_diffusion_jax.contract import Contract
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.json_types import require_types
 from brain_diffusion_jax.seeds import check_seed
 from brain_diffusion_jax.training import hooks, loop
+from brain_diffusion_jax.training.assembly import initial_state, step_maker
 from brain_diffusion_jax.training.devices import distributed, flops, host, mesh
 from brain_diffusion_jax.training.devices.prefetch import Loader, Placed, Prefetch
 from brain_diffusion_jax.training.devices.program import memory_gib
@@ -27,8 +27,8 @@ from brain_diffusion_jax.training.run_folder import checkpoints, stopping
 from brain_diffusion_jax.training.run_folder.changes import Kept
 from brain_diffusion_jax.training.run_folder.metrics import MetricsWriter
 from brain_diffusion_jax.training.settings import TrainSettings
-from brain_diffusion_jax.training.state import TrainState, create
-from brain_diffusion_jax.training.step import VOTE, StepFn, build_step
+from brain_diffusion_jax.training.state import TrainState
+from brain_diffusion_jax.training.step import VOTE
 from brain_diffusion_jax.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -129,25 +129,10 @@ class _Fitting:
 
     def __post_init__(self) -> None:
         self.key = jax.random.key(self.record.seed)
+        self.init = initial_state(self.task, self.settings)
         if (self.run / SKIPPED).exists():
             self.skipped = files.read_json(self.run / SKIPPED, "skipped batches", list)
             require_types({"batches": self.skipped}, {"batches": list[int]}, self.run / SKIPPED)
-
-    def init(self, key: Key) -> TrainState:
-        return create(self.task.init(key), self.task.optimizer, self.settings.power_ema)
-
-    def make_step(self, axis_name: str | None) -> StepFn:
-        s = self.settings
-        return build_step(
-            self.task.make_loss(axis_name),
-            self.task.optimizer,
-            ema_decay=s.ema_decay,
-            power_ema=s.power_ema,
-            accumulation=s.accumulation,
-            spike_factor=s.spike_factor,
-            axis_name=axis_name,
-            known=self.task.known,
-        )
 
     def start(self) -> _Position:
         """The newest readable checkpoint, or a new state where there is none."""
@@ -180,7 +165,7 @@ class _Fitting:
             checkpoints.record_run(self.run, self.task.kind, record.config, record.contract, position.step)
         writer = MetricsWriter(self.run, position.step) if chief else None
         bar = _bar(position.step, s.num_steps, show_progress)
-        program = self.layout.compile(self.make_step)
+        program = self.layout.compile(step_maker(self.task, self.settings, self.layout))
         called = self._hooks(writer, position.step)
 
         def tick() -> None:

@@ -102,6 +102,7 @@ def build_step(
     spike_factor: float = 0.0,
     axis_name: str | None = None,
     known: Callable[[Batch], jax.Array] | None = None,
+    summed: Callable[[Params], Params] = lambda gradient: gradient,
 ) -> StepFn:
     """A pure step (state, batch, key) -> (state, metrics); key is the run's, folded with state.step here.
 
@@ -109,6 +110,7 @@ def build_step(
     mean (0: off), changes only the step number and reports metrics["accepted"] = 0.
     axis_name: the mapped axis under pmap, over which gradients and metrics are averaged.
     known: batch -> bool [b], the samples whose label is known, where a loss needs one.
+    summed: of a layout that splits weights, see `mesh.Layout.summed`.
     """
     grad_fn = gradients(loss, accumulation)
     gammas = {f"{sigma:g}": averages.power_exponent(sigma) for sigma in power_ema}
@@ -120,6 +122,7 @@ def build_step(
         if known is not None:
             batch[WEIGHT] = known_weights(known(batch), axis_name)
         grads, metrics, model_state = grad_fn(state.params, state.model_state, batch, key, state.accepted)
+        grads = summed(grads)
         if votes is not None:
             metrics = {**metrics, VOTE: jnp.mean(votes)}
         if axis_name is not None:

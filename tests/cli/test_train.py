@@ -12,10 +12,7 @@ import small_training
 from PIL import Image
 
 from brain_diffusion_jax.cli.main import main
-from brain_diffusion_jax.errors import InputError
-from brain_diffusion_jax.tasks.train import parse_mesh
 from brain_diffusion_jax.training.run_folder import checkpoints, metrics
-from brain_diffusion_jax.training.settings import TrainSettings
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +67,3 @@ def test_volumes_without_a_kind_are_refused_and_the_kinds_are_said(capsys):
     for more in ([], ["--dry-run"]):  # it would be a model of slices, of three dimensions
         assert main(["train", str(config), *more]) == 2
         assert "kind: found none, and prepare.kind=volumes; expected a config of one" in capsys.readouterr().err
-
-
-def test_a_plan_without_devices(base, capsys):
-    options = [
-        "train",
-        str(base),
-        "--dry-run",
-        "--mesh",
-        "8x4",
-        *small_training.OVERRIDES,
-        "data.batch_size=64",
-        "--json",
-    ]
-    assert main(options) == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert plan["mesh"] == "8 x 4"
-    assert plan["parameters"] > 1000
-    with pytest.raises(InputError, match="--mesh"):
-        parse_mesh("eight", TrainSettings())

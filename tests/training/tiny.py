@@ -88,12 +88,12 @@ def diffusion_task(batch_size: int = BATCH, width: int = 16, adam: OptimizerSett
     )
 
 
-def age_task(norm: bool = False) -> Task:
+def age_task(norm: bool = False, dense: int = 16) -> Task:
     target = age_loss.find_target(SCHEMA)
 
     def network(axis):
         trunk = (TinyTrunkWithNorm if norm else TinyTrunk)(axis_name=axis)
-        return AgeNetwork(trunk, dense=(16,), dropout=0.2, target_mean=50.0, target_scale=15.0)
+        return AgeNetwork(trunk, dense=(dense,), dropout=0.2, target_mean=50.0, target_scale=15.0)
 
     return Task(
         "age",
@@ -105,9 +105,9 @@ def age_task(norm: bool = False) -> Task:
     )
 
 
-def class_task() -> Task:
+def class_task(dense: int = 16) -> Task:
     target = class_loss.find_target(SCHEMA, "sex")
-    network = AgeNetwork(TinyTrunk(), dense=(16,), dropout=0.2, bins=2)
+    network = AgeNetwork(TinyTrunk(), dense=(dense,), dropout=0.2, bins=2)
     return Task(
         "class",
         labels.make_init(network, (*SIZE, 1)),
@@ -155,17 +155,17 @@ def autoencoder_task() -> Task:
     )
 
 
-def latent_task() -> Task:
-    """The denoiser on a latent of one channel, drawn anew in every step from the image."""
+def latent_task(width: int = 16, channels: int = 8) -> Task:
+    """The denoiser on a latent of one channel, drawn anew in every step from the image. channels: of the codec."""
     frozen = Frozen(
         RangedAutoencoder(
-            channels=(8,), num_res_blocks=1, attention_levels=False, latent_channels=1, norm_num_groups=4
+            channels=(channels,), num_res_blocks=1, attention_levels=False, latent_channels=1, norm_num_groups=4
         ),
         SIZE,
     )
     params = frozen.module.init(jax.random.key(1), jnp.zeros((1, *SIZE, 1)))["params"]
     state = {"autoencoder": params, "mean": jnp.asarray([0.1]), "std": jnp.asarray([0.5])}
-    module, process = TinyDenoiser(), Process(num_train_steps=100, clip_x0=False)
+    module, process = TinyDenoiser(width), Process(num_train_steps=100, clip_x0=False)
     settings = diffusion_loss.DiffusionLoss(batch_size=BATCH)
     plain = diffusion_loss.make_init(module, frozen.codec(state).shape, 2, settings)
 

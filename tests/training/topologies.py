@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import tempfile
 
@@ -11,9 +10,11 @@ import jax
 import numpy as np
 import tiny
 
-from brain_diffusion_jax.training import state, step
+from brain_diffusion_jax.training import assembly, state
 from brain_diffusion_jax.training.devices import mesh
+from brain_diffusion_jax.training.devices.collectives import Program, traffic
 from brain_diffusion_jax.training.run_folder import store
+from brain_diffusion_jax.training.settings import TrainSettings
 
 STEPS = 4
 KEY = jax.random.key(3)
@@ -29,6 +30,7 @@ LAYOUTS = {
     "data4": lambda: jit_layout(4, 1),
     "data8": lambda: jit_layout(8, 1),
     "fsdp8": lambda: jit_layout(1, 8),
+    "fsdp2": lambda: jit_layout(1, 2),
     "4x2": lambda: jit_layout(4, 2),
     "pmap8": mesh.PmapLayout,
 }
@@ -38,20 +40,11 @@ class Trainer:
     """A task in a layout, compiled once."""
 
     def __init__(self, task, layout: str, accumulation: int = 1) -> None:
-        tx = task.optimizer
+        how = TrainSettings(power_ema=(0.1,), accumulation=accumulation)
         self.layout = LAYOUTS[layout]()
-        self.init = lambda key: state.create(task.init(key), tx, (0.1,))
+        self.init = assembly.initial_state(task, how)
         self.like = self.layout.abstract(self.init, KEY)
-        self.program = self.layout.compile(
-            lambda axis: step.build_step(
-                task.make_loss(axis),
-                tx,
-                power_ema=(0.1,),
-                accumulation=accumulation,
-                axis_name=axis,
-                known=task.known,
-            )
-        )
+        self.program = self.layout.compile(assembly.step_maker(task, how, self.layout))
 
     def place(self, host):
         """A whole state, as the layout wants it."""
@@ -70,22 +63,12 @@ class Trainer:
         return losses, now
 
 
-def collectives(text: str) -> dict[str, int]:
-    """Elements moved by each kind of collective in an HLO text."""
-    found: dict[str, int] = {}
-    for shapes, kind in re.findall(
-        r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(", text
-    ):
-        sizes = [
-            np.prod([int(n) for n in dims.split(",") if n] or [1]) for dims in re.findall(r"\w\d+\[([\d,]*)\]", shapes)
-        ]
-        found[kind] = found.get(kind, 0) + int(sum(sizes))
-    return found
-
-
 def trajectories() -> tuple[dict[str, list[float]], dict[str, Trainer]]:
     cases = {
-        "diffusion": (tiny.diffusion_task(), ["one", "data4", "data8", "fsdp8", "4x2", "pmap8", "one/4", "two/4"]),
+        "diffusion": (
+            tiny.diffusion_task(),
+            ["one", "data4", "data8", "fsdp8", "4x2", "pmap8", "one/4", "two/4", "fsdp2/4"],
+        ),
         "age": (tiny.age_task(), ["one", "4x2", "pmap8", "two/4"]),
         "norm": (tiny.age_task(norm=True), ["one", "4x2", "pmap8"]),
         "class": (tiny.class_task(), ["one", "4x2", "pmap8", "one/4"]),
@@ -138,13 +121,13 @@ def costs() -> dict:
     for name in ("data8", "fsdp8"):
         trainer = Trainer(tiny.diffusion_task(width=128), name)
         batch = {**next(tiny.Endless()), "index": np.arange(tiny.BATCH, dtype=np.int32)}
-        compiled = trainer.program.compile(trainer.like, trainer.layout.place(batch), KEY)
+        program = trainer.program.compile(trainer.like, trainer.layout.place(batch), KEY)
         kept = {"params": trainer.like.params, "opt_state": trainer.like.opt_state}
         shards = [np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(kept)]
         found[name] = {
             "bytes": int(sum(shards)),
             "parameters": state.count_parameters(trainer.like.params),
-            "collectives": collectives(compiled.as_text()),
+            "collectives": {t.kind: t.bytes for t in traffic(Program(program.as_text()).collectives())},
             "flops": trainer.program.flops,
         }
     return found

@@ -41,6 +41,10 @@ class Layout(Protocol):
         """Shapes and shardings of the state in the form of `stored`, to restore a checkpoint into."""
         ...
 
+    def summed(self, gradient: Params) -> Params:
+        """Within the step: a gradient that is summed on each device before it is reduced over devices, once."""
+        return gradient
+
     def local_params(self, params: Params) -> Params:
         """Parameters that this process can use alone, such as for a preview."""
         ...
@@ -100,12 +104,14 @@ def state_shardings(mesh: Mesh, abstract: Any) -> Any:
     return jax.tree.map(lambda leaf: NamedSharding(mesh, partition(tuple(leaf.shape), fsdp)), abstract)
 
 
-def require_divisible(batch_size: int, devices: int, accumulation: int, processes: int) -> None:
-    """Raise InputError unless a batch splits evenly over devices and accumulation parts."""
+def require_divisible(
+    batch_size: int, devices: int, accumulation: int, processes: int, field: str = "data.batch_size"
+) -> None:
+    """Raise InputError, about a field, unless a batch splits evenly over devices and accumulation parts."""
     parts = devices * accumulation
     if batch_size % parts or batch_size % processes:
         expected = f"a multiple of {parts} ({devices} devices x accumulation {accumulation})"
-        raise InputError("config", "data.batch_size", batch_size, expected)
+        raise InputError("config", field, batch_size, expected)
 
 
 class JitLayout(Layout):
@@ -140,6 +146,15 @@ class JitLayout(Layout):
             return jax.make_array_from_callback(array.shape, self.batch_sharding, lambda part: array[part])
 
         return {name: put(array) for name, array in batch.items()}
+
+    def summed(self, gradient: Params) -> Params:
+        if self.mesh.shape["fsdp"] == 1:
+            return gradient
+        # Left to itself XLA scatters what each use of a weight gives, and each part of a batch. Whole first, it sums
+        # them; nothing but the parts is read, so that the sum is scattered and never whole anywhere.
+        whole = jax.lax.with_sharding_constraint(gradient, self.replicated)
+        parts: Params = jax.lax.with_sharding_constraint(whole, self.shardings.params)
+        return parts
 
     def compile(self, make_step: MakeStep) -> StepProgram:
         step = make_step(None)

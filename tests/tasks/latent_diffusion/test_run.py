@@ -22,8 +22,9 @@ from brain_diffusion_jax.data.shards import reader
 from brain_diffusion_jax.errors import InputError
 from brain_diffusion_jax.tasks.latent_diffusion import frozen
 from brain_diffusion_jax.tasks.latent_diffusion.config import CodecSettings
+from brain_diffusion_jax.tasks.plan import plan
 from brain_diffusion_jax.tasks.spec import spec
-from brain_diffusion_jax.tasks.train import plan, train
+from brain_diffusion_jax.tasks.train import train
 
 OWN = [line for line in tiny_runs.MODEL if line.split(".")[0] in ("model", "conditioning", "sample", "diffusion")]
 TRAIN = [*OWN, "data.batch_size=4", "train.num_steps=2", "train.sample_every=2", "train.log_every=1"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brain_diffusion_jax.data.prepare.pipeline import Preparation
-from brain_diffusion_jax.tasks import train
+from brain_diffusion_jax.tasks import plan, train
 
 ROOT = Path(__file__).parents[2]
 MNI = {"size": (80, 96, 80), "offset": (6, 6, 0)}
@@ -25,7 +25,7 @@ MNI = {"size": (80, 96, 80), "offset": (6, 6, 0)}
     ],
 )
 def test_a_plan_without_shards_has_the_sizes_that_would_be_prepared(prepare, size):
-    assert train._planned_size(Preparation(**prepare)) == size
+    assert plan.planned_size(Preparation(**prepare)) == size
 
 
 PUBLISHED = """
@@ -40,7 +40,7 @@ autoencoder.remat=blocks autoencoder.dtype=bfloat16 loss.adversarial=0.005
 def test_training_the_published_autoencoder_keeps_less_than_24_gib():
     """At 160x224x160, batch 1, beside its discriminator, with remat and bfloat16: nothing is computed."""
     config = train.open_config(ROOT / "configs/oasis/autoencoder_2mm.py", PUBLISHED.split(), planning=True)
-    cost = train.plan(config)
+    cost = plan.plan(config)
     assert cost.parameters == 13_766_248 + 2_771_873  # of the autoencoder, and of a discriminator of width 32
     whole = 160 * 224 * 160 * 64 * 2  # bytes of the finest features in bfloat16
     assert 4 * whole < cost.activation_bytes
