@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ T = TypeVar("T")
 _LISTS = {int: "whole numbers separated by commas", float: "numbers separated by commas, such as 1,3,5"}
 _LISTS |= {str: "words separated by commas", Path: "paths separated by commas"}
 O = TypeVar("O", bound="OptionGroup")
+_OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)+=")
 
 
 def option(text: str, default: Any = None, *, required: bool = False, **settings: Any) -> Any:
@@ -72,7 +74,18 @@ def parse(parser: argparse.ArgumentParser, options: type[O], words: Sequence[str
     """The words as those options; raises SystemExit as argparse does."""
     # section.key=value may stand anywhere among the options.
     given = vars(parser.parse_intermixed_args(words))
+    if isinstance(given.get("overrides"), list):
+        for one in fields(options):
+            _give_back(given, one)
     return options(**{one.name: _value(given[one.name], one) for one in fields(options)})
+
+
+def _give_back(given: dict[str, Any], one: Field[Any]) -> None:
+    """Settings that an option of several words, such as --baselines RUN RUN, took for its own go to the overrides."""
+    if one.metadata.get("nargs") == "+" and isinstance(given[one.name], list):
+        taken = [word for word in given[one.name] if isinstance(word, str) and _OVERRIDE.match(word)]
+        given["overrides"] = [*given["overrides"], *taken]
+        given[one.name] = [word for word in given[one.name] if word not in taken]
 
 
 def _value(given: Any, one: Field[Any]) -> Any:

@@ -20,6 +20,7 @@ class Options(OptionGroup):
     rate: float = option("how fast", 0.5)
     scales: tuple[float, ...] = option("scales", (1.0,))
     allow: tuple[str, ...] = option("what", (), action="append")
+    runs: tuple[str, ...] = option("which", (), nargs="+")
     json: bool = option("as JSON", False)
 
 
@@ -43,6 +44,12 @@ def test_what_is_given_has_the_type_of_its_field():
     assert found.overrides == ("a.b=1", "c.d=2")  # anywhere among the options
     assert (found.num_steps, found.rate, found.scales) == (3, 0.0, (1.0, 2.5))
     assert (found.allow, found.json) == (("p", "q"), True)
+
+
+def test_an_option_of_several_words_takes_no_setting():
+    found = parsed("run", "--out", "x", "--runs", "a", "b=1", "c.d=2", "e", "--json", "f.g=3")
+    assert found.runs == ("a", "b=1", "e")
+    assert sorted(found.overrides) == ["c.d=2", "f.g=3"]
 
 
 def test_the_home_that_a_shell_leaves_alone(monkeypatch):
