@@ -3,7 +3,9 @@
 Command:  brain-diffusion train configs/oasis/latent_2mm.py data.shards=shards/o2 codec.autoencoder=runs/oasis-ae2mm \
               --run runs/oasis-latent2mm
           brain-diffusion sample runs/oasis-latent2mm --set age=70 sex=F ventricles=40000 --out volumes
-Expected: not yet run.
+Expected: 57 minutes of one core; 47 held-out conditions at w = 1.5: ventricles r 0.94 (slope 1.31; 1.15 at w = 1), brain r
+          0.93, age read with r 0.90, FD of the reader's features 1.2 (real 1.0). Soft: gradient energy 0.79
+          (docs/results.md).
 """
 
 from pathlib import Path
@@ -30,7 +32,7 @@ def get_config():
     c.data.batch_size = 4
     c.optimizer.learning_rate = 8e-4
     c.optimizer.warmup_steps = 100
-    c.train.num_steps = 4000
+    c.train.num_steps = 2400
     c.train.ema_decay = 0.998
     c.train.validate_every = 500
     c.train.validation_samples = 24
