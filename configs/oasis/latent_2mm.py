@@ -3,8 +3,8 @@
 Command:  brain-diffusion train configs/oasis/latent_2mm.py data.shards=shards/o2 codec.autoencoder=runs/oasis-ae2mm \
               --run runs/oasis-latent2mm
           brain-diffusion sample runs/oasis-latent2mm --set age=70 sex=F ventricles=40000 --out volumes
-Expected: 57 minutes of one core; 47 held-out conditions at w = 1.5: ventricles r 0.94 (slope 1.31; 1.15 at w = 1), brain r
-          0.93, age read with r 0.90, FD of the reader's features 1.2 (real 1.0). Soft: gradient energy 0.79
+Expected: 57 minutes of one core; 47 held-out conditions at w = 1.5: ventricles r 0.94 (slope 1.31; 1.15 at w = 1),
+          brain r 0.93, age read with r 0.90, FD of the reader's features 1.2 (real 1.0). Soft: gradient energy 0.79
           (docs/results.md).
 """
 
