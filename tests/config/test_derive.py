@@ -85,6 +85,7 @@ def test_defaults_are_those_of_the_first_version() -> None:
     assert new.keys() - old.keys() - volumes == {
         "age_model.augmentation.shear",
         "model.patches",
+        *("pictures.colour", "pictures.window"),
         *(f"gan.{name}" for name in ("objective", "critic_channels", "width", "kl", "features", "adversarial")),
         *(f"study.{name}" for name in ("target", "position", "pairs", "protocol", "extrapolate", "extrapolate_images")),
     }

@@ -44,9 +44,12 @@ from brain_diffusion_jax.training.task import Task
 
 
 def resolve(config: AutoencoderRunConfig, data: DataInfo) -> AutoencoderRunConfig:
-    """With the version of the perceptual network's weights, "" where no term has one."""
+    """With the version of the perceptual network's weights, "" where no term has one; refuses weights of another."""
     network = _perceptual(config, data)
-    return replace(config, loss=replace(config.loss, perceptual_version=network.version if network else ""))
+    version, wanted = network.version if network else "", config.loss.perceptual_version
+    if wanted and version != wanted:
+        raise InputError("config", "loss.perceptual_version", wanted, f'{version}, the weights that are there, or ""')
+    return replace(config, loss=replace(config.loss, perceptual_version=version))
 
 
 def _perceptual(config: AutoencoderRunConfig, data: DataInfo) -> PerceptualNetwork | None:

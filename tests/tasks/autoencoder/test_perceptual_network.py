@@ -79,6 +79,9 @@ def test_a_run_keeps_the_weights_that_it_compares_by(tmp_path):
         records.append(declared.record(declared.resolve(config, data)))
     assert forbidden(declared.kept, changes(*records)) == ["loss.perceptual_version"]
     assert forbidden(declared.kept, changes(records[0], records[0])) == []
+    other = replace(config, loss=replace(config.loss, perceptual_version="age of another run"))
+    with pytest.raises(InputError, match=r"loss\.perceptual_version: found age of another run"):
+        declared.resolve(other, data)
 
 
 @pytest.mark.parametrize("prepare", [medicalnet.prepare_input, deepbet.prepare_input])
