@@ -115,19 +115,28 @@ class ImageSource:
         return Examples(images, np.zeros(1, np.int32), {}, Window(0.0, 255.0))
 
     def contract(self) -> Contract:
-        """Kind "pictures": no grid, no slices."""
-        return Contract(
-            schema=self.schema,
-            image_size=(self.spec.prep.size, self.spec.prep.size),
-            kind="pictures",
-            orientation="",
-            display="as found",
-            fit=Fit(more=self.spec.prep.to_json()),
-            intensity=Intensity("fixed", 0.0, 255.0, "uint8"),
-            split=Split(more={"copies": self.spec.copies, "near_duplicate": self.spec.near_duplicate}),
-            source=f"pictures: {self.where}",
-            package_version=__version__,
-        )
+        """`pictures_contract`; the split keeps copies on one side."""
+        split = Split(more={"copies": self.spec.copies, "near_duplicate": self.spec.near_duplicate})
+        return pictures_contract(self.schema, self.spec, self.spec.prep.to_json(), split, f"pictures: {self.where}")
+
+
+def pictures_contract(
+    schema: Schema, spec: PicturesSpec, steps: Mapping[str, Any], split: Split, source: str
+) -> Contract:
+    """Kind "pictures": no grid, no slices. steps: all that decides the stored pixels."""
+    return Contract(
+        schema=schema,
+        image_size=(spec.prep.size, spec.prep.size),
+        channels=3 if spec.colour else 1,
+        kind="pictures",
+        orientation="",
+        display="as found",
+        fit=Fit(more=dict(steps)),
+        intensity=Intensity("fixed", 0.0, 255.0, "uint8"),
+        split=split,
+        source=source,
+        package_version=__version__,
+    )
 
 
 def open_images(spec: PicturesSpec, schema: Schema) -> ImageSource:

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from brain_diffusion_jax import __version__
-from brain_diffusion_jax.contract import Contract, Fit, Intensity, Split
+from brain_diffusion_jax.contract import Contract, Split
 from brain_diffusion_jax.covariates import Schema
 from brain_diffusion_jax.data.prepare.intensity import Window
 from brain_diffusion_jax.data.prepare.picture_prep import prepare_picture, to_square
 from brain_diffusion_jax.data.sources.cohort import CohortSpec, read_cohort
-from brain_diffusion_jax.data.sources.image_source import PicturesSpec
+from brain_diffusion_jax.data.sources.image_source import PicturesSpec, pictures_contract
 from brain_diffusion_jax.data.sources.picture_file import read_colour, read_grey
 from brain_diffusion_jax.data.sources.scans import Scans
 from brain_diffusion_jax.data.sources.source import Entry, Examples
@@ -40,21 +39,9 @@ class TablePictures(Scans[PicturesSpec]):
         return Examples(channels[None], np.zeros(1, np.int32), {}, Window(0.0, 255.0), notes)
 
     def contract(self) -> Contract:
-        """Kind "pictures": no grid, no slices."""
-        spec = self.preparation
-        return Contract(
-            schema=self.schema,
-            image_size=(spec.prep.size, spec.prep.size),
-            channels=3 if spec.colour else 1,
-            kind="pictures",
-            orientation="",
-            display="as found",
-            fit=Fit(more=spec.to_json()),
-            intensity=Intensity("fixed", 0.0, 255.0, "uint8"),
-            split=Split(),
-            source=self.description,
-            package_version=__version__,
-        )
+        """`pictures_contract`."""
+        steps = self.preparation.to_json()
+        return pictures_contract(self.schema, self.preparation, steps, Split(), self.description)
 
 
 def open_table(spec: PicturesSpec, cohort: CohortSpec, schema: Schema) -> TablePictures:
