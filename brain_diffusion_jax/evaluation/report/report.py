@@ -282,8 +282,12 @@ def privacy_section(result: StudyResult, pairs: Sequence[dict[str, str]]) -> dic
 
 
 def comparison_section(results: Mapping[str, StudyResult]) -> dict[str, Any]:
-    """All studies' rows in one table for each kind of number; different extractors get different columns."""
+    """All studies' rows in one table for each kind of number; different extractors get different columns.
+
+    Real people whom several studies measured alike are one row, the first.
+    """
     rows: list[Row] = []
+    of_real: set[str] = set()
     contracts = {json.dumps(r.method.get("contract"), sort_keys=True) for r in results.values()}
     for name, result in results.items():
         versions = result.method.get("extractors", {})
@@ -295,6 +299,11 @@ def comparison_section(results: Mapping[str, StudyResult]) -> dict[str, Any]:
                 several = len({r.method.get("extractors", {}).get(metric.reader) for r in results.values()}) > 1
                 of_features = metric.group in ("FD", "KID")
                 numbers[f"{key} {versions.get(metric.reader, '')}" if of_features and several else key] = item
+            if row.scale is None:
+                measured = json.dumps([row.name, numbers], sort_keys=True)
+                if measured in of_real:
+                    continue
+                of_real.add(measured)
             rows.append(Row(f"{name}: {row.name}", row.scale, row.num_pictures, row.num_people, numbers))
     sizes = {r.method.get("num_pictures") for r in results.values()}
     text = []

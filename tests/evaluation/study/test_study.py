@@ -180,3 +180,6 @@ def test_comparison_keeps_different_extractors_apart(done, tmp_path):
     assert "different numbers of pictures" in html
     with pytest.raises(InputError, match="at least 2"):
         report.write_comparison({"a": result}, tmp_path)
+    same = report.comparison_section({"a": result, "b": result})["tables"][0]
+    names = [row["name"] if isinstance(row, dict) else str(row) for row in same["rows"]]
+    assert sum("real" in name for name in names) == sum(row.scale is None for row in result.rows)  # once, not twice
